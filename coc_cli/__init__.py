@@ -1,0 +1,39 @@
+"""coc: compress convolutional networks by a chain of techniques, and plan the energy of running them.
+
+    >>> import coc_cli
+    >>> network = coc_cli.load("runs/quickstart/model.safetensors")
+    >>> prediction = network.predict(network.normalise(images))
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coc_cli.nets.network import Network
+    from coc_cli.run import Result
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "compress", "load"]
+
+
+def load(path: str | Path) -> Network:
+    """Rebuild the network of a checkpoint, in eval mode on the CPU; raises `UserError` for a file that is not one."""
+    from coc_cli.checkpoint import load as load_checkpoint
+
+    return load_checkpoint(Path(path))
+
+
+def compress(
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: tuple[str, ...] = (),
+    fresh: bool = False,
+    device: str | None = None,
+) -> Result:
+    """Run a recipe as `coc compress` does and return its report and result; raises `UserError` for a wrong recipe."""
+    from coc_cli.run import compress as run_compress
+
+    return run_compress(Path(recipe), out=Path(out) if out else None, overrides=overrides, fresh=fresh, device=device)

@@ -1,0 +1,69 @@
+"""Every way a run can end, and every error a user can meet."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process answers with; part of the contract."""
+
+    DONE = 0
+    FAILED = 1  # the run itself went wrong
+    USAGE = 2  # recipe, file or argument wrong; said before any work
+    LIMIT_MISSED = 3  # the run is done, but a limit of the recipe is not met
+    INTERRUPTED = 130  # resumable: the same command goes on
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: where it is, what it is and what to do instead."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class CocError(Exception):
+    """Base of every error that is printed without a traceback."""
+
+    exit_code = ExitCode.FAILED
+
+
+class RunError(CocError):
+    """A run that was rightly asked for went wrong on the way."""
+
+
+class UserError(CocError):
+    """Something the user wrote or gave cannot work; holds *all* the faults found, in file order."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class StageError(Exception):
+    """A stage cannot be applied to the network it would be given; the plan adds the file and the line."""
+
+    def __init__(self, what: str, key: str | None = None) -> None:
+        self.what, self.key = what, key
+        super().__init__(what)
+
+
+def refuse(where: object, what: str) -> UserError:
+    """Give the error for a single fault: `raise refuse(path, "not a checkpoint")`."""
+    return UserError([Fault(str(where), what)])
+
+
+def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -> str:
+    """Give the end of a message: the nearest known word, or the list of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"{otherwise}: {', '.join(names)}"

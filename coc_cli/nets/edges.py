@@ -1,0 +1,155 @@
+"""Which tensors between layers are quantised, and to how many bits.
+
+A quantiser stands on the network's input; on the output of every layer after the norm and the activation that follow
+it, so that an integer runtime finds one on both sides of each convolution; on what a layer reads, where that is none of
+these (the average pool before a classifier); and on both operands of every sum and product between tensors. A layer
+that wants fewer bits than the tensor it reads was given has it quantised once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from torch.fx import Graph, Node
+
+from coc_cli.nets.cuts import WEIGHTED, operation
+from coc_cli.nets.spec import FLOAT_BITS, Edge
+
+ACTIVATIONS = frozenset(
+    "relu relu6 silu swish gelu hardswish hardsigmoid hardtanh sigmoid tanh leakyrelu leaky_relu elu mish clamp".split()
+)
+NEVER_NEGATIVE = frozenset("relu relu6 hardsigmoid sigmoid".split())
+ELEMENTWISE = frozenset("add iadd mul imul sub".split())
+# These move values about or drop some, so what was on the grid of codes stays on it.
+VALUE_PRESERVING = frozenset(
+    "flatten view reshape contiguous permute transpose getitem chunk split pad squeeze unsqueeze identity dropout"
+    " dropout2d maxpool2d max_pool2d adaptivemaxpool2d zeropad2d channelshuffle stochasticdepth droppath".split()
+)
+
+
+def is_layer(node: Node, root: nn.Module) -> bool:
+    """Tell whether the node is a convolution or a linear layer."""
+    return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED)
+
+
+def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
+    """Give the nodes of all layers, in the order in which they run."""
+    return [node for node in graph.nodes if is_layer(node, root)]
+
+
+def _is_norm(node: Node, root: nn.Module) -> bool:
+    if node.op != "call_module":
+        return False
+    return isinstance(root.get_submodule(str(node.target)), nn.modules.batchnorm._BatchNorm | nn.GroupNorm)  # noqa: SLF001
+
+
+def _chain_end(layer: Node, root: nn.Module) -> Node:
+    """Follow the norm and the activation that belong to a layer; give the last of them."""
+    node = layer
+    while len(node.users) == 1:
+        (user,) = node.users
+        if not (_is_norm(user, root) or operation(user, root) in ACTIVATIONS):
+            break
+        node = user
+    return node
+
+
+def _origin(node: Node, root: nn.Module) -> Node:
+    """Walk back over operations that keep values as they are."""
+    while operation(node, root) in VALUE_PRESERVING and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return node
+
+
+def _operands(graph: Graph, root: nn.Module) -> Iterator[Node]:
+    for node in graph.nodes:
+        if operation(node, root) in ELEMENTWISE:
+            tensors = [arg for arg in node.args if isinstance(arg, Node)]
+            if len(tensors) > 1:
+                yield from tensors
+
+
+def _reaches_output_only(node: Node, root: nn.Module) -> bool:
+    return all(
+        user.op == "output" or (operation(user, root) in VALUE_PRESERVING and _reaches_output_only(user, root))
+        for user in node.users
+    )
+
+
+@dataclass(frozen=True)
+class ActivationPolicy:
+    """What decides an edge's bits: those that each layer wants to read, and those of sums and of the other tensors."""
+
+    wanted: Callable[[str], int]  # by layer name; 32 leaves the layer's input as it is
+    residual: int
+
+
+def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, Edge]:
+    """Give all edges of a network without any, by name, in the order of the graph."""
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    layers = layer_nodes(graph, root)
+    wanted = {layer: policy.wanted(str(layer.target)) for layer in layers}
+    if all(bits == FLOAT_BITS for bits in wanted.values()):
+        return {}
+    operands = set(_operands(graph, root))
+    places = {_chain_end(layer, root) for layer in layers if wanted[layer] < FLOAT_BITS}
+    places |= {node for node in graph.nodes if node.op == "placeholder"} | operands
+    places = {node for node in places if not _reaches_output_only(node, root)}
+    places |= {
+        _reads(layer) for layer in layers if wanted[layer] < FLOAT_BITS and _origin(_reads(layer), root) not in places
+    }
+    residual = {_origin(node, root) for node in operands} | operands
+    edges: dict[str, Edge] = {}
+    for node in sorted(places, key=order.__getitem__):
+        readers = {
+            layer: wanted[layer]
+            for layer in layers
+            if wanted[layer] < FLOAT_BITS and node in (_reads(layer), _origin(_reads(layer), root))
+        }
+        own = max(readers.values(), default=policy.residual)
+        if node in residual:
+            own = max(own, policy.residual)
+        signed = operation(node, root) not in NEVER_NEGATIVE
+        edges[node.name] = Edge(source=node.name, bits=own, signed=signed)
+        for reader, bits in readers.items():
+            if bits < own:
+                source = _reads(reader)
+                again = edges.get(name := f"{source.name}_to{bits}", Edge(source=source.name, bits=bits, signed=signed))
+                edges[name] = again.model_copy(update={"users": (*again.users, reader.name)})
+    return edges
+
+
+def _reads(layer: Node) -> Node:
+    node = layer.args[0]
+    assert isinstance(node, Node)
+    return node
+
+
+def insert(graph: Graph, root: nn.Module, edges: dict[str, Edge]) -> dict[str, str]:
+    """Put a call of `edges.NAME` behind each source, in place; give the new node's name by that of its source.
+
+    Without `users` every user of the source reads the rounded tensor; with them only those do, and what they round is
+    what they read until now.
+    """
+    by_name = {node.name: node for node in graph.nodes}
+    rounded = {}
+    for name, edge in edges.items():
+        before = by_name[edge.users[0]].args[0] if edge.users else by_name[edge.source]
+        assert isinstance(before, Node)
+        users = [by_name[user] for user in edge.users] or list(before.users)
+        with graph.inserting_after(before):
+            quantizer = graph.call_module(f"edges.{name}", (before,))
+        for user in users:
+            user.replace_input_with(before, quantizer)
+        if not edge.users:
+            rounded[edge.source] = quantizer.name
+    return rounded
+
+
+def input_bits(layer: Node, root: nn.Module, edges: dict[str, Edge]) -> int:
+    """Give the bits of the tensor that a layer reads; 32 where no quantiser made it."""
+    node = _origin(_reads(layer), root)
+    name = str(node.target).removeprefix("edges.")
+    return edges[name].bits if node.op == "call_module" and name in edges else FLOAT_BITS

@@ -1,0 +1,130 @@
+"""The arithmetic of quantisation: learned step sizes, calibrated starts, packed integer codes.
+
+Esser et al. 2020, "Learned Step Size Quantization", sections 2 and 2.1. Symmetric and narrow: weights of b bits take
+the codes -(2^(b-1)-1) .. 2^(b-1)-1, so a channel's sign can be flipped exactly when a norm is folded into it.
+One bit is sign times a learned scale, with the clipped straight-through gradient (Courbariaux et al. 2016).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+SMALLEST_SCALE = 1e-8
+
+
+def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """Give the lowest and the highest integer code; 1 bit means the two codes -1 and 1."""
+    if not signed:
+        return 0, 2**bits - 1
+    highest = max(2 ** (bits - 1) - 1, 1)
+    return -highest, highest
+
+
+class _LearnedStep(Function):
+    """v -> round(clip(v / s)) * s with the gradients of Esser et al. 2020, equations 2, 3 and 5."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, scale: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
+        u = v / scale
+        q = u.round().clamp_(low, high)
+        ctx.save_for_backward(u, q)
+        ctx.limits = (low, high, gradient_scale, scale.shape)
+        return q * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        u, q = ctx.saved_tensors
+        low, high, gradient_scale, shape = ctx.limits
+        inside = (u > low) & (u < high)
+        grad_v = grad * inside
+        grad_scale = (grad * q - grad_v * u).sum_to_size(shape) * gradient_scale
+        return grad_v, grad_scale, None, None, None
+
+
+class _LearnedSign(Function):
+    """v -> sign(v) * s; v's gradient passes straight through where |v| <= 1, s has its exact one."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, scale: Tensor, gradient_scale: float) -> Tensor:
+        sign = torch.where(v < 0, -1.0, 1.0).to(v.dtype)
+        ctx.save_for_backward(v, sign)
+        ctx.limits = (gradient_scale, scale.shape)
+        return sign * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        v, sign = ctx.saved_tensors
+        gradient_scale, shape = ctx.limits
+        return grad * (v.abs() <= 1), (grad * sign).sum_to_size(shape) * gradient_scale, None
+
+
+def positive(scale: Tensor) -> Tensor:
+    """Give the scale as it is used: its size, and never zero."""
+    return scale.abs().clamp_min(SMALLEST_SCALE)
+
+
+def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: float) -> Tensor:
+    """Round v [any shape] to the codes of `bits` times `scale` [broadcasts to v]; differentiable in both.
+
+    `count` is N in the gradient scale 1 / sqrt(N * Qp): the weights, or the features of one input, that share a scale.
+    """
+    low, high = code_range(bits, signed=signed)
+    gradient_scale = (count * high) ** -0.5
+    scale = positive(scale)
+    if bits == 1:
+        return _LearnedSign.apply(v, scale, gradient_scale)  # type: ignore[no-any-return,no-untyped-call]
+    return _LearnedStep.apply(v, scale, low, high, gradient_scale)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:
+    """Give the integer codes (int32, the shape of v) that `fake_quantize` would use."""
+    if bits == 1:
+        return torch.where(v < 0, -1, 1).to(torch.int32)
+    low, high = code_range(bits, signed=signed)
+    return (v / positive(scale)).round().clamp(low, high).to(torch.int32)
+
+
+def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Tensor:
+    """Give, for each row of [R, M], the scale [R] with the least mean square error of rounding.
+
+    One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` fractions of the largest.
+    """
+    if bits == 1:
+        return positive(rows.abs().mean(1))
+    low, high = code_range(bits, signed=signed)
+    largest = positive(rows.abs().amax(1)) / high
+    best, least = largest.clone(), torch.full_like(largest, torch.inf)
+    for step in range(steps):
+        scale = largest * (1 - step / steps)
+        rounded = (rows / scale[:, None]).round_().clamp_(low, high).mul_(scale[:, None])
+        error = rounded.sub_(rows).square_().mean(1)
+        better = error < least
+        best, least = torch.where(better, scale, best), torch.where(better, error, least)
+    return best
+
+
+def pack(values: Tensor, bits: int) -> Tensor:
+    """Pack signed codes (any shape) into bytes, `bits` a code, lowest bit first; uint8 [ceil(n * bits / 8)]."""
+    flat = values.flatten().to(torch.int64)
+    unsigned = (flat + 1) // 2 if bits == 1 else flat + code_range(bits, signed=True)[1]
+    stream = (unsigned[:, None] >> torch.arange(bits)) & 1  # [n, bits]
+    stream = torch.nn.functional.pad(stream.flatten(), (0, -stream.numel() % 8)).view(-1, 8)
+    return (stream << torch.arange(8)).sum(1).to(torch.uint8)
+
+
+def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
+    """Give back the codes (int32, [shape]) that `pack` was given."""
+    count = torch.Size(shape).numel()
+    stream = (packed.to(torch.int64)[:, None] >> torch.arange(8)) & 1
+    unsigned = (stream.flatten()[: count * bits].view(count, bits) << torch.arange(bits)).sum(1)
+    values = unsigned * 2 - 1 if bits == 1 else unsigned - code_range(bits, signed=True)[1]
+    return values.to(torch.int32).view(shape)
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Give the bytes that `pack` needs for `count` codes."""
+    return (count * bits + 7) // 8

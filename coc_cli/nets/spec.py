@@ -1,0 +1,71 @@
+"""The spec: all that is needed to rebuild a network and to use it, and nothing else. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar: TypeAlias = bool | int | float | str
+WeightBits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
+ActivationBits: TypeAlias = Annotated[int, Field(ge=2, le=8)]
+
+FLOAT_BITS = 32  # what an unquantised operand counts
+
+
+class Frozen(BaseModel):
+    """A value: strict, immutable, and intolerant of keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Edge(Frozen):
+    """A quantiser on a tensor between layers: symmetric, zero point 0, one learned scale for the whole tensor."""
+
+    source: str  # the fx node whose output it quantises
+    bits: ActivationBits
+    signed: bool  # signed codes are -(2^(bits-1)-1)..2^(bits-1)-1, unsigned ones 0..2^bits-1
+    users: tuple[str, ...] = ()  # only these fx nodes read it; empty: every user of the source does
+
+
+class Exit(Frozen):
+    """An inner exit: the tensor its head reads and what the head is made of."""
+
+    source: str  # the fx node after which the network is cut and whose output the head reads
+    head: Literal["bof", "pool"]
+    numbers: dict[str, int] = {}  # the head's constructor numbers
+    weight_bits: WeightBits | None = None
+    activation_bits: ActivationBits | None = None
+
+
+class ExitRule(Frozen):
+    """When an input leaves: `max_softmax` at least, or `entropy` at most, the threshold."""
+
+    measure: Literal["max_softmax", "entropy"]
+    threshold: float
+
+
+class Spec(Frozen):
+    """A network without its tensors.
+
+    `modules` holds constructor numbers (in, out, groups, features) of the modules that differ from what the
+    architecture makes by itself, as after pruning; `parameters` likewise the shapes of bare parameters.
+    """
+
+    arch: str
+    args: dict[str, Scalar] = {}
+    input_shape: tuple[int, int, int]  # C, H, W
+    mean: tuple[float, ...]  # per channel, of images scaled to 0..1
+    std: tuple[float, ...]
+    task: Literal["classification", "regression"] = "classification"
+    labels: tuple[str, ...]  # class names, or names of the regression targets
+    modules: dict[str, dict[str, int]] = {}
+    parameters: dict[str, tuple[int, ...]] = {}
+    bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights
+    edges: dict[str, Edge] = {}
+    exits: tuple[Exit, ...] = ()
+    rule: ExitRule | None = None
+
+    def but(self, **changes: object) -> Spec:
+        """Give a checked copy in which some fields are changed."""
+        return Spec(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})  # type: ignore[arg-type]
