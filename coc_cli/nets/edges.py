@@ -27,11 +27,17 @@ VALUE_PRESERVING = frozenset(
     "flatten view reshape contiguous permute transpose getitem chunk split pad squeeze unsqueeze identity dropout"
     " dropout2d maxpool2d max_pool2d adaptivemaxpool2d zeropad2d channelshuffle stochasticdepth droppath".split()
 )
+AVERAGES = frozenset("avgpool2d adaptiveavgpool2d avg_pool2d adaptive_avg_pool2d mean".split())
 
 
 def is_layer(node: Node, root: nn.Module) -> bool:
     """Tell whether the node is a convolution or a linear layer."""
     return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED)
+
+
+def layer_name(node: Node) -> str:
+    """Give the name in the backbone of the module that a node calls."""
+    return str(node.target).removeprefix("backbone.")
 
 
 def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
@@ -63,12 +69,25 @@ def _origin(node: Node, root: nn.Module) -> Node:
     return node
 
 
+def _may_be_negative(node: Node, root: nn.Module) -> bool:
+    while operation(node, root) in VALUE_PRESERVING | AVERAGES and node.args and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return operation(node, root) not in NEVER_NEGATIVE
+
+
 def _operands(graph: Graph, root: nn.Module) -> Iterator[Node]:
     for node in graph.nodes:
         if operation(node, root) in ELEMENTWISE:
             tensors = [arg for arg in node.args if isinstance(arg, Node)]
             if len(tensors) > 1:
                 yield from tensors
+
+
+def summed(graph: Graph, root: nn.Module) -> set[str]:
+    """Give the names of the tensors that enter a sum or a product of two tensors, before any quantiser."""
+    operands = {origin for node in _operands(graph, root) for origin in (node, _origin(node, root))}
+    quantizers = {node for node in operands if str(node.target).startswith("edges.")}
+    return {node.name for node in operands} | {str(node.args[0]) for node in quantizers}
 
 
 def _reaches_output_only(node: Node, root: nn.Module) -> bool:
@@ -82,7 +101,7 @@ def _reaches_output_only(node: Node, root: nn.Module) -> bool:
 class ActivationPolicy:
     """What decides an edge's bits: those that each layer wants to read, and those of sums and of the other tensors."""
 
-    wanted: Callable[[str], int]  # by layer name; 32 leaves the layer's input as it is
+    wanted: Callable[[str], int]  # by layer name in the backbone; 32 leaves the layer's input as it is
     residual: int
 
 
@@ -90,17 +109,16 @@ def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, 
     """Give all edges of a network without any, by name, in the order of the graph."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     layers = layer_nodes(graph, root)
-    wanted = {layer: policy.wanted(str(layer.target)) for layer in layers}
+    wanted = {layer: policy.wanted(layer_name(layer)) for layer in layers}
     if all(bits == FLOAT_BITS for bits in wanted.values()):
         return {}
-    operands = set(_operands(graph, root))
     places = {_chain_end(layer, root) for layer in layers if wanted[layer] < FLOAT_BITS}
-    places |= {node for node in graph.nodes if node.op == "placeholder"} | operands
+    places |= {node for node in graph.nodes if node.op == "placeholder"} | set(_operands(graph, root))
     places = {node for node in places if not _reaches_output_only(node, root)}
     places |= {
         _reads(layer) for layer in layers if wanted[layer] < FLOAT_BITS and _origin(_reads(layer), root) not in places
     }
-    residual = {_origin(node, root) for node in operands} | operands
+    residual = summed(graph, root)
     edges: dict[str, Edge] = {}
     for node in sorted(places, key=order.__getitem__):
         readers = {
@@ -109,9 +127,9 @@ def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, 
             if wanted[layer] < FLOAT_BITS and node in (_reads(layer), _origin(_reads(layer), root))
         }
         own = max(readers.values(), default=policy.residual)
-        if node in residual:
+        if node.name in residual:
             own = max(own, policy.residual)
-        signed = operation(node, root) not in NEVER_NEGATIVE
+        signed = _may_be_negative(node, root)
         edges[node.name] = Edge(source=node.name, bits=own, signed=signed)
         for reader, bits in readers.items():
             if bits < own:

@@ -16,7 +16,7 @@ from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, rema
 from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
-    from torch.fx import Graph
+    from torch.fx import Graph, Node
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,19 @@ class Network(nn.Module):
         return Prediction(label, exits, confidence)
 
     @cached_property
+    def layer_nodes(self) -> list[Node]:
+        """The graph's nodes that call a convolution or a linear layer, in the order in which they run."""
+        return edge_places.layer_nodes(self.graph, self)
+
+    @property
     def layers(self) -> dict[str, nn.Module]:
-        """Every convolution and linear layer by its name in the backbone, in the order in which they run."""
-        nodes = edge_places.layer_nodes(self.graph, self)
-        return {str(node.target).removeprefix("backbone."): self.get_submodule(str(node.target)) for node in nodes}
+        """Those layers by their names in the backbone."""
+        return {edge_places.layer_name(node): self.get_submodule(str(node.target)) for node in self.layer_nodes}
 
     def input_bits(self) -> dict[str, int]:
         """Give, for every layer, the bits of the tensor that it reads."""
         return {
-            str(node.target).removeprefix("backbone."): edge_places.input_bits(node, self, self.spec.edges)
-            for node in edge_places.layer_nodes(self.graph, self)
+            edge_places.layer_name(node): edge_places.input_bits(node, self, self.spec.edges) for node in self.layer_nodes
         }
 
 
@@ -129,6 +132,13 @@ def build(spec: Spec, *, device: str = "cpu") -> Network:
         network = Network(spec)
     _ = network.segments
     return network.to(memory_format=torch.channels_last)
+
+
+def clone(network: Network) -> Network:
+    """Give a network with the same spec and tensors on the same device that shares none of them."""
+    made = build(network.spec)
+    made.load_state_dict(network.state_dict())
+    return made.to(network.get_buffer("_mean").device)
 
 
 def float_twin(spec: Spec) -> Spec:

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import Interpreter, Node
 
-from coc_cli.nets.network import Network, build
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.network import Network
 
 
 class _Shapes(Interpreter):
     def __init__(self, network: Network) -> None:
-        super().__init__(GraphModule(network, network.graph))
+        super().__init__(network, graph=network.graph)
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def run_node(self, n: Node) -> Any:
@@ -24,9 +23,10 @@ class _Shapes(Interpreter):
         return result
 
 
-def node_shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each node's tensor for a batch of one."""
-    interpreter = _Shapes(build(spec, device="meta").eval())
+def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """Give the shape of each node's tensor for a batch of one; the network lies on the meta device."""
+    interpreter = _Shapes(network)
+    network.eval()
     with torch.no_grad():
-        interpreter.run(torch.empty(1, *spec.input_shape, device="meta"))
+        interpreter.run(torch.empty(1, *network.spec.input_shape, device="meta"))
     return interpreter.shapes

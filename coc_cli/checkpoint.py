@@ -1,0 +1,261 @@
+"""The checkpoint: one safetensors file that holds spec, tensors and lineage. No pickle, nothing to replay.
+
+Quantised weights are stored as packed integer codes with their scales, the scales of all edges as one tensor. The
+file holds nothing that differs between equal runs: no time, no host, no path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from coc_cli.errors import StageError, refuse
+from coc_cli.nets.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from coc_cli.nets.network import Network
+
+FORMAT = 1
+METADATA_KEY = "coc"
+LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
+PICKLE_SUFFIXES = (".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """One step of a lineage: what was done, with which settings, and from which inputs (a content key)."""
+
+    stage: str
+    settings: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says before a tensor is read."""
+
+    spec: Spec
+    lineage: tuple[Ancestor, ...]
+
+
+def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
+    content = {
+        "format": FORMAT,
+        "spec": spec.model_dump(mode="json", exclude_defaults=True),
+        "lineage": [vars(ancestor) for ancestor in lineage],
+    }
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _raw_header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
+                raise refuse(path, "not a safetensors file, or cut short")
+            header: dict[str, Any] = json.loads(file.read(length))
+    except OSError as error:
+        raise refuse(path, f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise refuse(path, "not a safetensors file: its header is not JSON") from error
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    if path.stat().st_size != 8 + length + max(ends, default=0):
+        raise refuse(path, "damaged: its size is not what its header says; copy or make it again")
+    return header
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
+    return METADATA_KEY in _raw_header(path).get("__metadata__", {})
+
+
+def read_header(path: Path) -> Header:
+    """Read and check spec and lineage without importing torch; raises `UserError`."""
+    if path.suffix in PICKLE_SUFFIXES:
+        raise refuse(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
+    header = _raw_header(path)
+    if METADATA_KEY not in header.get("__metadata__", {}):
+        raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
+    content = json.loads(header["__metadata__"][METADATA_KEY])
+    if content.get("format") != FORMAT:
+        raise refuse(path, f"has format {content.get('format')!r}, this coc reads {FORMAT}; install the coc that wrote it")
+    try:
+        spec = Spec.model_validate_json(json.dumps(content["spec"]))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise refuse(path, f"damaged spec: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return Header(spec, tuple(Ancestor(**ancestor) for ancestor in content["lineage"]))
+
+
+def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
+    """Give name, type and shape of each stored tensor, and its bytes."""
+    from coc_cli.nets.lsq import packed_bytes
+
+    stored: dict[str, tuple[str, tuple[int, ...], int]] = {}
+    for name, tensor in _kept(network).items():
+        layer = name.removeprefix("backbone.").removesuffix(".weight")
+        if layer in network.spec.bits and name.endswith(".weight"):
+            size = packed_bytes(tensor.numel(), network.spec.bits[layer])
+            stored[f"{name}.codes"] = ("U8", (size,), size)
+        else:
+            stored[name] = ("F32", tuple(tensor.shape), tensor.numel() * 4)
+    if network.spec.edges:
+        stored["edges"] = ("F32", (len(network.spec.edges),), 4 * len(network.spec.edges))
+    return stored
+
+
+def _kept(network: Network) -> dict[str, Tensor]:
+    """Give the state that is stored under its own name: edges go together, batch counters nowhere."""
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.startswith("edges.") and not name.endswith("num_batches_tracked")
+    }
+
+
+def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
+    """Give the size of the file that `save` would write, without weights."""
+    from coc_cli.nets.network import build
+
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: _metadata(spec, lineage)}}
+    offset = 0
+    for name, (kind, shape, size) in _stored(build(spec, device="meta")).items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    length = len(json.dumps(header, separators=(",", ":")))
+    return 8 + (length + 7) // 8 * 8 + offset
+
+
+def encode(network: Network) -> dict[str, Tensor]:
+    """Give the tensors of the file, on the CPU."""
+    import torch
+
+    from coc_cli.nets import lsq
+
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in _kept(network).items():
+        layer = name.removeprefix("backbone.").removesuffix(".weight")
+        value = tensor.detach().to("cpu", torch.float32).contiguous()
+        if name.endswith(".weight_scale"):
+            value = lsq.positive(value)
+        if layer in network.spec.bits and name.endswith(".weight"):
+            bits = network.spec.bits[layer]
+            scale = network.get_submodule(f"backbone.{layer}").scale_for_weight().detach().cpu()  # type: ignore[operator]
+            tensors[f"{name}.codes"] = lsq.pack(lsq.codes(value, scale, bits, signed=True), bits)
+        else:
+            tensors[name] = value
+    if network.spec.edges:
+        scales = [network.get_parameter(f"edges.{name}.scale").detach().cpu() for name in network.spec.edges]
+        tensors["edges"] = lsq.positive(torch.stack(scales).float())
+    return tensors
+
+
+def save(network: Network, lineage: tuple[Ancestor, ...], path: Path) -> None:
+    """Write the checkpoint, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    write_atomically(path, to_bytes(encode(network), {METADATA_KEY: _metadata(network.spec, lineage)}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a killed writer, never leaves half of it under that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load(path: Path) -> Network:
+    """Rebuild a network, in eval mode on the CPU, from its file alone; raises `UserError` for a file that is not one."""
+    header = read_header(path)
+    from safetensors.torch import load_file
+
+    from coc_cli.nets.network import build
+
+    try:
+        network = build(header.spec)
+    except StageError as error:
+        raise refuse(path, error.what) from error
+    tensors = load_file(path)
+    expected = {name: shape for name, (_, shape, _) in _stored(network).items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != found:
+        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise refuse(path, f"its tensors do not fit its spec, first at '{odd[0]}'")
+    _fill(network, tensors)
+    return network.eval()
+
+
+def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
+    import torch
+
+    from coc_cli.nets import lsq
+    from coc_cli.nets.layers import QuantizedWeight
+
+    for index, name in enumerate(network.spec.edges):
+        tensors[f"edges.{name}.scale"] = tensors["edges"][index]
+    tensors.pop("edges", None)
+    for layer, bits in network.spec.bits.items():
+        module = network.get_submodule(f"backbone.{layer}")
+        assert isinstance(module, QuantizedWeight)
+        packed = tensors.pop(f"backbone.{layer}.weight.codes")
+        module.weight_scale.data.copy_(tensors[f"backbone.{layer}.weight_scale"])
+        values = lsq.unpack(packed, bits, tuple(module.weight.shape)) * module.scale_for_weight().detach()
+        tensors[f"backbone.{layer}.weight"] = values
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensors[name] = torch.zeros_like(value)
+    network.load_state_dict(tensors)
+
+
+def through_file(network: Network) -> Network:
+    """Give load(save(network)): what a stage hands on, also inside one process."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        save(network, (), Path(folder) / "model.safetensors")
+        return load(Path(folder) / "model.safetensors")
+
+
+def load_foreign(path: Path, module: nn.Module, where: str) -> None:
+    """Fill a plain module from somebody else's weights (.safetensors, .pt, .pth); raises `UserError` listing misfits.
+
+    A pickle is read with `weights_only`: a plain state dict passes, anything with code in it is refused.
+    """
+    import pickle
+
+    import torch
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        _raw_header(path)
+        state = load_file(path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+            raise refuse(
+                where, f"{path} is not a plain state dict; save model.state_dict() with torch.save and name that file"
+            ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise refuse(where, f"{path} is not a plain state dict; save model.state_dict() and name that file")
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    misfits = [f"'{n}' is missing" for n in expected if n not in found and not n.endswith("num_batches_tracked")]
+    misfits += [f"'{n}' is not in the architecture" for n in found if n not in expected]
+    misfits += [f"'{n}' is {found[n]}, not {expected[n]}" for n in expected if n in found and expected[n] != found[n]]
+    if misfits:
+        more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""  # noqa: PLR2004
+        raise refuse(where, f"{path} does not fit: {'; '.join(misfits[:5])}{more}")
+    module.load_state_dict(state, strict=False)

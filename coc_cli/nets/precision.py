@@ -1,0 +1,71 @@
+"""How many bits each layer gets, by its role: first, inner, last, and the sums between layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from coc_cli.nets import edges
+from coc_cli.nets.layers import Layer
+from coc_cli.nets.network import Network, build, float_twin
+from coc_cli.nets.spec import FLOAT_BITS, Spec
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """Bits of a layer's weights and of the tensor that it reads; 32 leaves them as they are."""
+
+    weights: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bits by role; `layers` sets single layers apart by name."""
+
+    first: LayerBits
+    inner: LayerBits
+    last: LayerBits
+    residual: int
+    layers: Mapping[str, LayerBits] = field(default_factory=dict)
+
+    def by_layer(self, names: list[str]) -> dict[str, LayerBits]:
+        """Give every layer's bits; `names` are all layers in the order in which they run."""
+        bits = dict.fromkeys(names, self.inner) | {names[0]: self.first} | {names[-1]: self.last}
+        return bits | dict(self.layers)
+
+
+def unsupported(network: Network) -> dict[str, str]:
+    """Give, by name, the kind of each layer that cannot be quantised: not exactly a Conv2d or a Linear."""
+    kinds = Layer.__args__  # type: ignore[attr-defined]
+    return {name: type(layer).__name__ for name, layer in network.layers.items() if type(layer) not in kinds}
+
+
+def with_precision(spec: Spec, precision: Precision) -> Spec:
+    """Give the spec with these bits instead of those it had; the signs of its edges are what the graph tells."""
+    network = build(float_twin(spec), device="meta")
+    bits = precision.by_layer(list(network.layers))
+    policy = edges.ActivationPolicy(lambda name: bits[name].activations, precision.residual)
+    return spec.but(
+        bits={name: b.weights for name, b in bits.items() if b.weights < FLOAT_BITS},
+        edges=edges.place(network.graph, network, policy),
+    )
+
+
+def precision_of(spec: Spec) -> Precision | None:
+    """Give the bits of a quantised spec by role, the most common where a role has several; None for a float one."""
+    if not spec.bits:
+        return None
+    network = build(spec, device="meta")
+    reads = network.input_bits()
+    bits = [LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) for name in network.layers]
+    first, *inner, last = bits
+    summed = edges.summed(network.graph, network)
+    residual = Counter(edge.bits for edge in spec.edges.values() if edge.source in summed and not edge.users)
+    return Precision(
+        first=first,
+        inner=Counter(inner or [first]).most_common(1)[0][0],
+        last=last,
+        residual=residual.most_common(1)[0][0] if residual else 8,
+    )

@@ -1,0 +1,105 @@
+"""What every stage is: a frozen model whose fields are the recipe's keys, with a dry and a wet verb."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from coc_cli.nets.spec import Spec
+from coc_cli.training import EpochLog, Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from coc_cli.data.images import Data
+    from coc_cli.data.source import Augment
+    from coc_cli.nets.network import Network
+    from coc_cli.training import Batch, Loss
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a stage may use, passed in, never global."""
+
+    data: Data  # on the device
+    augment: Augment
+    device: str
+    seed: int  # the stage's own
+    baseline: Network  # on the device; not to be changed
+    state: Path  # a folder for what a resumed stage needs
+    log: EpochLog
+
+    def train(self, network: Network, settings: Training, loss: Loss, *, phase: str = "training") -> None:
+        """Train in place; see `training.fit`."""
+        from coc_cli.training import derived_seed, fit
+
+        fit(
+            network,
+            self.data,
+            settings,
+            loss,
+            augment=self.augment,
+            seed=derived_seed(self.seed, phase),
+            state=self.state / f"{phase}.pt",
+            log=self.log,
+        )
+
+
+class Stage(Training, ABC):
+    """One link of the chain.
+
+    `expect` is dry: it gives the spec that `apply` will give, or raises `StageError` saying why it cannot be. `apply` is
+    wet: it gives a new network and leaves the one it was given as it was.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def expect(self, spec: Spec) -> Spec: ...
+
+    @abstractmethod
+    def apply(self, network: Network, lab: Lab) -> Network: ...
+
+    def notes(self, spec: Spec) -> list[str]:  # noqa: ARG002
+        """Say what a user should know about this stage on that incoming network; printed by the plan."""
+        return []
+
+
+class TaughtStage(Stage):
+    """A stage whose training also listens to a teacher."""
+
+    teacher: Annotated[
+        Literal["baseline", "incoming", "none"],
+        Field(description="whom to imitate: the baseline, the network as it came into this stage, or nobody"),
+    ] = "baseline"
+    kd_weight: Annotated[float, Field(ge=0, le=1, description="share of the teacher in the loss")] = 0.7
+    temperature: Annotated[float, Field(gt=0, description="softens the classes of both before they are compared")] = 4.0
+
+    def teaching(self, incoming: Network, lab: Lab) -> Network | None:
+        """Give the teacher, in eval mode on the lab's device."""
+        if self.teacher == "none":
+            return None
+        return (lab.baseline if self.teacher == "baseline" else incoming).to(lab.device).eval()
+
+    def loss(self, teacher: Network | None) -> Loss:
+        """Give cross-entropy plus, with a teacher, the distillation term, averaged over all exits."""
+        import torch
+        import torch.nn.functional as F
+
+        from coc_cli.losses import distillation
+
+        def value(network: Network, batch: Batch) -> Tensor:
+            outputs = network(batch.inputs)
+            losses = [F.cross_entropy(output, batch.targets) for output in outputs]
+            if teacher is None:
+                return torch.stack(losses).mean()
+            with torch.no_grad():
+                taught = teacher(batch.inputs)[-1]
+            soft = [distillation(output, taught, self.temperature) for output in outputs]
+            return (1 - self.kd_weight) * torch.stack(losses).mean() + self.kd_weight * torch.stack(soft).mean()
+
+        return value

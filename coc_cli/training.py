@@ -1,0 +1,161 @@
+"""The one training loop: every stage that learns calls `fit`.
+
+Resumable by construction: the random numbers of an epoch depend on (seed, epoch) alone and the learning rate on the
+step alone, so the state after an epoch is the weights, the optimizer and the best epoch so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from coc_cli.errors import RunError
+from coc_cli.nets.spec import Frozen
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from coc_cli.data.images import Data
+    from coc_cli.data.source import Augment
+    from coc_cli.nets.network import Network
+
+FLOOR = 0.01  # the cosine ends at this share of the learning rate
+
+
+class Training(Frozen):
+    """How to train; the keys stand in a stage beside its own."""
+
+    epochs: Annotated[int, Field(ge=0, description="passes over the training images")] = 30
+    batch: Annotated[int, Field(ge=2, description="images per step")] = 64
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: Annotated[float, Field(gt=0, description="peak learning rate; warms up, then falls along a cosine")] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0, description="of weights only, not of norms, biases and scales")] = 1e-4
+    warmup: Annotated[float, Field(ge=0, le=1, description="share of the steps in which the rate rises")] = 0.1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss may look at."""
+
+    inputs: Tensor  # normalised, [B, C, H, W]
+    targets: Tensor  # [B]
+
+
+Loss = Callable[["Network", Batch], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is logged of one pass."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    metric: float  # on validation
+    seconds: float
+
+
+class EpochLog(Protocol):
+    """Whoever listens to the training."""
+
+    def __call__(self, epoch: Epoch) -> None: ...
+
+
+def derived_seed(*parts: object) -> int:
+    """Give a seed that depends on every part, and on nothing else."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "little")
+
+
+def learning_rate(settings: Training, step: int, steps: int) -> float:
+    """Give the rate of a step: a linear rise, then a cosine down to a hundredth."""
+    rising = settings.warmup * steps
+    if step < rising:
+        return settings.lr * (step + 1) / (rising + 1)
+    share = (step - rising) / max(1.0, steps - rising)
+    return settings.lr * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
+    import torch
+
+    decayed = [p for p in network.parameters() if p.requires_grad and p.dim() > 1]
+    free = [p for p in network.parameters() if p.requires_grad and p.dim() <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def fit(
+    network: Network,
+    data: Data,
+    settings: Training,
+    loss: Loss,
+    *,
+    augment: Augment,
+    seed: int,
+    state: Path,
+    log: EpochLog,
+) -> None:
+    """Train in place and leave the weights of the epoch that was best on validation (metric, then lowest loss).
+
+    `state` is where the last epoch is kept; a loop that finds one there goes on from it, to the same end bit for bit.
+    Raises `RunError` when the loss is no longer a number.
+    """
+    import torch
+
+    from coc_cli.checkpoint import write_atomically
+    from coc_cli.data.images import augmented
+    from coc_cli.measure import evaluate
+
+    if not settings.epochs:
+        return
+    optimizer = _optimizer(network, settings)
+    steps_per_epoch = sum(1 for _ in data.train.shuffled(settings.batch, torch.Generator()))
+    first, best, best_weights = 0, (-1.0, 0.0), None
+    if state.exists():
+        kept = torch.load(state, weights_only=True)
+        network.load_state_dict(kept["network"])
+        optimizer.load_state_dict(kept["optimizer"])
+        first, best, best_weights = kept["epoch"] + 1, tuple(kept["best"]), kept["best_weights"]
+    for epoch in range(first, settings.epochs):
+        began = time.monotonic()
+        torch.manual_seed(derived_seed(seed, epoch))
+        generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "data"))
+        network.train()
+        total = torch.zeros((), device=data.train.images.device)
+        for step, index in enumerate(data.train.shuffled(settings.batch, generator), epoch * steps_per_epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, step, settings.epochs * steps_per_epoch)
+            images = augmented(data.train.images[index], augment, generator)
+            value = loss(network, Batch(network.normalise(images), data.train.targets[index]))
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += value.detach() * len(index)
+        mean = float(total) / len(data.train)
+        if not math.isfinite(mean):
+            raise RunError(f"training diverged in epoch {epoch + 1}: the loss is {mean}; a lower lr may help")
+        result = evaluate(network, data.validation)
+        if (result.value, -result.loss) >= best:
+            best = (result.value, -result.loss)
+            best_weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        kept = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+        buffer = io.BytesIO()
+        torch.save({**kept, "best": best, "best_weights": best_weights}, buffer)
+        write_atomically(state, buffer.getvalue())
+        log(Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began))
+    assert best_weights is not None
+    network.load_state_dict(best_weights)
