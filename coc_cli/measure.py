@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 from coc_cli.nets.spec import FLOAT_BITS, Spec
 
 if TYPE_CHECKING:
-    import torch
-
     from coc_cli.data.images import Split
     from coc_cli.nets.network import Network
 
@@ -97,6 +95,13 @@ class Evaluation:
     high: float
     n: int
     loss: float  # mean cross-entropy
+    correct: tuple[bool, ...]  # image by image, for paired comparisons
+
+    def correct_hex(self) -> str:
+        """Give one bit an image, first image in the highest bit, as hexadecimal."""
+        import numpy as np
+
+        return np.packbits(self.correct).tobytes().hex()
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
@@ -114,21 +119,14 @@ def evaluate(network: Network, split: Split, *, batch: int = 512) -> Evaluation:
 
     was_training = network.training
     network.eval()
-    correct, loss = 0, 0.0
+    right, losses = [], []
     with torch.no_grad():
         for images, targets in split.batches(batch):
             logits = network(network.normalise(images))[-1]
-            correct += int((logits.argmax(1) == targets).sum())
-            loss += float(F.cross_entropy(logits, targets, reduction="sum"))
+            right.append(logits.argmax(1) == targets)
+            losses.append(F.cross_entropy(logits, targets, reduction="sum"))
     network.train(was_training)
-    low, high = wilson(correct, len(split))
-    return Evaluation(correct / len(split), low, high, len(split), loss / len(split))
-
-
-def logits(network: Network, split: Split, *, batch: int = 512) -> torch.Tensor:
-    """Give the final outputs of a network on a whole split, in eval mode, without gradients; [N, classes]."""
-    import torch
-
-    network.eval()
-    with torch.no_grad():
-        return torch.cat([network(network.normalise(images))[-1] for images, _ in split.batches(batch)])
+    correct = torch.cat(right).tolist()
+    low, high = wilson(sum(correct), len(split))
+    loss = float(torch.stack(losses).sum()) / len(split)
+    return Evaluation(sum(correct) / len(split), low, high, len(split), loss, tuple(correct))

@@ -16,7 +16,7 @@ from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, rema
 from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
-    from torch.fx import Graph, Node
+    from torch.fx import Node
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,23 @@ class Network(nn.Module):
             assert isinstance(layer, nn.Conv2d | nn.Linear)
             _replace(self.backbone, name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
+        self.graph = trace(_Traced(self.backbone))  # with the quantisers in it; targets are names below this module
+        self._rounded = edge_places.insert(self.graph, self, spec.edges)
+        self._cut: dict[tuple[str, ...], list[Segment]] = {}
         shape = (-1, 1, 1)
         self.register_buffer("_mean", torch.tensor(spec.mean).view(shape), persistent=False)
         self.register_buffer("_std", torch.tensor(spec.std).view(shape), persistent=False)
 
-    @cached_property
-    def graph(self) -> Graph:
-        """The traced graph with the quantisers in it; targets are names below this module."""
-        graph = trace(_Traced(self.backbone))
-        edge_places.insert(graph, self, self.spec.edges)
-        return graph
-
-    @cached_property
+    @property
     def segments(self) -> list[Segment]:
         """The stretches between exits."""
-        return segments(self.graph, [place.source for place in self.spec.exits])
+        return self._segments_with(())
 
-    def tapped(self, taps: tuple[str, ...]) -> Segment:
-        """Give the whole network as one segment that also outputs the tensors of some nodes."""
-        return segments(self.graph, (), taps=taps)[0]
+    def _segments_with(self, taps: tuple[str, ...]) -> list[Segment]:
+        if taps not in self._cut:
+            cuts = [self._rounded.get(place.source, place.source) for place in self.spec.exits]
+            self._cut[taps] = segments(self.graph, cuts, taps=taps)
+        return self._cut[taps]
 
     def normalise(self, images: Tensor) -> Tensor:
         """Give float images for `forward` from uint8 images [N, C, H, W]."""
@@ -74,10 +72,14 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Run everything: one output [N, classes or targets] per exit, the last is final."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, taps: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
+        """Give what `forward` gives, and the tensors of the graph nodes named in `taps`."""
         live: tuple[Tensor, ...] = (x,)
-        for segment in self.segments:
+        for segment in self._segments_with(taps):
             live = segment.run(self, *live)
-        return [live[0]]
+        return [live[0]], list(live[1:])
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -130,7 +132,6 @@ def build(spec: Spec, *, device: str = "cpu") -> Network:
     """
     with torch.device(device):
         network = Network(spec)
-    _ = network.segments
     return network.to(memory_format=torch.channels_last)
 
 

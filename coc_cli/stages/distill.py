@@ -103,21 +103,20 @@ class Distill(TaughtStage):
         return student
 
     def _loss(self, teacher: Network, student: Network) -> Loss:
-        plain = self.loss(teacher)
         if not self.feature_weight:
-            return plain
+            return self.loss(teacher)
+        import torch
+
         from coc_cli.losses import attention_transfer
         from coc_cli.nets.features import common_features
 
-        taps = common_features(student, teacher)
+        mine, theirs = common_features(student, teacher)
 
         def value(network: Network, batch: Batch) -> Tensor:
-            import torch
-
             with torch.no_grad():
-                taught = taps.of(teacher, batch.inputs)
-            return plain(network, batch) + self.feature_weight * attention_transfer(
-                taps.of(network, batch.inputs), taught
-            )
+                answers, shown = teacher.run(batch.inputs, theirs)
+            outputs, features = network.run(batch.inputs, mine)
+            plain = self.loss_of(outputs, batch, answers[-1])
+            return plain + self.feature_weight * attention_transfer(features, shown)
 
         return value

@@ -87,19 +87,30 @@ class TaughtStage(Stage):
 
     def loss(self, teacher: Network | None) -> Loss:
         """Give cross-entropy plus, with a teacher, the distillation term, averaged over all exits."""
+
+        def value(network: Network, batch: Batch) -> Tensor:
+            taught = answers(teacher, batch) if teacher else None
+            return self.loss_of(network(batch.inputs), batch, taught)
+
+        return value
+
+    def loss_of(self, outputs: list[Tensor], batch: Batch, taught: Tensor | None) -> Tensor:
+        """Give the loss of the outputs of all exits, each [B, C], with the teacher's final output if there is one."""
         import torch
         import torch.nn.functional as F
 
         from coc_cli.losses import distillation
 
-        def value(network: Network, batch: Batch) -> Tensor:
-            outputs = network(batch.inputs)
-            losses = [F.cross_entropy(output, batch.targets) for output in outputs]
-            if teacher is None:
-                return torch.stack(losses).mean()
-            with torch.no_grad():
-                taught = teacher(batch.inputs)[-1]
-            soft = [distillation(output, taught, self.temperature) for output in outputs]
-            return (1 - self.kd_weight) * torch.stack(losses).mean() + self.kd_weight * torch.stack(soft).mean()
+        hard = torch.stack([F.cross_entropy(output, batch.targets) for output in outputs]).mean()
+        if taught is None:
+            return hard
+        soft = torch.stack([distillation(output, taught, self.temperature) for output in outputs]).mean()
+        return (1 - self.kd_weight) * hard + self.kd_weight * soft
 
-        return value
+
+def answers(teacher: Network, batch: Batch) -> Tensor:
+    """Give a teacher's final output, without gradients."""
+    import torch
+
+    with torch.no_grad():
+        return teacher(batch.inputs)[-1]

@@ -1,0 +1,139 @@
+"""The verbs: parse, call, print."""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coc_cli.errors import CocError, ExitCode
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Compress convolutional networks by a chain of techniques, and plan the energy of running them.",
+    epilog="Exit codes: 0 done, 1 failed, 2 recipe, file or argument wrong, 3 a limit is missed, 130 interrupted.",
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML recipe")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="a.b=c", help="change a key of the recipe, e.g. chain.0.distill.epochs=5")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+
+def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
+    """Turn what a verb gives or raises into an exit code, errors into lines on stderr."""
+
+    @functools.wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            code = verb(*args, **kwargs) or ExitCode.DONE
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
+            code = ExitCode.INTERRUPTED
+        except CocError as error:
+            if kwargs.get("debug"):
+                raise
+            print(error, file=sys.stderr)
+            code = error.exit_code
+        except Exception as error:
+            if kwargs.get("debug"):
+                raise
+            print(f"coc failed: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
+            code = ExitCode.FAILED
+        raise typer.Exit(code)
+
+    return wrapped
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _version(value: bool) -> None:
+    if value:
+        from coc_cli import __version__
+
+        print(f"coc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@answers
+def compress(
+    recipe: RecipePath,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory  [default: runs/NAME]")] = None,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    fresh: Annotated[bool, typer.Option("--fresh", help="make every stage anew, whatever the cache holds")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the recipe's")] = None,
+    debug: Debug = False,  # noqa: ARG001
+) -> ExitCode:
+    """Apply a recipe's chain; leaves a compressed checkpoint and a report in the run directory."""
+    from coc_cli.run import compress as run
+
+    result = run(recipe, out=out, overrides=tuple(overrides), fresh=fresh, device=device)
+    from coc_cli.tables import print_result
+
+    print_result(result.report, result.directory)
+    return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
+
+
+@app.command()
+@answers
+def plan(
+    recipe: RecipePath,
+    overrides: Overrides = [],  # noqa: B006
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Say what a recipe would do and cost after each stage, without data and training."""
+    from coc_cli.plan import make_plan
+    from coc_cli.recipe import read
+    from coc_cli.tables import print_plan
+
+    file = read(recipe, tuple(overrides))
+    print_plan(make_plan(file), file.recipe)
+
+
+@app.command()
+@answers
+def schema(debug: Debug = False) -> None:  # noqa: ARG001
+    """Print the JSON Schema of recipes, for editors that check and complete YAML."""
+    from coc_cli.recipe import schema as recipe_schema
+
+    print(json.dumps(recipe_schema(), indent=2))
+
+
+@app.command()
+@answers
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model.safetensors that coc wrote")],
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Show what a checkpoint holds: architecture, lineage, and each layer's shape, bits and BitOps."""
+    from coc_cli.checkpoint import read_header
+    from coc_cli.tables import print_header
+
+    print_header(read_header(checkpoint), checkpoint)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

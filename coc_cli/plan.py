@@ -1,0 +1,128 @@
+"""What will happen: the chain walked dry, with what each stage will cost, before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coc_cli.checkpoint import Ancestor, is_checkpoint, read_header, size_bytes
+from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.measure import Cost, cost
+from coc_cli.nets.sources import resolve
+from coc_cli.nets.spec import Spec
+from coc_cli.recipe import RecipeFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Step:
+    """The network as it will be after one stage; the first is the baseline."""
+
+    index: int
+    name: str
+    spec: Spec
+    cost: Cost
+    checkpoint_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the run directory."""
+        return f"stages/{self.index:02d}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps, in order."""
+
+    steps: tuple[Step, ...]
+
+    def bitops_ratio(self, step: Step) -> float:
+        return self.steps[0].cost.bitops / step.cost.bitops
+
+
+def own_checkpoint(file: RecipeFile) -> Path | None:
+    """Give the baseline's file if coc wrote it, so that it brings its own spec."""
+    checkpoint = file.recipe.model.checkpoint
+    if checkpoint is None or not checkpoint.endswith(".safetensors") or not is_checkpoint(Path(checkpoint)):
+        return None
+    return Path(checkpoint)
+
+
+def baseline_spec(file: RecipeFile) -> Spec:
+    """Give the spec of the network that the chain starts from; raises `UserError`."""
+    recipe, model = file.recipe, file.recipe.model
+    info = recipe.data.describe()
+    own = own_checkpoint(file)
+    if own is None:
+        if model.arch is None:
+            raise UserError([file.fault(("model",), "needs 'arch', the architecture of the weights")])
+        return Spec(
+            arch=model.arch,
+            args=resolve(model.arch, model.arguments()),
+            input_shape=info.shape,
+            mean=info.mean,
+            std=info.std,
+            labels=info.labels,
+        )
+    spec = read_header(own).spec
+    faults = []
+    if model.arch is not None and (model.arch, resolve(model.arch, model.arguments())) != (spec.arch, spec.args):
+        faults.append(file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out"))
+    if spec.input_shape != info.shape:
+        faults.append(file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}"))
+    if len(spec.labels) != len(info.labels):
+        faults.append(file.fault(("data",), f"there are {len(info.labels)} classes, the checkpoint has {len(spec.labels)}"))
+    if faults:
+        raise UserError(faults)
+    return spec
+
+
+def make_plan(file: RecipeFile) -> Plan:
+    """Walk the chain dry; raises `UserError` where a stage cannot follow or a limit cannot be met."""
+    try:
+        spec = baseline_spec(file)
+        steps = [_step(0, BASELINE, spec, ())]
+    except StageError as error:
+        raise UserError([file.fault(("model", error.key or "arch"), error.what)]) from error
+    for index, link in enumerate(file.recipe.chain):
+        stage = link.stage
+        try:
+            notes = tuple(stage.notes(spec))
+            spec = stage.expect(spec)
+            steps.append(_step(index + 1, stage.name, spec, notes))
+        except StageError as error:
+            key = tuple((error.key or "").split(".")) if error.key else ()
+            raise UserError([file.fault(("chain", index, stage.name, *key), error.what)]) from error
+    plan = Plan(tuple(steps))
+    faults = list(_limit_faults(file, plan))
+    if faults:
+        raise UserError(faults)
+    return plan
+
+
+def _step(index: int, name: str, spec: Spec, notes: tuple[str, ...]) -> Step:
+    lineage = tuple(Ancestor("", {}, "") for _ in range(index + 1))
+    return Step(index, name, spec, cost(spec), size_bytes(spec, lineage), notes)
+
+
+def _limit_faults(file: RecipeFile, plan: Plan) -> Iterator[Fault]:
+    limits, last = file.recipe.limits, plan.steps[-1]
+    ratio = plan.bitops_ratio(last)
+    if limits.min_bitops_ratio is not None and ratio < limits.min_bitops_ratio:
+        yield file.fault(
+            ("limits", "min_bitops_ratio"),
+            f"asks for {limits.min_bitops_ratio:g}, but this chain gives {ratio:.1f} at best (see coc plan);"
+            " use fewer bits or a smaller student",
+        )
+    if limits.max_bytes is not None and last.checkpoint_bytes > limits.max_bytes * 1.05:
+        yield file.fault(
+            ("limits", "max_bytes"),
+            f"asks for {limits.max_bytes}, but this chain gives about {last.checkpoint_bytes} (see coc plan);"
+            " use fewer bits or a smaller student",
+        )

@@ -1,0 +1,364 @@
+"""Making it happen: the run directory, the shared stage cache, resuming, the report and the limits."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import coc_cli
+from coc_cli.checkpoint import Ancestor, load, load_foreign, save, write_atomically
+from coc_cli.errors import refuse
+from coc_cli.measure import Cost, cost, evaluate
+from coc_cli.plan import BASELINE, Plan, Step, make_plan, own_checkpoint
+from coc_cli.progress import Reporter
+from coc_cli.recipe import RecipeFile, read, resolved
+from coc_cli.stages.stage import Lab
+from coc_cli.training import Epoch, derived_seed
+
+if TYPE_CHECKING:
+    from coc_cli.data.images import Data
+    from coc_cli.nets.network import Network
+
+RUNS = Path("runs")
+CACHE = RUNS / ".cache"
+RESULT = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left."""
+
+    directory: Path
+    report: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every limit of the recipe is met."""
+        return bool(self.report["ok"])
+
+
+@dataclass(frozen=True)
+class Made:
+    """A stage's result as the cache keeps it: independent of where in which run it stands."""
+
+    metric_value: float
+    metric_ci95: tuple[float, float]
+    n_test: int
+    validation_value: float
+    correct: str  # one bit a test image, hexadecimal
+    seconds: float
+    epochs: list[dict[str, float]]
+    sha256: str  # of the checkpoint
+
+
+def compress(
+    path: Path, *, out: Path | None = None, overrides: tuple[str, ...] = (), fresh: bool = False, device: str | None = None
+) -> Result:
+    """Apply a recipe's chain; what is already there, from this run or another, is taken from the cache.
+
+    Raises `UserError` before any work, `RunError` on the way.
+    """
+    file = read(path, overrides)
+    plan = make_plan(file)
+    chosen = torch_device(file, device)
+    directory = out or RUNS / file.recipe.name
+    with _locked(directory):
+        return _Run(file, plan, chosen, directory, fresh=fresh).go()
+
+
+def torch_device(file: RecipeFile, asked: str | None) -> str:
+    """Give the device to use; raises `UserError` for one that is not there."""
+    import torch
+
+    name = asked or file.recipe.device
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    where = "--device" if asked else file.fault(("device",), "").where
+    try:
+        kind = torch.device(name)
+    except RuntimeError as error:
+        raise refuse(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
+    if kind.type not in ("cpu", "cuda"):
+        raise refuse(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise refuse(where, f"there is no {name} here; use cpu, or auto")
+    return name
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = (directory / ".lock").open("w")
+    except OSError as error:
+        raise refuse(directory, f"cannot be the run directory: {error.strerror}; choose another with --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise refuse(directory, "another coc is at work in it; wait, or choose another with --out") from error
+        yield
+
+
+class _Run:
+    """One pass over the chain."""
+
+    def __init__(self, file: RecipeFile, plan: Plan, device: str, directory: Path, *, fresh: bool) -> None:
+        self.file, self.plan, self.device, self.directory, self.fresh = file, plan, device, directory, fresh
+        self.recipe = file.recipe
+
+    def go(self) -> Result:
+        write_atomically(self.directory / "recipe.yaml", resolved(self.recipe).encode())
+        with Reporter(self.directory / "log.jsonl", len(self.plan.steps) - 1) as self.reporter:
+            self.reporter.event("start", command=_command(), environment=environment(self.device))
+            self.data: Data = self.recipe.data.read(self.recipe.seed).to(self.device)
+            kept = [self._stage(step, ancestry) for step, ancestry in zip(self.plan.steps, self._lineages(), strict=True)]
+            self._clear_old_stages()
+            report = self._report(kept)
+            shutil.copyfile(self.directory / self.plan.steps[-1].folder / RESULT, self.directory / f".{RESULT}")
+            (self.directory / f".{RESULT}").replace(self.directory / RESULT)
+            write_atomically(self.directory / "report.json", json.dumps(report, indent=2).encode())
+            self.reporter.event("end", ok=report["ok"])
+        return Result(self.directory, report)
+
+    def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
+        """Give, for each step, what led to it; the last key names the step's result by all that went into it."""
+        model = self.recipe.model
+        settings: dict[str, Any] = {
+            "arch": self.plan.steps[0].spec.arch,
+            "args": dict(self.plan.steps[0].spec.args),
+            "train": model.train.model_dump(mode="json") if model.train else None,
+        }
+        given = hashlib.sha256(Path(model.checkpoint).read_bytes()).hexdigest() if model.checkpoint else ""
+        data = self.recipe.data.model_dump(mode="json")
+        root = [coc_cli.__version__, self.recipe.seed, data, self.data.fingerprint(), given, self.device.partition(":")[0]]
+        lineage = (Ancestor(BASELINE, settings, _key(root, settings)),)
+        yield lineage
+        for link in self.recipe.chain:
+            stage = link.stage
+            settings = stage.model_dump(mode="json")
+            key = _key([lineage[-1].key, _occurrence(lineage, stage.name)], {stage.name: settings})
+            lineage = (*lineage, Ancestor(stage.name, settings, key))
+            yield lineage
+
+    def _stage(self, step: Step, lineage: tuple[Ancestor, ...]) -> Made:
+        """Make a stage's result, or take it from the cache, and put it into the run directory."""
+        self.reporter.begin(step.index, step.name)
+        folder = CACHE / lineage[-1].key
+        if self.fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        made = _cached(folder)
+        source = "from the cache"
+        if made is None:
+            made = self._make(step, lineage, folder)
+            source = f"trained in {made.seconds:.0f} s"
+        target = self.directory / step.folder
+        write_atomically(target / RESULT, (folder / RESULT).read_bytes())
+        write_atomically(target / "result.json", (folder / "result.json").read_bytes())
+        text = f"test {made.metric_value:.4f}  BitOps 1/{self.plan.bitops_ratio(step):.1f}  {source}"
+        self.reporter.say(text, event="done", metric=made.metric_value, key=lineage[-1].key, source=source)
+        return made
+
+    def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> Made:
+        folder.mkdir(parents=True, exist_ok=True)
+        seed = derived_seed(self.recipe.seed, step.name, _occurrence(lineage[:-1], step.name))
+        history: list[Epoch] = []
+
+        def log(epoch: Epoch) -> None:
+            history.append(epoch)
+            self.reporter.epoch(epoch)
+
+        baseline = self._load(0) if step.index else None
+        if baseline is None:
+            network = self._baseline(step, seed, folder, log)
+        else:
+            lab = Lab(self.data, self.recipe.data.augment, self.device, seed, baseline, folder, log)
+            network = self.recipe.chain[step.index - 1].stage.apply(self._load(step.index - 1), lab)
+        save(network, lineage, folder / RESULT)
+        made = self._measure(folder, history)
+        write_atomically(folder / "result.json", json.dumps(asdict(made)).encode())
+        for state in folder.glob("*.pt"):
+            state.unlink()
+        return made
+
+    def _load(self, index: int) -> Network:
+        return load(self.directory / self.plan.steps[index].folder / RESULT).to(self.device)
+
+    def _baseline(self, step: Step, seed: int, folder: Path, log: Any) -> Network:
+        import torch
+
+        from coc_cli.nets.network import build
+
+        own = own_checkpoint(self.file)
+        if own is not None:
+            return load(own).to(self.device)
+        torch.manual_seed(derived_seed(seed, "init"))
+        network = build(step.spec)
+        model = self.recipe.model
+        if model.checkpoint is not None:
+            where = self.file.fault(("model", "checkpoint"), "")
+            load_foreign(Path(model.checkpoint), network.backbone, f"{where.where}: model.checkpoint")
+            return network.to(self.device)
+        assert model.train is not None
+        network.to(self.device)
+        lab = Lab(self.data, self.recipe.data.augment, self.device, seed, network, folder, log)
+        lab.train(network, model.train, cross_entropy)
+        return network
+
+    def _measure(self, folder: Path, history: list[Epoch]) -> Made:
+        network = load(folder / RESULT).to(self.device)
+        test = evaluate(network, self.data.test)
+        validation = evaluate(network, self.data.validation)
+        return Made(
+            metric_value=test.value,
+            metric_ci95=(test.low, test.high),
+            n_test=test.n,
+            validation_value=validation.value,
+            correct=test.correct_hex(),
+            seconds=sum(epoch.seconds for epoch in history),
+            epochs=[asdict(epoch) for epoch in history],
+            sha256=_sha256(folder / RESULT),
+        )
+
+    def _clear_old_stages(self) -> None:
+        """Remove stage folders of an earlier, different recipe; their contents are still in the cache."""
+        wanted = {Path(step.folder).name for step in self.plan.steps}
+        for folder in (self.directory / "stages").iterdir():
+            if folder.name not in wanted:
+                shutil.rmtree(folder)
+
+    def _report(self, kept: list[Made]) -> dict[str, Any]:
+        specs = [load(self.directory / step.folder / RESULT).spec for step in self.plan.steps]
+        costs = [cost(spec) for spec in specs]
+        sizes = [(self.directory / step.folder / RESULT).stat().st_size for step in self.plan.steps]
+        stages = [
+            _stage_entry(step, made, found, size, costs[0], sizes[0])
+            for step, made, found, size in zip(self.plan.steps, kept, costs, sizes, strict=True)
+        ]
+        factors = [
+            {"index": now["index"], "name": now["name"], "ratio": before["bitops"] / now["bitops"]}
+            for before, now in zip(stages, stages[1:], strict=False)
+        ]
+        limits = self._limits(stages)
+        return {
+            "schema": 1,
+            "name": self.recipe.name,
+            "task": specs[0].task,
+            "metric": "accuracy",
+            "ok": all(limit["ok"] for limit in limits),
+            "environment": environment(self.device),
+            "command": _command(),
+            "seed": self.recipe.seed,
+            "stages": stages,
+            "factors": factors,
+            "limits": limits,
+        }
+
+    def _limits(self, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        asked, first, last = self.recipe.limits, stages[0], stages[-1]
+        drop = first["metric_value"] - last["metric_value"]
+        found = (
+            ("max_drop", asked.max_drop, drop, lambda value, limit: value <= limit + 1e-12),
+            ("min_bitops_ratio", asked.min_bitops_ratio, last["bitops_ratio"], lambda value, limit: value >= limit),
+            ("max_bytes", asked.max_bytes, last["checkpoint_bytes"], lambda value, limit: value <= limit),
+        )
+        return [
+            {"name": name, "limit": limit, "value": value, "ok": bool(holds(value, limit))}
+            for name, limit, value, holds in found
+            if limit is not None
+        ]
+
+
+def cross_entropy(network: Network, batch: Any) -> Any:
+    """Give the loss of a baseline: cross-entropy of the final output."""
+    import torch.nn.functional as F
+
+    return F.cross_entropy(network(batch.inputs)[-1], batch.targets)
+
+
+def _stage_entry(
+    step: Step, made: Made, found: Cost, size: int, baseline: Cost, baseline_bytes: int
+) -> dict[str, Any]:
+    return {
+        "index": step.index,
+        "name": step.name,
+        "metric_value": made.metric_value,
+        "metric_ci95": list(made.metric_ci95),
+        "n_test": made.n_test,
+        "macs": found.macs,
+        "bitops": found.bitops,
+        "bitops_ratio": baseline.bitops / found.bitops,
+        "bitops_ratio_nominal": found.nominal_ratio(baseline),
+        "params": found.params,
+        "checkpoint_bytes": size,
+        "bytes_ratio": baseline_bytes / size,
+        "latency_ms": None,
+        "exits": [],
+        "seconds": made.seconds,
+        "validation_value": made.validation_value,
+        "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],
+    }
+
+
+def _cached(folder: Path) -> Made | None:
+    """Give a finished stage's result; None where there is none, or it is damaged."""
+    try:
+        content = json.loads((folder / "result.json").read_text())
+        made = Made(**{**content, "metric_ci95": tuple(content["metric_ci95"])})
+        return made if _sha256(folder / RESULT) == made.sha256 else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _occurrence(lineage: tuple[Ancestor, ...], name: str) -> int:
+    return sum(ancestor.stage == name for ancestor in lineage)
+
+
+def _key(inputs: list[Any], settings: dict[str, Any]) -> str:
+    text = json.dumps([inputs, settings], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _command() -> str:
+    return shlex.join(["coc", *sys.argv[1:]])
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Say on what a run was made."""
+    import torch
+
+    return {
+        "coc": coc_cli.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,98 @@
+"""The tables that verbs print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from coc_cli.checkpoint import Header
+from coc_cli.measure import cost
+from coc_cli.plan import Plan
+from coc_cli.recipe import Recipe
+
+
+def count(value: float) -> str:
+    """Give a number with three significant digits and a unit of a thousand: 2.61M."""
+    for unit in ("", "k", "M", "G", "T"):
+        if abs(value) < 999.5:  # noqa: PLR2004
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}P"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(table)
+
+
+def print_plan(plan: Plan, recipe: Recipe) -> None:
+    """Print what each stage will leave, and what it carries over."""
+    table = _table(
+        f"plan of {recipe.name}", "stage", "MACs", "BitOps", "ratio (strict)", "nominal", "params", "bytes"
+    )
+    baseline = plan.steps[0].cost
+    for step in plan.steps:
+        table.add_row(
+            f"{step.index} {step.name}",
+            count(step.cost.macs),
+            count(step.cost.bitops),
+            f"{plan.bitops_ratio(step):.1f}x",
+            f"{step.cost.nominal_ratio(baseline):.1f}x",
+            count(step.cost.params),
+            count(step.checkpoint_bytes),
+        )
+    _print(table)
+    for step in plan.steps:
+        for note in step.notes:
+            print(f"{step.index} {step.name}: {note}")
+
+
+def print_result(report: dict[str, Any], directory: Path) -> None:
+    """Print the stages of a finished run, the limits, and where everything lies."""
+    title = f"{report['name']}: {report['metric']} on {report['stages'][0]['n_test']} test images, 95 % interval"
+    table = _table(title, "stage", "accuracy", "95 %", "MACs", "BitOps", "ratio (strict)", "nominal", "bytes", "time")
+    for stage in report["stages"]:
+        low, high = stage["metric_ci95"]
+        table.add_row(
+            f"{stage['index']} {stage['name']}",
+            f"{stage['metric_value']:.2%}",
+            f"{low:.1%}..{high:.1%}",
+            count(stage["macs"]),
+            count(stage["bitops"]),
+            f"{stage['bitops_ratio']:.1f}x",
+            f"{stage['bitops_ratio_nominal']:.1f}x",
+            f"{count(stage['checkpoint_bytes'])} (1/{stage['bytes_ratio']:.1f})",
+            f"{stage['seconds']:.0f} s",
+        )
+    _print(table)
+    for limit in report["limits"]:
+        verdict = "met" if limit["ok"] else "MISSED"
+        print(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
+    print(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}")
+
+
+def print_header(header: Header, path: Path) -> None:
+    """Print a checkpoint's spec and lineage, layer by layer."""
+    spec, found = header.spec, cost(header.spec)
+    arguments = ", ".join(f"{key} {value}" for key, value in spec.args.items())
+    chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
+    print(f"{path}: {spec.arch} ({arguments}), input {'x'.join(map(str, spec.input_shape))}, {len(spec.labels)} labels")
+    print(f"lineage: {chain}")
+    print(f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {path.stat().st_size} bytes")
+    table = _table("layers", "layer", "MACs", "params", "weight bits", "activation bits", "BitOps")
+    for layer in found.layers:
+        bits = (str(layer.weight_bits), str(layer.activation_bits))
+        table.add_row(layer.name, count(layer.macs), str(layer.params), *bits, count(layer.bitops))
+    _print(table)
