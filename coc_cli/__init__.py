@@ -1,8 +1,8 @@
 """coc: compress convolutional networks by a chain of techniques, and plan the energy of running them.
 
-    >>> import coc_cli
-    >>> network = coc_cli.load("runs/quickstart/model.safetensors")
-    >>> prediction = network.predict(network.normalise(images))
+>>> import coc_cli
+>>> network = coc_cli.load("runs/quickstart/model.safetensors")
+>>> prediction = network.predict(network.normalise(images))
 """
 
 from __future__ import annotations

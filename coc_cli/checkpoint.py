@@ -59,7 +59,7 @@ def _raw_header(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
+            if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
                 raise refuse(path, "not a safetensors file, or cut short")
             header: dict[str, Any] = json.loads(file.read(length))
     except OSError as error:
@@ -86,7 +86,7 @@ def read_header(path: Path) -> Header:
         raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
     content = json.loads(header["__metadata__"][METADATA_KEY])
     if content.get("format") != FORMAT:
-        raise refuse(path, f"has format {content.get('format')!r}, this coc reads {FORMAT}; install the coc that wrote it")
+        raise refuse(path, f"has format {content.get('format')!r}, this coc reads {FORMAT}; use the coc that wrote it")
     try:
         spec = Spec.model_validate_json(json.dumps(content["spec"]))
     except ValidationError as error:
@@ -177,7 +177,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def load(path: Path) -> Network:
-    """Rebuild a network, in eval mode on the CPU, from its file alone; raises `UserError` for a file that is not one."""
+    """Rebuild a network from its file alone, in eval mode on the CPU; raises `UserError` if it cannot be."""
     header = read_header(path)
     from safetensors.torch import load_file
 
@@ -229,7 +229,7 @@ def through_file(network: Network) -> Network:
 
 
 def load_foreign(path: Path, module: nn.Module, where: str) -> None:
-    """Fill a plain module from somebody else's weights (.safetensors, .pt, .pth); raises `UserError` listing misfits.
+    """Fill a plain module with weights from elsewhere (.safetensors, .pt, .pth); raises `UserError` listing misfits.
 
     A pickle is read with `weights_only`: a plain state dict passes, anything with code in it is refused.
     """

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from os.path import commonprefix
 
 
 class ExitCode(IntEnum):
@@ -58,12 +59,15 @@ class StageError(Exception):
 
 
 def refuse(where: object, what: str) -> UserError:
-    """Give the error for a single fault: `raise refuse(path, "not a checkpoint")`."""
+    """Give the error for a single fault, to be raised."""
     return UserError([Fault(str(where), what)])
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -> str:
     """Give the end of a message: the nearest known word, or the list of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"{otherwise}: {', '.join(names)}"
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    if not near:
+        return f"{otherwise}: {', '.join(names)}"
+    nearest = max(near, key=lambda name: len(commonprefix([name, word])))
+    return f"did you mean '{nearest}'?"

@@ -18,7 +18,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def attention(feature: Tensor) -> Tensor:
-    """Give the attention map of a feature [B, C, H, W]: mean of squares over channels, flat and of length 1; [B, H*W]."""
+    """Give the mean of squares over channels of a feature [B, C, H, W], flat and of length 1: [B, H*W]."""
     return F.normalize(feature.square().mean(1).flatten(1), dim=1)
 
 

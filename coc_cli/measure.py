@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coc_cli.nets.spec import FLOAT_BITS, Spec
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from coc_cli.data.images import Split
     from coc_cli.nets.network import Network
 
@@ -62,25 +65,48 @@ class Cost:
         return baseline.macs / self.macs * FLOAT_BITS**2 / (weight * activation)
 
 
+def layer_macs(module: nn.Module, x: torch.Tensor) -> dict[str, int]:
+    """Count multiply-accumulates of every convolution and linear layer, by name, for one run on x [1, C, H, W].
+
+    A layer that is called twice counts twice. Module and x may lie on the meta device: nothing is computed then.
+    """
+    import torch
+
+    from coc_cli.nets.cuts import WEIGHTED
+
+    macs: dict[str, int] = {}
+    hooks = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, WEIGHTED):
+            macs[name] = 0
+
+            def count(layer: nn.Module, _: Any, output: torch.Tensor, name: str = name) -> None:
+                assert isinstance(layer.weight, torch.Tensor)
+                macs[name] += output.numel() * layer.weight[0].numel()
+
+            hooks.append(layer.register_forward_hook(count))
+    with torch.no_grad():
+        module(x)
+    for hook in hooks:
+        hook.remove()
+    return macs
+
+
 def cost(spec: Spec) -> Cost:
     """Count a network from its spec alone."""
     import torch
 
     from coc_cli.nets.layers import weight_bits
     from coc_cli.nets.network import build
-    from coc_cli.nets.shapes import node_shapes
 
-    network = build(spec, device="meta")
-    shapes = node_shapes(network)
+    network = build(spec, device="meta").eval()
+    macs = layer_macs(network, torch.empty(1, *spec.input_shape, device="meta"))
     bits = network.input_bits()
     layers = []
     for (name, layer), node in zip(network.layers.items(), network.layer_nodes, strict=True):
-        assert isinstance(layer.weight, torch.Tensor)
-        outputs = math.prod(shapes[node.name][1:])
-        per_output = layer.weight[0].numel()
         segment = next(i for i, stretch in enumerate(network.segments) if node.name in stretch.nodes)
         params = sum(p.numel() for n, p in layer.named_parameters() if n != "weight_scale")
-        layers.append(LayerCost(name, segment, outputs * per_output, params, weight_bits(layer), bits[name]))
+        layers.append(LayerCost(name, segment, macs[f"backbone.{name}"], params, weight_bits(layer), bits[name]))
     named = network.named_parameters()
     total = sum(p.numel() for name, p in named if not name.endswith("weight_scale") and not name.startswith("edges."))
     return Cost(tuple(layers), total, (1.0,) * len(network.segments))

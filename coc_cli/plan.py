@@ -73,11 +73,15 @@ def baseline_spec(file: RecipeFile) -> Spec:
     spec = read_header(own).spec
     faults = []
     if model.arch is not None and (model.arch, resolve(model.arch, model.arguments())) != (spec.arch, spec.args):
-        faults.append(file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out"))
+        faults.append(
+            file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
+        )
     if spec.input_shape != info.shape:
         faults.append(file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}"))
     if len(spec.labels) != len(info.labels):
-        faults.append(file.fault(("data",), f"there are {len(info.labels)} classes, the checkpoint has {len(spec.labels)}"))
+        faults.append(
+            file.fault(("data",), f"there are {len(info.labels)} classes, the checkpoint has {len(spec.labels)}")
+        )
     if faults:
         raise UserError(faults)
     return spec
@@ -90,6 +94,7 @@ def make_plan(file: RecipeFile) -> Plan:
         steps = [_step(0, BASELINE, spec, ())]
     except StageError as error:
         raise UserError([file.fault(("model", error.key or "arch"), error.what)]) from error
+    faults = []
     for index, link in enumerate(file.recipe.chain):
         stage = link.stage
         try:
@@ -97,10 +102,10 @@ def make_plan(file: RecipeFile) -> Plan:
             spec = stage.expect(spec)
             steps.append(_step(index + 1, stage.name, spec, notes))
         except StageError as error:
-            key = tuple((error.key or "").split(".")) if error.key else ()
-            raise UserError([file.fault(("chain", index, stage.name, *key), error.what)]) from error
+            key = (error.key,) if error.key else ()
+            faults.append(file.fault(("chain", index, stage.name, *key), error.what))
     plan = Plan(tuple(steps))
-    faults = list(_limit_faults(file, plan))
+    faults = faults or list(_limit_faults(file, plan))
     if faults:
         raise UserError(faults)
     return plan

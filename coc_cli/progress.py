@@ -7,12 +7,15 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coc_cli.training import Epoch
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 QUIET_SECONDS = 5.0  # between two plain lines
 
@@ -28,7 +31,7 @@ class Reporter:
         self._bar: Progress | None = None
         self._task: Any = None
 
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
@@ -41,7 +44,9 @@ class Reporter:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,12 @@ class Made:
 
 
 def compress(
-    path: Path, *, out: Path | None = None, overrides: tuple[str, ...] = (), fresh: bool = False, device: str | None = None
+    path: Path,
+    *,
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+    fresh: bool = False,
+    device: str | None = None,
 ) -> Result:
     """Apply a recipe's chain; what is already there, from this run or another, is taken from the cache.
 
@@ -124,7 +130,9 @@ class _Run:
         with Reporter(self.directory / "log.jsonl", len(self.plan.steps) - 1) as self.reporter:
             self.reporter.event("start", command=_command(), environment=environment(self.device))
             self.data: Data = self.recipe.data.read(self.recipe.seed).to(self.device)
-            kept = [self._stage(step, ancestry) for step, ancestry in zip(self.plan.steps, self._lineages(), strict=True)]
+            kept = [
+                self._stage(step, ancestry) for step, ancestry in zip(self.plan.steps, self._lineages(), strict=True)
+            ]
             self._clear_old_stages()
             report = self._report(kept)
             shutil.copyfile(self.directory / self.plan.steps[-1].folder / RESULT, self.directory / f".{RESULT}")
@@ -143,8 +151,15 @@ class _Run:
         }
         given = hashlib.sha256(Path(model.checkpoint).read_bytes()).hexdigest() if model.checkpoint else ""
         data = self.recipe.data.model_dump(mode="json")
-        root = [coc_cli.__version__, self.recipe.seed, data, self.data.fingerprint(), given, self.device.partition(":")[0]]
-        lineage = (Ancestor(BASELINE, settings, _key(root, settings)),)
+        root = [
+            coc_cli.__version__,
+            self.recipe.seed,
+            data,
+            self.data.fingerprint(),
+            given,
+            self.device.partition(":")[0],
+        ]
+        lineage: tuple[Ancestor, ...] = (Ancestor(BASELINE, settings, _key(root, settings)),)
         yield lineage
         for link in self.recipe.chain:
             stage = link.stage
@@ -249,7 +264,7 @@ class _Run:
         ]
         factors = [
             {"index": now["index"], "name": now["name"], "ratio": before["bitops"] / now["bitops"]}
-            for before, now in zip(stages, stages[1:], strict=False)
+            for before, now in pairwise(stages)
         ]
         limits = self._limits(stages)
         return {
@@ -288,9 +303,7 @@ def cross_entropy(network: Network, batch: Any) -> Any:
     return F.cross_entropy(network(batch.inputs)[-1], batch.targets)
 
 
-def _stage_entry(
-    step: Step, made: Made, found: Cost, size: int, baseline: Cost, baseline_bytes: int
-) -> dict[str, Any]:
+def _stage_entry(step: Step, made: Made, found: Cost, size: int, baseline: Cost, baseline_bytes: int) -> dict[str, Any]:
     return {
         "index": step.index,
         "name": step.name,

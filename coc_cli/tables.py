@@ -39,9 +39,7 @@ def _print(table: Table) -> None:
 
 def print_plan(plan: Plan, recipe: Recipe) -> None:
     """Print what each stage will leave, and what it carries over."""
-    table = _table(
-        f"plan of {recipe.name}", "stage", "MACs", "BitOps", "ratio (strict)", "nominal", "params", "bytes"
-    )
+    table = _table(f"plan of {recipe.name}", "stage", "MACs", "BitOps", "ratio (strict)", "nominal", "params", "bytes")
     baseline = plan.steps[0].cost
     for step in plan.steps:
         table.add_row(
@@ -90,7 +88,9 @@ def print_header(header: Header, path: Path) -> None:
     chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
     print(f"{path}: {spec.arch} ({arguments}), input {'x'.join(map(str, spec.input_shape))}, {len(spec.labels)} labels")
     print(f"lineage: {chain}")
-    print(f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {path.stat().st_size} bytes")
+    print(
+        f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {path.stat().st_size} bytes"
+    )
     table = _table("layers", "layer", "MACs", "params", "weight bits", "activation bits", "BitOps")
     for layer in found.layers:
         bits = (str(layer.weight_bits), str(layer.activation_bits))

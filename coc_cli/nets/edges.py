@@ -18,16 +18,18 @@ from coc_cli.nets.cuts import WEIGHTED, operation
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
 ACTIVATIONS = frozenset(
-    "relu relu6 silu swish gelu hardswish hardsigmoid hardtanh sigmoid tanh leakyrelu leaky_relu elu mish clamp".split()
+    ("relu", "relu6", "silu", "swish", "gelu", "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh")
+    + ("leakyrelu", "leaky_relu", "elu", "mish", "clamp")
 )
-NEVER_NEGATIVE = frozenset("relu relu6 hardsigmoid sigmoid".split())
-ELEMENTWISE = frozenset("add iadd mul imul sub".split())
+NEVER_NEGATIVE = frozenset(("relu", "relu6", "hardsigmoid", "sigmoid"))
+ELEMENTWISE = frozenset(("add", "iadd", "mul", "imul", "sub"))
 # These move values about or drop some, so what was on the grid of codes stays on it.
 VALUE_PRESERVING = frozenset(
-    "flatten view reshape contiguous permute transpose getitem chunk split pad squeeze unsqueeze identity dropout"
-    " dropout2d maxpool2d max_pool2d adaptivemaxpool2d zeropad2d channelshuffle stochasticdepth droppath".split()
+    ("flatten", "view", "reshape", "contiguous", "permute", "transpose", "getitem", "chunk", "split", "pad", "squeeze")
+    + ("unsqueeze", "identity", "dropout", "dropout2d", "maxpool2d", "max_pool2d", "adaptivemaxpool2d", "zeropad2d")
+    + ("channelshuffle", "stochasticdepth", "droppath")
 )
-AVERAGES = frozenset("avgpool2d adaptiveavgpool2d avg_pool2d adaptive_avg_pool2d mean".split())
+AVERAGES = frozenset(("avgpool2d", "adaptiveavgpool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean"))
 
 
 def is_layer(node: Node, root: nn.Module) -> bool:
@@ -145,7 +147,7 @@ def _reads(layer: Node) -> Node:
     return node
 
 
-def insert(graph: Graph, root: nn.Module, edges: dict[str, Edge]) -> dict[str, str]:
+def insert(graph: Graph, edges: dict[str, Edge]) -> dict[str, str]:
     """Put a call of `edges.NAME` behind each source, in place; give the new node's name by that of its source.
 
     Without `users` every user of the source reads the rounded tensor; with them only those do, and what they round is

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,9 +29,7 @@ class QuantizedWeight(nn.Module):
         return self.weight_scale.view(-1, *[1] * (self.weight.dim() - 1))
 
     def rounded_weight(self) -> Tensor:
-        return fake_quantize(
-            self.weight, self.scale_for_weight(), self.bits, signed=True, count=self.weight[0].numel()
-        )
+        return fake_quantize(self.weight, self.scale_for_weight(), self.bits, signed=True, count=self.weight[0].numel())
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -55,7 +55,7 @@ class QuantizedLinear(QuantizedWeight, nn.Linear):
 class ActivationQuantizer(nn.Module):
     """Rounds a tensor between layers; zero point 0, one learned scale.
 
-    While `samples` is a list it looks on instead: it lets everything through and keeps some of the values for `calibrate`.
+    While `samples` is a list it only looks on: all passes unchanged, and some of the values are kept for `calibrate`.
     """
 
     def __init__(self, edge: Edge) -> None:
@@ -88,19 +88,31 @@ def weight_bits(layer: nn.Module) -> int:
     return layer.bits if isinstance(layer, QuantizedWeight) else FLOAT_BITS
 
 
-def remade(layer: nn.Module, **numbers: int) -> nn.Module:
-    """Give a fresh module of the same kind with other constructor numbers (in, out, groups, features)."""
+def remade(layer: nn.Module, numbers: dict[str, int], kind: type[nn.Module] | None = None) -> nn.Module:
+    """Give a fresh module with other constructor numbers (in, out, groups, features), of class `kind` if given.
+
+    All else (kernel, stride, padding, bias) stays as it is.
+    """
+    make: Any = kind or type(layer)
     if isinstance(layer, nn.Conv2d):
-        return nn.Conv2d(
-            numbers["in"], numbers["out"], layer.kernel_size, layer.stride, layer.padding, layer.dilation,
-            numbers["groups"], bias=layer.bias is not None, padding_mode=layer.padding_mode,
-        )  # type: ignore[arg-type]  # fmt: skip
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(numbers["in"], numbers["out"], bias=layer.bias is not None)
-    assert isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d), f"no rule to remake {type(layer).__name__}"
-    return type(layer)(
-        numbers["features"], layer.eps, layer.momentum, layer.affine, layer.track_running_stats
-    )
+        made: nn.Module = make(
+            numbers["in"],
+            numbers["out"],
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            numbers["groups"],
+            bias=layer.bias is not None,
+            padding_mode=layer.padding_mode,
+            device=layer.weight.device,
+        )
+    elif isinstance(layer, nn.Linear):
+        made = make(numbers["in"], numbers["out"], bias=layer.bias is not None, device=layer.weight.device)
+    else:
+        assert isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d), f"no rule to remake {type(layer).__name__}"
+        made = make(numbers["features"], layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+    return made
 
 
 def numbers_of(layer: nn.Module) -> dict[str, int] | None:
@@ -116,14 +128,9 @@ def numbers_of(layer: nn.Module) -> dict[str, int] | None:
 
 def quantized(layer: Layer, bits: int) -> QuantizedConv2d | QuantizedLinear:
     """Give a quantised layer of the same shape; it shares no tensor with the one given."""
-    if isinstance(layer, nn.Linear):
-        made: QuantizedConv2d | QuantizedLinear = QuantizedLinear(
-            layer.in_features, layer.out_features, bias=layer.bias is not None, device=layer.weight.device
-        )
-    else:
-        made = QuantizedConv2d(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
-            layer.groups, bias=layer.bias is not None, padding_mode=layer.padding_mode, device=layer.weight.device,
-        )  # type: ignore[arg-type]  # fmt: skip
+    numbers = numbers_of(layer)
+    assert numbers is not None
+    made = remade(layer, numbers, QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedConv2d)
+    assert isinstance(made, QuantizedConv2d | QuantizedLinear)
     made.add_scale(bits)
     return made

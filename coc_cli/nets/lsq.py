@@ -91,7 +91,7 @@ def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:
 def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Tensor:
     """Give, for each row of [R, M], the scale [R] with the least mean square error of rounding.
 
-    One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` fractions of the largest.
+    One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` parts of the largest.
     """
     if bits == 1:
         return positive(rows.abs().mean(1))

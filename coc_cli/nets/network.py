@@ -40,14 +40,14 @@ class Network(nn.Module):
         self.spec = spec
         self.backbone = sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
         for name, numbers in spec.modules.items():
-            _replace(self.backbone, name, remade(self.backbone.get_submodule(name), **numbers))
+            _replace(self.backbone, name, remade(self.backbone.get_submodule(name), numbers))
         for name, bits in spec.bits.items():
             layer = self.backbone.get_submodule(name)
             assert isinstance(layer, nn.Conv2d | nn.Linear)
             _replace(self.backbone, name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
         self.graph = trace(_Traced(self.backbone))  # with the quantisers in it; targets are names below this module
-        self._rounded = edge_places.insert(self.graph, self, spec.edges)
+        self._rounded = edge_places.insert(self.graph, spec.edges)
         self._cut: dict[tuple[str, ...], list[Segment]] = {}
         shape = (-1, 1, 1)
         self.register_buffer("_mean", torch.tensor(spec.mean).view(shape), persistent=False)
@@ -104,7 +104,8 @@ class Network(nn.Module):
     def input_bits(self) -> dict[str, int]:
         """Give, for every layer, the bits of the tensor that it reads."""
         return {
-            edge_places.layer_name(node): edge_places.input_bits(node, self, self.spec.edges) for node in self.layer_nodes
+            edge_places.layer_name(node): edge_places.input_bits(node, self, self.spec.edges)
+            for node in self.layer_nodes
         }
 
 
@@ -126,7 +127,7 @@ def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def build(spec: Spec, *, device: str = "cpu") -> Network:
-    """Make the network of a spec, channels last, in train mode, with fresh random weights; "meta" makes none.
+    """Make the network of a spec, channels last, in train mode, with fresh random weights (none on "meta").
 
     Raises `StageError` where the backbone cannot be traced.
     """

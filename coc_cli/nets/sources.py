@@ -26,7 +26,9 @@ class Architecture:
         """Fill in the defaults; raises `StageError` for an argument that the family does not take."""
         for key, value in given.items():
             if key not in self.defaults:
-                raise StageError(f"{arch} takes no '{key}'; {did_you_mean(key, self.defaults, otherwise='it takes')}", key)
+                raise StageError(
+                    f"{arch} takes no '{key}'; {did_you_mean(key, self.defaults, otherwise='it takes')}", key
+                )
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise StageError(f"needs a whole number of at least 1, got {value!r}", key)
         depth = given.get("depth", self.defaults.get("depth"))
@@ -41,11 +43,15 @@ _WIDE_DEPTHS = (10, 18, 34)
 
 ARCHITECTURES: dict[str, Architecture] = {
     **{
-        f"cifar:resnet{depth}": Architecture("coc_cli.nets.cifar:resnet_thin", {"depth": depth, "width": 16}, _THIN_DEPTHS)
+        f"cifar:resnet{depth}": Architecture(
+            "coc_cli.nets.cifar:resnet_thin", {"depth": depth, "width": 16}, _THIN_DEPTHS
+        )
         for depth in (20, 32, 44, 56)
     },
     **{
-        f"cifar:resnet{depth}": Architecture("coc_cli.nets.cifar:resnet_wide", {"depth": depth, "width": 64}, _WIDE_DEPTHS)
+        f"cifar:resnet{depth}": Architecture(
+            "coc_cli.nets.cifar:resnet_wide", {"depth": depth, "width": 64}, _WIDE_DEPTHS
+        )
         for depth in (18, 34)
     },
 }

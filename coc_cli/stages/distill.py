@@ -1,6 +1,6 @@
 """Knowledge distillation: a student learns to give the teacher's answers (Hinton, Vinyals and Dean 2015).
 
-    - distill: {student: {depth: 8, width: 8}, epochs: 60, temperature: 4}
+- distill: {student: {depth: 8, width: 8}, epochs: 60, temperature: 4}
 """
 
 from __future__ import annotations

@@ -69,9 +69,7 @@ class Quantize(TaughtStage):
         from coc_cli.nets.precision import LayerBits, Precision
 
         inner = LayerBits(self.weights, self.activations)
-        precision = Precision(
-            LayerBits(self.first, self.first), inner, LayerBits(self.last, self.last), self.residual
-        )
+        precision = Precision(LayerBits(self.first, self.first), inner, LayerBits(self.last, self.last), self.residual)
         roles = precision.by_layer(names)
         apart = {}
         for pattern, rule in self.layers.items():

@@ -52,7 +52,7 @@ class Lab:
 class Stage(Training, ABC):
     """One link of the chain.
 
-    `expect` is dry: it gives the spec that `apply` will give, or raises `StageError` saying why it cannot be. `apply` is
+    `expect` is dry: it gives the spec that `apply` will give, or raises `StageError` saying why it cannot. `apply` is
     wet: it gives a new network and leaves the one it was given as it was.
     """
 
@@ -113,4 +113,5 @@ def answers(teacher: Network, batch: Batch) -> Tensor:
     import torch
 
     with torch.no_grad():
-        return teacher(batch.inputs)[-1]
+        final: Tensor = teacher(batch.inputs)[-1]
+        return final

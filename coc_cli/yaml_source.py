@@ -1,0 +1,126 @@
+"""YAML as written: plain values, and for every key the line on which it stands."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, TypeAlias
+
+import yaml
+
+from coc_cli.errors import Fault, refuse
+
+Loc: TypeAlias = tuple[str | int, ...]  # ("chain", 1, "quantize", "weights")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars: `on` is text, `1e-3` is a number, a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"^(?:~|null|Null|NULL|)$", "~nN"),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first, ""])
+
+
+def dotted(loc: Loc) -> str:
+    """Give a place as messages name it: 'chain[1].prune'."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+
+
+class Source:
+    """A document's content, the line of each key, and what is wrong with the text itself."""
+
+    def __init__(self, path: str, text: str) -> None:
+        """Read the text; raises `UserError` if it is not YAML at all."""
+        self.path = path
+        self.lines: dict[Loc, str] = {}
+        self.faults: list[Fault] = []
+        try:
+            node = yaml.compose(text, Loader=_Loader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            raise refuse(f"{path}:{mark.line + 1 if mark else 1}", f"not YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise refuse(path, f"not YAML: {str(error).splitlines()[0]}") from error
+        self.lines[()] = f"{path}:1"
+        self.content: Any = self._value(node, ()) if node is not None else None
+
+    def fault(self, loc: Loc, what: str) -> Fault:
+        """Give a fault at a key, or at the nearest key above it that was written."""
+        known = loc
+        while known not in self.lines:
+            known = known[:-1]
+        return Fault(self.lines[known], f"{dotted(loc)}: {what}" if loc else what)
+
+    def _value(self, node: yaml.Node, loc: Loc) -> Any:
+        self.lines.setdefault(loc, self._line(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, loc)
+        value = _scalar(node)
+        if isinstance(value, float) and not math.isfinite(value):
+            self.faults.append(self.fault(loc, f"needs a finite number, got {node.value}"))
+            return 0.0
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in made:
+                first = self.lines[(*loc, key)].rpartition(":")[2]
+                what = f"key '{key}' is given twice, first in line {first}"
+                self.faults.append(Fault(self._line(key_node), f"{dotted(loc)}: {what}" if loc else what))
+                continue
+            self.lines[(*loc, key)] = self._line(key_node)
+            made[key] = self._value(value_node, (*loc, key))
+        return made
+
+    def _line(self, node: yaml.Node) -> str:
+        return f"{self.path}:{node.start_mark.line + 1}"
+
+    def override(self, text: str) -> None:
+        """Put one `--set a.b=c` into the content; raises `UserError` if there is no such place."""
+        where = f"--set {text}"
+        key, equals, value = text.partition("=")
+        loc: Loc = tuple(int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part)
+        if not equals or not loc:
+            raise refuse(where, "needs the form key.key=value, as in --set seed=3 or --set chain.0.distill.epochs=5")
+        target = self.content
+        for depth, part in enumerate(loc):
+            _check_place(target, part, loc[:depth], where)
+            if depth == len(loc) - 1:
+                target[part] = Source(where, value).content
+            elif isinstance(target, dict) and target.get(part) is None:
+                target[part] = {}
+            target = target[part]
+        self.lines = {known: line for known, line in self.lines.items() if known[: len(loc)] != loc}
+        for depth in range(1, len(loc) + 1):
+            self.lines.setdefault(loc[:depth], where)
+
+
+def _check_place(target: Any, part: str | int, above: Loc, where: str) -> None:
+    name = dotted(above) or "the recipe"
+    if isinstance(target, list) and not (isinstance(part, int) and part < len(target)):
+        raise refuse(where, f"{name} has {len(target)} items, counted from 0; none is '{part}'")
+    if not isinstance(target, list | dict) or (isinstance(target, dict) and not isinstance(part, str)):
+        raise refuse(where, f"{name} has no place '{part}'")
+
+
+def _scalar(node: yaml.Node) -> Any:
+    kind, text = node.tag.rpartition(":")[2], str(node.value)
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    if kind == "int":
+        return int(text)
+    if kind == "float":
+        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    return text

@@ -1,0 +1,98 @@
+"""Tiny nets and tiny data: width 4, 8x8 images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from coc_cli.data.images import Data, Split
+from coc_cli.data.source import Augment
+from coc_cli.nets.network import Network, build
+from coc_cli.nets.spec import Spec
+from coc_cli.stages.stage import Lab
+
+LABELS = ("a", "b", "c")
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def spec() -> Spec:
+    """A ResNet-8 of width 4 for 8x8 images of one channel, three classes."""
+    return Spec(
+        arch="cifar:resnet20",
+        args={"depth": 8, "width": 4},
+        input_shape=(1, 8, 8),
+        mean=(0.5,),
+        std=(0.25,),
+        labels=LABELS,
+    )
+
+
+@pytest.fixture
+def network(spec: Spec) -> Network:
+    """That network, with norms that have seen something."""
+    made = build(spec)
+    made(made.normalise(torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)))
+    return made.eval()
+
+
+@pytest.fixture
+def data() -> Data:
+    """Images whose brightest third tells the class: 96 to train, 48 to validate, 48 to test."""
+
+    def split(n: int, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randint(0, 120, (n, 1, 8, 8), generator=generator, dtype=torch.uint8)
+        targets = torch.arange(n) % len(LABELS)
+        for index, target in enumerate(targets.tolist()):
+            images[index, :, :, 3 * target : 3 * target + 2] += 130
+        return Split(images, targets)
+
+    return Data(split(96, 1), split(48, 2), split(48, 3))
+
+
+@pytest.fixture
+def lab(data: Data, network: Network, tmp_path: Path) -> Lab:
+    return Lab(data, Augment(), "cpu", 7, network, tmp_path, lambda _: None)
+
+
+@pytest.fixture
+def images(data: Data) -> torch.Tensor:
+    """Normalised test images [48, 1, 8, 8]."""
+    return (data.test.images.float() / 255 - 0.5) / 0.25
+
+
+TINY_RECIPE = """\
+name: tiny
+seed: 3
+device: cpu
+data: {source: digits}
+model:
+  arch: cifar:resnet20
+  depth: 8
+  width: 4
+  train: {epochs: 2, batch: 128}
+chain:
+  - distill: {student: {width: 2}, epochs: 2, batch: 128}
+  - quantize: {weights: 4, activations: 4, epochs: 2, batch: 128}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Write a recipe into an empty folder that becomes the current one; without text it is a tiny whole one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text: str = TINY_RECIPE) -> Path:
+        path = Path("recipe.yaml")
+        path.write_text(text)
+        return path
+
+    return write
