@@ -127,7 +127,9 @@ def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
 
     header: dict[str, Any] = {"__metadata__": {METADATA_KEY: _metadata(spec, lineage)}}
     offset = 0
-    for name, (kind, shape, size) in _stored(build(spec, device="meta")).items():
+    stored = _stored(build(spec, device="meta"))
+    for name in sorted(stored, key=lambda name: (stored[name][0] != "F32", name)):  # the order of the format
+        kind, shape, size = stored[name]
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
     length = len(json.dumps(header, separators=(",", ":")))

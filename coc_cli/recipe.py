@@ -181,7 +181,8 @@ def _student_faults(stage: Distill, index: int, model: Model | None) -> Iterator
     if arch is not None and (stage.student.arch or index == 0):
         incoming = model.arguments() if model and arch == before else {}
         for loc, what in _arch_faults(arch, {**incoming, **stage.student.arguments()}):
-            yield ("distill", "student", *loc), what
+            if stage.student.arch or loc != ("arch",):  # else the model's own fault, said there
+                yield ("distill", "student", *loc), what
 
 
 _NEEDS: dict[str, str] = {
@@ -220,6 +221,8 @@ def _other_branch(details: ErrorDetails) -> bool:
     """Tell whether this only repeats another fault, as the branch of a union does that was not meant."""
     if details["type"] == "too_short" and details["input"]:
         return True  # it counts only the items that are right
+    if details["loc"][-1] == "Student":
+        return True  # the other branch says what both would take
     if details["type"] != "literal_error":
         return False
     given_mapping = isinstance(details["input"], dict)
@@ -258,7 +261,8 @@ def _what(details: ErrorDetails) -> str:
     if kind in _NEEDS:
         return f"needs {_NEEDS[kind]}, got {shown}"
     if kind == "literal_error":
-        return f"needs {context['expected']}, got {shown}"
+        mapping = " or a mapping of keys" if details["loc"][-1] == "literal['same']" else ""
+        return f"needs {context['expected']}{mapping}, got {shown}"
     for bound, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
         if bound in context:
             return f"needs {words} {context[bound]}, got {shown}"

@@ -123,11 +123,10 @@ def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, 
     residual = summed(graph, root)
     edges: dict[str, Edge] = {}
     for node in sorted(places, key=order.__getitem__):
-        readers = {
-            layer: wanted[layer]
-            for layer in layers
-            if wanted[layer] < FLOAT_BITS and node in (_reads(layer), _origin(_reads(layer), root))
-        }
+        readers = {layer: wanted[layer] for layer in layers if node in (_reads(layer), _origin(_reads(layer), root))}
+        if readers and set(readers.values()) == {FLOAT_BITS} and node.name not in residual:
+            continue
+        readers = {layer: bits for layer, bits in readers.items() if bits < FLOAT_BITS}
         own = max(readers.values(), default=policy.residual)
         if node.name in residual:
             own = max(own, policy.residual)

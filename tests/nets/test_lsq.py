@@ -48,7 +48,7 @@ def test_each_channel_has_its_own_scale_and_gradient() -> None:
     s = torch.tensor([[0.1], [0.5], [2.0]], dtype=torch.float64, requires_grad=True)
     lsq.fake_quantize(v, s, 4, signed=True, count=20).sum().backward()
     for row in range(3):
-        _, _, expected = twin(v[row].tolist(), float(s[row]), -7, 7, [1.0] * 20)
+        _, _, expected = twin(v[row].tolist(), s[row].item(), -7, 7, [1.0] * 20)
         assert float(s.grad[row]) == pytest.approx(expected, rel=1e-12)
 
 

@@ -26,7 +26,10 @@ ort = pytest.importorskip("onnxruntime", reason="the dev extra is not installed"
 
 
 def export(network: Network, path: Path) -> None:
-    """Write Q/Clip/DQ around folded convolutions, node by node of the traced graph."""
+    """Write Q/Clip/DQ around folded convolutions, node by node of the traced graph.
+
+    Biases are rounded to the steps of the integer sums, in the file and in the network.
+    """
     nodes: list[Any] = []
     constants: list[Any] = []
     names: dict[Any, str] = {}
@@ -63,8 +66,9 @@ def export(network: Network, path: Path) -> None:
             values = values * finer * gain.sign().view(-1, *[1] * (values.dim() - 1)).int()
             scale = (lsq.positive(module.weight_scale) * gain.abs() / finer).detach().numpy()
             bias_scale = (scale * steps[inputs[0]]).astype(np.float32)
-            parts = [("w", values.numpy().astype(np.int8), scale)]
-            parts += [("b", np.rint(shift.detach().numpy() / bias_scale).astype(np.int32), bias_scale)]
+            bias = np.rint(shift.detach().numpy() / bias_scale).astype(np.int32)
+            (norm or module).bias.data += torch.from_numpy(bias * bias_scale) - shift.detach()
+            parts = [("w", values.numpy().astype(np.int8), scale), ("b", bias, bias_scale)]
             for part, integers, step in parts:
                 tensors = [constant(f"{name}.{part}i", integers), constant(f"{name}.{part}s", step)]
                 tensors += [constant(f"{name}.{part}z", np.zeros(len(step), integers.dtype))]
@@ -125,6 +129,6 @@ def test_every_layer_of_a_quantised_resnet20_runs_as_an_integer_operation(
     with torch.no_grad():
         expected = network(x)[-1].numpy()
     (found,) = session.run(None, {"x": x.numpy()})
-    # The runtime rounds biases to its sums' steps, so a code at the edge between two can fall to the other side.
-    assert np.median(np.abs(found - expected)) < 0.01 * np.ptp(expected)
-    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.97
+    agree = np.abs(found - expected).max(1) < 1e-4 * np.ptp(expected)
+    assert agree.mean() > 0.95  # an image whose sum lies on the edge between two codes may fall to either side
+    assert (found.argmax(1) == expected.argmax(1)).mean() > 0.99

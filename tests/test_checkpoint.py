@@ -1,0 +1,195 @@
+"""The file: its bytes, what a damaged one says, other people's weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import coc_cli
+from coc_cli.checkpoint import (
+    Ancestor,
+    is_checkpoint,
+    load,
+    load_foreign,
+    read_header,
+    save,
+    size_bytes,
+    write_atomically,
+)
+from coc_cli.errors import UserError
+from coc_cli.nets.network import Network, build
+from coc_cli.nets.spec import Spec
+from coc_cli.stages.quantize import Quantize
+
+LINEAGE = (Ancestor("baseline", {"epochs": 3}, "k1"), Ancestor("quantize", {"weights": 4}, "k2"))
+
+
+@pytest.fixture
+def path(network: Network, tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    save(network, LINEAGE, path)
+    return path
+
+
+@pytest.mark.parametrize("bits", [None, 1, 2, 3, 5, 8])
+@pytest.mark.parametrize("width", [4, 16])
+def test_the_bytes_are_what_the_plan_says(spec: Spec, tmp_path: Path, bits: int | None, width: int) -> None:
+    spec = spec.but(args={"depth": 8, "width": width})
+    if bits:
+        spec = Quantize(weights=bits, activations=4).expect(spec)
+    save(build(spec), LINEAGE, tmp_path / "m.safetensors")
+    assert abs((tmp_path / "m.safetensors").stat().st_size - size_bytes(spec, LINEAGE)) <= 8
+
+
+def test_codes_make_the_file_small(spec: Spec, tmp_path: Path) -> None:
+    spec = spec.but(args={"depth": 8, "width": 32})
+    sizes = {}
+    for bits in (None, 8, 1):
+        made = Quantize(weights=bits, activations=4, first=8, last=8).expect(spec) if bits else spec
+        save(build(made), (), tmp_path / "m.safetensors")
+        sizes[bits] = (tmp_path / "m.safetensors").stat().st_size
+    weights = sum(p.numel() for name, p in build(spec).named_parameters() if "conv" in name)
+    assert sizes[None] - sizes[8] > 2.9 * weights
+    assert sizes[8] - sizes[1] > 0.8 * weights
+
+
+def test_header_needs_no_tensors(path: Path, spec: Spec) -> None:
+    assert is_checkpoint(path)
+    header = read_header(path)
+    assert header.spec == spec
+    assert header.lineage == LINEAGE
+
+
+def test_equal_runs_write_equal_files_and_nothing_of_the_machine(network: Network, path: Path, tmp_path: Path) -> None:
+    save(network, LINEAGE, tmp_path / "elsewhere" / "again.safetensors")
+    content = path.read_bytes()
+    assert (tmp_path / "elsewhere" / "again.safetensors").read_bytes() == content
+    assert str(tmp_path).encode() not in content
+    assert os.uname().nodename.encode() not in content
+
+
+def test_load_is_public(path: Path, network: Network, images: torch.Tensor) -> None:
+    made = coc_cli.load(path)
+    assert not made.training
+    assert torch.equal(made(images)[-1], network(images)[-1])
+    prediction = made.predict(images)
+    assert torch.equal(prediction.value, network(images)[-1].argmax(1))
+    assert prediction.exit.tolist() == [0] * 48
+    assert ((prediction.confidence > 1 / 3) & (prediction.confidence <= 1)).all()
+
+
+def _damage(path: Path, kind: str) -> None:
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    meta = json.loads(header["__metadata__"]["coc"])
+    if kind == "cut":
+        path.write_bytes(content[: len(content) // 2])
+        return
+    if kind == "empty":
+        path.write_bytes(b"")
+        return
+    if kind == "noise":
+        path.write_bytes(b"x" * 1000)
+        return
+    if kind == "no spec":
+        del header["__metadata__"]
+    elif kind == "format":
+        meta["format"] = 99
+    elif kind == "spec":
+        meta["spec"]["input_shape"] = "wide"
+    elif kind == "tensors":
+        meta["spec"]["args"]["width"] = 8
+    if kind != "no spec":
+        header["__metadata__"]["coc"] = json.dumps(meta)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("cut", "damaged: its size is not what its header says; copy or make it again"),
+        ("empty", "not a safetensors file, or cut short"),
+        ("noise", "not a safetensors file, or cut short"),
+        ("no spec", "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead"),
+        ("format", "has format 99, this coc reads 1; use the coc that wrote it"),
+        ("spec", "damaged spec: input_shape: "),
+        ("tensors", "its tensors do not fit its spec, first at '"),
+    ],
+)
+def test_damaged_files_say_what_is_wrong(path: Path, kind: str, message: str) -> None:
+    _damage(path, kind)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_a_missing_file_and_a_pickle(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: No such file or directory"):
+        load(tmp_path / "none.safetensors")
+    with pytest.raises(UserError, match="a pickle is not a coc checkpoint"):
+        load(tmp_path / "model.pt")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch owned",)
+
+
+def test_a_pickle_with_code_in_it_is_refused_and_not_run(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil.pt").write_bytes(pickle.dumps({"conv1.weight": Evil()}))
+    torch.save(network.backbone, "whole.pt")
+    for name in ("evil.pt", "whole.pt"):
+        with pytest.raises(UserError, match=f"^here: {name} is not a plain state dict; save model.state_dict"):
+            load_foreign(Path(name), network.backbone, "here")
+    assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
+def test_plain_state_dicts_are_read(network: Network, spec: Spec, tmp_path: Path, suffix: str) -> None:
+    state = network.backbone.state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+        assert not is_checkpoint(path)
+    else:
+        torch.save(state, path)
+    fresh = build(spec)
+    load_foreign(path, fresh.backbone, "here")
+    assert all(torch.equal(value, state[name]) for name, value in fresh.backbone.state_dict().items())
+
+
+def test_misfits_are_listed(network: Network, tmp_path: Path) -> None:
+    state = dict(network.backbone.state_dict())
+    state["linear.weight"] = torch.zeros(7, 16)
+    state["extra"] = state.pop("conv1.weight")
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(UserError) as caught:
+        load_foreign(tmp_path / "weights.pt", network.backbone, "here")
+    assert str(caught.value).endswith(
+        "does not fit: 'conv1.weight' is missing; 'extra' is not in the architecture; 'linear.weight' is (7, 16),"
+        " not (3, 16)"
+    )
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_atomically(path, b"new and longer")
+    assert path.read_bytes() == b"old"

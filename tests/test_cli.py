@@ -1,0 +1,257 @@
+"""The command line: answers at once, exit codes, and a tiny run from recipe to report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import coc_cli
+from coc_cli.checkpoint import read_header
+
+COC = [sys.executable, "-m", "coc_cli"]
+
+
+def coc(*args: str, check: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*COC, *args], capture_output=True, text=True, check=False)
+    assert done.returncode == check, done.stderr + done.stdout
+    return done
+
+
+def test_help_answers_in_half_a_second_without_torch() -> None:
+    code = (
+        "import sys, time; t = time.monotonic(); sys.argv = ['coc', '--help']\n"
+        "from coc_cli.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules, time.monotonic() - t)"
+    )
+    times = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        status, has_torch, seconds = done.stdout.split()[-3:]
+        assert (status, has_torch) == ("0", "False")
+        times.append(float(seconds))
+    assert min(times) < 0.5
+    assert all(verb in done.stdout for verb in ("compress", "plan", "schema", "inspect"))
+
+
+@pytest.mark.parametrize("args", [("nonsense",), ("compress",), ("compress", "x.yaml", "--speed"), ("plan", "a", "b")])
+def test_wrong_arguments_end_with_2(args: tuple[str, ...]) -> None:
+    coc(*args, check=2)
+
+
+def test_version() -> None:
+    assert coc("--version").stdout == f"coc {coc_cli.__version__}\n"
+
+
+def test_schema_is_json() -> None:
+    assert json.loads(coc("schema").stdout)["title"] == "Recipe"
+
+
+def test_errors_have_no_traceback_unless_asked(tmp_path: Path) -> None:
+    plain = coc("plan", str(tmp_path / "no.yaml"), check=2)
+    assert plain.stderr == f"{tmp_path}/no.yaml: cannot be read: No such file or directory\n"
+    assert "Traceback" in coc("plan", str(tmp_path / "no.yaml"), "--debug", check=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "--device: no such device 'gpu'; use auto, cpu, cuda or cuda:N\n"),
+        ("meta", "--device: device 'meta' is not supported; use auto, cpu, cuda or cuda:N\n"),
+        ("cuda:99", "--device: there is no cuda:99 here; use cpu, or auto\n"),
+    ],
+)
+def test_wrong_devices(recipe: Callable[..., Path], device: str, message: str) -> None:
+    assert coc("compress", str(recipe()), "--device", device, check=2).stderr == message
+    assert not Path("runs").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny recipe has run."""
+    from conftest import TINY_RECIPE
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "recipe.yaml").write_text(TINY_RECIPE)
+    done = subprocess.run([*COC, "compress", "recipe.yaml"], cwd=folder, capture_output=True, text=True, check=True)
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
+
+
+def test_the_run_directory_holds_what_the_contract_says(finished: Path) -> None:
+    run = finished / "runs/tiny"
+    stages = ["00-baseline", "01-distill", "02-quantize"]
+    assert sorted(path.name for path in (run / "stages").iterdir()) == stages
+    result = (run / "model.safetensors").read_bytes()
+    assert result == (run / "stages/02-quantize/model.safetensors").read_bytes()
+    assert [a.stage for a in read_header(run / "model.safetensors").lineage] == ["baseline", "distill", "quantize"]
+    assert (run / "recipe.yaml").read_text().startswith("name: tiny\n")
+    events = [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert events.count("epoch") == 6
+    assert events[0] == "start"
+    assert events[-1] == "end"
+
+
+def test_the_report_says_what_the_contract_says(finished: Path) -> None:
+    run = finished / "runs/tiny"
+    report = json.loads((run / "report.json").read_text())
+    assert (report["schema"], report["name"], report["task"], report["metric"], report["ok"]) == (
+        1,
+        "tiny",
+        "classification",
+        "accuracy",
+        True,
+    )
+    product = 1.0
+    for factor in report["factors"]:
+        product *= factor["ratio"]
+    assert product == pytest.approx(report["stages"][-1]["bitops_ratio"])
+    for index, (stage, folder) in enumerate(zip(report["stages"], sorted((run / "stages").iterdir()), strict=True)):
+        assert stage["index"] == index
+        assert stage["checkpoint_bytes"] == (folder / "model.safetensors").stat().st_size
+        assert stage["metric_ci95"][0] <= stage["metric_value"] <= stage["metric_ci95"][1]
+        assert (stage["n_test"], stage["latency_ms"], stage["exits"]) == (360, None, [])
+        assert stage["bitops"] == sum(layer["bitops"] for layer in stage["layers"])
+    last = report["stages"][-1]
+    assert last["bitops_ratio_nominal"] == pytest.approx(report["stages"][0]["macs"] / last["macs"] * 1024 / 16)
+
+
+def test_what_is_printed(finished: Path) -> None:
+    shown = (finished / "stdout").read_text()
+    assert "result: runs/tiny/model.safetensors   report: runs/tiny/report.json" in shown
+    assert all(name in shown for name in ("0 baseline", "1 distill", "2 quantize", "ratio (strict)"))
+    lines = (finished / "stderr").read_text().splitlines()
+    assert lines[0].startswith("0/2 baseline: epoch 1/2  loss ")
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_second_run_takes_all_from_the_cache_and_gives_the_same(finished: Path) -> None:
+    before = (finished / "runs/tiny/model.safetensors").read_bytes()
+    for out in ("runs/tiny", "other/place"):
+        done = subprocess.run(
+            [*COC, "compress", "recipe.yaml", "--out", out], cwd=finished, capture_output=True, text=True, check=True
+        )
+        assert done.stderr.count("from the cache") == 3
+        assert (finished / out / "model.safetensors").read_bytes() == before
+
+
+def test_fresh_makes_all_anew_to_the_same_bits(finished: Path) -> None:
+    before = (finished / "runs/tiny/model.safetensors").read_bytes()
+    command = [*COC, "compress", "recipe.yaml", "--fresh"]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+    assert done.stderr.count("trained in") == 3
+    assert (finished / "runs/tiny/model.safetensors").read_bytes() == before
+
+
+def test_a_damaged_cache_is_made_again(finished: Path) -> None:
+    for path in (finished / "runs/.cache").glob("*/model.safetensors"):
+        *content, last = path.read_bytes()
+        path.write_bytes(bytes([*content, last ^ 1]))
+    command = [*COC, "compress", "recipe.yaml", "--out", "runs/again"]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+    assert done.stderr.count("trained in") == 3
+    assert (finished / "runs/again/model.safetensors").read_bytes() == (
+        finished / "runs/tiny/model.safetensors"
+    ).read_bytes()
+
+
+def test_a_changed_stage_keeps_what_came_before(finished: Path) -> None:
+    command = [*COC, "compress", "recipe.yaml", "--out", "runs/changed", "--set", "chain.1.quantize.weights=3"]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+    assert (done.stderr.count("from the cache"), done.stderr.count("trained in")) == (2, 1)
+
+
+def test_a_missed_limit_ends_with_3(finished: Path) -> None:
+    limits = ["--set", "limits.max_drop=-0.5", "--set", "limits.min_bitops_ratio=10"]
+    command = [*COC, "compress", "recipe.yaml", "--out", "runs/limits", *limits]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    report = json.loads((finished / "runs/limits/report.json").read_text())
+    assert [(limit["name"], limit["ok"]) for limit in report["limits"]] == [
+        ("max_drop", False),
+        ("min_bitops_ratio", True),
+    ]
+    assert not report["ok"]
+    assert "limit max_drop -0.5: " in done.stdout
+
+
+def test_a_result_is_the_baseline_of_another_recipe(finished: Path) -> None:
+    text = (
+        "name: next\nseed: 3\ndevice: cpu\ndata: {source: digits}\nmodel: {checkpoint: runs/tiny/model.safetensors}\n"
+        "chain:\n  - quantize: {weights: 2, activations: 3, epochs: 1}\n"
+    )
+    (finished / "next.yaml").write_text(text)
+    subprocess.run([*COC, "compress", "next.yaml"], cwd=finished, capture_output=True, check=True)
+    report = json.loads((finished / "runs/next/report.json").read_text())
+    before = json.loads((finished / "runs/tiny/report.json").read_text())["stages"][-1]
+    assert report["stages"][0]["metric_value"] == before["metric_value"]
+    assert report["stages"][0]["bitops"] == before["bitops"]
+
+
+def test_inspect_shows_layers_and_lineage(finished: Path) -> None:
+    shown = coc("inspect", str(finished / "runs/tiny/model.safetensors")).stdout
+    assert "lineage: baseline -> distill -> quantize" in shown
+    assert "stages.2.0.shortcut.0" in shown
+    assert coc("inspect", str(finished / "recipe.yaml"), check=2).stderr.endswith(
+        "not a safetensors file, or cut short\n"
+    )
+
+
+def test_two_runs_do_not_share_a_directory(recipe: Callable[..., Path]) -> None:
+    path = recipe()
+    command = [*COC, "compress", str(path), "--set", "model.train.epochs=200"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(Path("runs/tiny/log.jsonl"), '"epoch"')
+        second = coc("compress", str(path), check=2)
+        assert second.stderr == "runs/tiny: another coc is at work in it; wait, or choose another with --out\n"
+        first.send_signal(signal.SIGINT)
+        assert first.wait(20) == 130
+    finally:
+        first.kill()
+
+
+def _wait_for(path: Path, text: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not (path.exists() and text in path.read_text()):
+        assert time.monotonic() < end, f"no {text} in {path}"
+        time.sleep(0.02)
+
+
+def test_an_interrupted_run_ends_with_130_and_goes_on(recipe: Callable[..., Path]) -> None:
+    path = recipe()
+    command = [*COC, "compress", str(path), "--set", "model.train.epochs=12"]
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        log = Path("runs/tiny/log.jsonl")
+        begun = log.read_text().count('"epoch"') if log.exists() else 0
+        end = time.monotonic() + 60
+        while not (log.exists() and log.read_text().count('"epoch"') > begun) and time.monotonic() < end:
+            time.sleep(0.02)
+        running.send_signal(stop)
+        _, said = running.communicate(timeout=30)
+        assert running.returncode == 130, said
+        assert said.endswith("interrupted; the same command goes on from the last epoch\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    resumed = [line for line in done.stderr.splitlines() if "0/2 baseline: epoch" in line]
+    assert not any("epoch 1/12" in line for line in resumed)
+    whole = subprocess.run([*command, "--fresh", "--out", "whole"], capture_output=True, check=True)
+    assert whole.returncode == 0
+    assert Path("whole/model.safetensors").read_bytes() == Path("runs/tiny/model.safetensors").read_bytes()
+
+
+def test_an_unusable_run_directory(recipe: Callable[..., Path]) -> None:
+    path = recipe()
+    Path("taken").write_text("a file")
+    done = coc("compress", str(path), "--out", "taken", check=2)
+    assert done.stderr == "taken: cannot be the run directory: File exists; choose another with --out\n"
+    assert os.path.isfile("taken")  # noqa: PTH113

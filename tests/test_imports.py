@@ -1,0 +1,56 @@
+"""Imports go one way: a module may only import from layers below its own, and --help pulls in no torch."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "coc_cli"
+LAYERS = [
+    {"__main__"},
+    {"cli"},
+    {"tables"},
+    {"run"},
+    {"plan"},
+    {"recipe"},
+    {"stages"},
+    {"progress"},
+    {"checkpoint", "training", "measure", "losses", "yaml_source"},
+    {"nets", "data"},
+    {"errors"},
+]
+# `coc_cli` itself holds the version and two functions that import when they are called.
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coc_cli."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("coc_cli.")}
+    return found
+
+
+def test_no_module_imports_upward() -> None:
+    seen = 0
+    for path in PACKAGE.rglob("*.py"):
+        if path == PACKAGE / "__init__.py":
+            continue
+        mine = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        upward = {name for name in imports(path) if RANK[name] < RANK[mine]}
+        beside = {name for name in imports(path) if RANK[name] == RANK[mine] and name != mine}
+        assert not upward, f"{path.name} imports upward: {upward}"
+        assert beside <= {"checkpoint", "measure", "data", "nets"}, f"{path.name}: {beside}"
+        seen += 1
+    assert seen > 25
+
+
+def test_torch_is_imported_late_where_the_user_waits() -> None:
+    for name in ("cli", "recipe", "plan", "run", "tables", "progress", "training", "measure", "checkpoint", "errors"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+        top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        names = [a.name for n in top if isinstance(n, ast.Import) for a in n.names]
+        names += [n.module or "" for n in top if isinstance(n, ast.ImportFrom)]
+        assert not any(n.split(".")[0] in ("torch", "torchvision", "sklearn") for n in names), name

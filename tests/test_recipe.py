@@ -1,0 +1,322 @@
+"""Wrong recipes: every message, its line and its exit code; and what YAML's traps are told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from coc_cli.errors import UserError
+from coc_cli.plan import make_plan
+from coc_cli.recipe import Recipe, read, resolved, schema
+
+GOOD = """\
+name: good
+data: {source: digits}
+model:
+  arch: cifar:resnet20
+  width: 4
+  train: {epochs: 1}
+chain:
+  - distill: {student: {width: 2}, epochs: 1}
+  - quantize:
+      weights: 4
+      activations: 4
+      layers: {"stages.*": {bits: 2}}
+limits: {max_drop: 0.5}
+"""
+
+# (what is replaced, by what, the message)
+WRONG: dict[str, tuple[str, str, str]] = {
+    "unknown key": (
+        "epochs: 1}\n  - quant",
+        "epoch: 1}\n  - quant",
+        "r.yaml:8: chain[0].distill: no such key 'epoch'; did you mean 'epochs'?",
+    ),
+    "unknown key at the top": (
+        "name: good",
+        "name: good\nseeed: 1",
+        "r.yaml:2: no such key 'seeed'; did you mean 'seed'?",
+    ),
+    "unknown key far from all": (
+        "limits: {max_drop: 0.5}",
+        "limits: {speed: 1}",
+        "r.yaml:13: limits: no such key 'speed'; known: max_bytes, max_drop, min_bitops_ratio",
+    ),
+    "unknown key in a pattern": (
+        "{bits: 2}",
+        "{bit: 2}",
+        "r.yaml:12: chain[1].quantize.layers.stages.*: no such key 'bit'; did you mean 'bits'?",
+    ),
+    "unknown key of a student": (
+        "{width: 2}",
+        "{widht: 2}",
+        "r.yaml:8: chain[0].distill.student: no such key 'widht'; did you mean 'width'?",
+    ),
+    "unknown stage": ("- distill", "- destill", "r.yaml:8: chain[0]: no such stage 'destill'; did you mean 'distill'?"),
+    "key twice": ("name: good", "name: good\nname: bad", "r.yaml:2: key 'name' is given twice, first in line 1"),
+    "key twice inside": (
+        "weights: 4",
+        "weights: 4\n      weights: 2",
+        "r.yaml:11: chain[1].quantize: key 'weights' is given twice, first in line 10",
+    ),
+    "text for a number": (
+        "weights: 4",
+        "weights: four",
+        "r.yaml:10: chain[1].quantize.weights: needs a whole number, got 'four'",
+    ),
+    "quoted number": (
+        "weights: 4",
+        "weights: '4'",
+        "r.yaml:10: chain[1].quantize.weights: needs a whole number, got '4'",
+    ),
+    "fraction": ("weights: 4", "weights: 4.5", "r.yaml:10: chain[1].quantize.weights: needs a whole number, got 4.5"),
+    "true for a number": (
+        "weights: 4",
+        "weights: true",
+        "r.yaml:10: chain[1].quantize.weights: needs a whole number, got True",
+    ),
+    "too large": ("weights: 4", "weights: 9", "r.yaml:10: chain[1].quantize.weights: needs at most 8, got 9"),
+    "too small": (
+        "activations: 4",
+        "activations: 1",
+        "r.yaml:11: chain[1].quantize.activations: needs at least 2, got 1",
+    ),
+    "on is text": (
+        "{source: digits}",
+        "{source: digits, augment: {flip: on}}",
+        "r.yaml:2: data.augment.flip: needs true or false, got 'on'",
+    ),
+    "not in the list": (
+        "{source: digits}",
+        "{source: digit}",
+        "r.yaml:2: data.source: needs 'digits', got 'digit'",
+    ),
+    "a list for a mapping": (
+        "{width: 2}",
+        "[2]",
+        "r.yaml:8: chain[0].distill.student: needs 'same' or a mapping of keys, got a list",
+    ),
+    "another word for same": (
+        "{width: 2}",
+        "equal",
+        "r.yaml:8: chain[0].distill.student: needs 'same' or a mapping of keys, got 'equal'",
+    ),
+    "missing key": ("      weights: 4\n", "", "r.yaml:9: chain[1].quantize: key 'weights' is missing"),
+    "missing section": ("data: {source: digits}\n", "", "r.yaml:1: key 'data' is missing"),
+    "nothing under a stage": (
+        "- distill: {student: {width: 2}, epochs: 1}",
+        "- distill:",
+        "r.yaml:8: chain[0].distill: needs its keys, or {} for all defaults",
+    ),
+    "a stage as a word": (
+        "- distill: {student: {width: 2}, epochs: 1}",
+        "- distill",
+        "r.yaml:8: chain[0]: needs a mapping of keys, got 'distill'",
+    ),
+    "two stages in one item": (
+        "  - quantize:",
+        "    quantize:",
+        "r.yaml:8: chain[0]: needs exactly one stage; begin each with its own '-'",
+    ),
+    "empty chain": (
+        GOOD[GOOD.index("chain:") : GOOD.index("limits")],
+        "chain: []\n",
+        "r.yaml:7: chain: needs at least one item",
+    ),
+    "missing file": (
+        "train: {epochs: 1}",
+        "checkpoint: nowhere.pt",
+        "r.yaml:6: model.checkpoint: no such file 'nowhere.pt'",
+    ),
+    "no weights": (
+        "  train: {epochs: 1}\n",
+        "",
+        "r.yaml:3: model: needs a 'checkpoint' with weights, or 'train' to make them",
+    ),
+    "unknown architecture": (
+        "cifar:resnet20",
+        "cifar:resnet200",
+        "r.yaml:4: model.arch: no such architecture 'cifar:resnet200'; did you mean 'cifar:resnet20'?",
+    ),
+    "impossible student": (
+        "{width: 2}",
+        "{depth: 9}",
+        "r.yaml:8: chain[0].distill.student.depth: cifar:resnet20 has no depth 9; it has 8, 14, 20, 26, 32, 38, 44, 50, 56,"
+        " 62, 68, 74, 80, 86, 92, 98, 104, 110",
+    ),
+    "no student": (
+        "student: {width: 2}, ",
+        "",
+        "r.yaml:8: chain[0].distill: needs a 'student' when it comes first: {arch, depth, width}, or 'same' to train the"
+        " same network",
+    ),
+    "infinite": ("max_drop: 0.5", "max_drop: .inf", "r.yaml:13: limits.max_drop: needs a finite number, got .inf"),
+    "not YAML": ("{source: digits}", "{source: digits", "r.yaml:3: not YAML: expected ',' or '}', but got ':'"),
+}
+
+# These need the network, so torch, but no data and no training.
+CANNOT: dict[str, tuple[str, str, str]] = {
+    "a pattern without a layer": (
+        "stages.*",
+        "stages.9.conv1",
+        "r.yaml:12: chain[1].quantize.layers: pattern 'stages.9.conv1' matches no layer; did you mean 'stages.2.2.conv1'?",
+    ),
+    "a stage that cannot follow": (
+        "limits:",
+        "  - quantize: {weights: 8, activations: 8}\nlimits:",
+        "r.yaml:13: chain[2].quantize.weights: layer 'stages.0.0.conv1' already has 2-bit weights, 8 bits cannot bring back"
+        " what was rounded away; ask for 2 bits or fewer",
+    ),
+    "a limit out of reach": (
+        "max_drop: 0.5",
+        "min_bitops_ratio: 1e6",
+        "r.yaml:13: limits.min_bitops_ratio: asks for 1e+06, but this chain gives",
+    ),
+    "a file too small": (
+        "max_drop: 0.5",
+        "max_bytes: 100",
+        "r.yaml:13: limits.max_bytes: asks for 100, but this chain gives",
+    ),
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    monkeypatch.chdir(tmp_path)
+
+    def written(text: str) -> Path:
+        Path("r.yaml").write_text(text)
+        return Path("r.yaml")
+
+    return written
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_one_fault_one_line(case: str, write: Callable[[str], Path]) -> None:
+    old, new, message = WRONG[case]
+    assert GOOD.count(old) == 1
+    with pytest.raises(UserError) as caught:
+        read(write(GOOD.replace(old, new)))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("case", CANNOT)
+def test_what_the_plan_refuses(case: str, write: Callable[[str], Path]) -> None:
+    old, new, message = CANNOT[case]
+    assert GOOD.count(old) == 1
+    file = read(write(GOOD.replace(old, new)))
+    with pytest.raises(UserError) as caught:
+        make_plan(file)
+    assert str(caught.value).startswith(message)
+
+
+def test_every_fault_at_once_in_the_order_of_the_file(write: Callable[[str], Path]) -> None:
+    text = GOOD.replace("name: good", "name: good\nseed: -1").replace("weights: 4", "weights: 0")
+    text = text.replace("train: {epochs: 1}", "checkpoint: nowhere.pt").replace("max_drop: 0.5", "max_dorp: 0.5")
+    with pytest.raises(UserError) as caught:
+        read(write(text))
+    assert str(caught.value).splitlines() == [
+        "r.yaml:2: seed: needs at least 0, got -1",
+        "r.yaml:7: model.checkpoint: no such file 'nowhere.pt'",
+        "r.yaml:11: chain[1].quantize.weights: needs at least 1, got 0",
+        "r.yaml:14: limits: no such key 'max_dorp'; did you mean 'max_drop'?",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "# nothing", "just text", "- a\n- b"])
+def test_what_is_no_recipe_at_all(content: str, write: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match=r"^r.yaml:1: is not a recipe: it needs the keys name, data, model and chain$"):
+        read(write(content))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere.yaml: cannot be read: No such file or directory"):
+        read(tmp_path / "nowhere.yaml")
+    (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(UserError, match=r"picture.yaml: is not a text file"):
+        read(tmp_path / "picture.yaml")
+
+
+def test_a_scientific_number_is_a_number_and_yes_is_text(write: Callable[[str], Path]) -> None:
+    file = read(
+        write(GOOD.replace("train: {epochs: 1}", "train: {epochs: 1, lr: 1e-3}").replace("name: good", "name: yes"))
+    )
+    assert file.recipe.model.train is not None
+    assert (file.recipe.model.train.lr, file.recipe.name) == (0.001, "yes")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=x", "--set seed=x: seed: needs a whole number, got 'x'"),
+        (
+            "chain.1.quantize.weights=77",
+            "--set chain.1.quantize.weights=77: chain[1].quantize.weights: needs at most 8, got 77",
+        ),
+        (
+            "chain[5].distill.epochs=1",
+            "--set chain[5].distill.epochs=1: chain has 2 items, counted from 0; none is '5'",
+        ),
+        ("name.first=1", "--set name.first=1: name has no place 'first'"),
+        ("seed", "--set seed: needs the form key.key=value, as in --set seed=3 or --set chain.0.distill.epochs=5"),
+        ("limits.maxdrop=1", "--set limits.maxdrop=1: limits: no such key 'maxdrop'; did you mean 'max_drop'?"),
+    ],
+)
+def test_wrong_overrides(override: str, message: str, write: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError) as caught:
+        read(write(GOOD), (override,))
+    assert str(caught.value) == message
+
+
+def test_overrides_change_and_add_keys(write: Callable[[str], Path]) -> None:
+    overrides = ("seed=9", "chain.0.distill.lr=1e-2", "chain[1].quantize.weights=2", "data.augment.shift=1")
+    recipe = read(write(GOOD), overrides).recipe
+    assert recipe.seed == 9
+    assert recipe.data.augment.shift == 1
+    assert (recipe.chain[0].distill.lr, recipe.chain[1].quantize.weights) == (0.01, 2)  # type: ignore[union-attr]
+
+
+def test_the_resolved_recipe_is_the_same_recipe(write: Callable[[str], Path]) -> None:
+    recipe = read(write(GOOD)).recipe
+    assert read(write(resolved(recipe))).recipe == recipe
+
+
+def test_a_wrong_recipe_ends_with_2_in_a_second_without_torch(write: Callable[[str], Path]) -> None:
+    write(GOOD.replace("weights: 4", "weights: 9"))
+    code = (
+        "import sys, time; t = time.monotonic(); sys.argv = ['coc', 'compress', 'r.yaml']\n"
+        "from coc_cli.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules, time.monotonic() - t)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, has_torch, seconds = done.stdout.split()
+    assert (status, has_torch) == ("2", "False")
+    assert float(seconds) < 1
+    assert done.stderr == "r.yaml:10: chain[1].quantize.weights: needs at most 8, got 9\n"
+    assert not Path("runs").exists()
+
+
+def test_the_schema_knows_every_key() -> None:
+    made = json.dumps(schema())
+    assert set(schema()["properties"]) == set(Recipe.model_fields)
+    assert all(f'"{key}"' in made for key in ("distill", "quantize", "kd_weight", "min_bitops_ratio", "augment"))
+
+
+SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+
+
+def test_every_shipped_recipe_is_found() -> None:
+    assert len(SHIPPED) == 1
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_recipe_can_be_planned(path: Path) -> None:
+    plan = make_plan(read(path))
+    assert len(plan.steps) == len(yaml.safe_load(path.read_text())["chain"]) + 1
