@@ -150,7 +150,7 @@ def encode(network: Network) -> dict[str, Tensor]:
             value = lsq.positive(value)
         if layer in network.spec.bits and name.endswith(".weight"):
             bits = network.spec.bits[layer]
-            scale = network.get_submodule(f"backbone.{layer}").scale_for_weight().detach().cpu()  # type: ignore[operator]
+            scale = network.layer(layer).scale_for_weight().detach().cpu()  # type: ignore[operator]
             tensors[f"{name}.codes"] = lsq.pack(lsq.codes(value, scale, bits, signed=True), bits)
         else:
             tensors[name] = value
@@ -203,18 +203,19 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
     import torch
 
     from coc_cli.nets import lsq
+    from coc_cli.nets.edges import module_path
     from coc_cli.nets.layers import QuantizedWeight
 
     for index, name in enumerate(network.spec.edges):
         tensors[f"edges.{name}.scale"] = tensors["edges"][index]
     tensors.pop("edges", None)
     for layer, bits in network.spec.bits.items():
-        module = network.get_submodule(f"backbone.{layer}")
+        module = network.layer(layer)
         assert isinstance(module, QuantizedWeight)
-        packed = tensors.pop(f"backbone.{layer}.weight.codes")
-        module.weight_scale.data.copy_(tensors[f"backbone.{layer}.weight_scale"])
+        packed = tensors.pop(f"{module_path(layer)}.weight.codes")
+        module.weight_scale.data.copy_(tensors[f"{module_path(layer)}.weight_scale"])
         values = lsq.unpack(packed, bits, tuple(module.weight.shape)) * module.scale_for_weight().detach()
-        tensors[f"backbone.{layer}.weight"] = values
+        tensors[f"{module_path(layer)}.weight"] = values
     for name, value in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
             tensors[name] = torch.zeros_like(value)

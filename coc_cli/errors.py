@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from os.path import commonprefix
 
 
 class ExitCode(IntEnum):
@@ -69,5 +68,5 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if not near:
         return f"{otherwise}: {', '.join(names)}"
-    nearest = max(near, key=lambda name: len(commonprefix([name, word])))
+    nearest = max(near, key=lambda name: sum(a == b for a, b in zip(name, word, strict=False)))
     return f"did you mean '{nearest}'?"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coc_cli.nets.spec import FLOAT_BITS, Spec
+from coc_cli.nets.spec import FLOAT_BITS, ExitRule, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,11 @@ class LayerCost:
     def bitops(self) -> int:
         return self.macs * self.weight_bits * self.activation_bits
 
+    @property
+    def is_head(self) -> bool:
+        """Tell whether it belongs to an exit."""
+        return self.name.startswith("exits.")
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -55,14 +61,28 @@ class Cost:
     def bitops(self) -> float:
         return sum(layer.bitops * self.reach[layer.segment] for layer in self.layers)
 
+    def leaving(self, shares: Sequence[float]) -> Cost:
+        """Give the mean cost when that share of the images leaves at each exit, the final one included."""
+        reach = tuple(sum(shares[index:]) for index in range(len(self.reach)))
+        return Cost(self.layers, self.params, reach)
+
+    def cheapest(self) -> Cost:
+        """Give the cost of an image that leaves at the first exit."""
+        return self.leaving([1.0, *[0.0] * (len(self.reach) - 1)])
+
     def nominal_ratio(self, baseline: Cost) -> float:
-        """Give the papers' figure: MACs ratio x 1024 / (w x a), w and a those of most MACs between first and last."""
-        inner = self.layers[1:-1] or self.layers
+        """Give the papers' figure: MACs ratio x 1024 / (w x a), w and a those of most MACs between first and last.
+
+        Heads are left out, as they are there.
+        """
+        backbone = [layer for layer in self.layers if not layer.is_head]
+        inner = backbone[1:-1] or backbone
         macs: Counter[tuple[int, int]] = Counter()
         for layer in inner:
             macs[layer.weight_bits, layer.activation_bits] += layer.macs
         weight, activation = max(macs, key=lambda bits: (macs[bits], bits))
-        return baseline.macs / self.macs * FLOAT_BITS**2 / (weight * activation)
+        spent = Cost(tuple(backbone), self.params, self.reach).macs
+        return baseline.macs / spent * FLOAT_BITS**2 / (weight * activation)
 
 
 def layer_macs(module: nn.Module, x: torch.Tensor) -> dict[str, int]:
@@ -106,22 +126,32 @@ def cost(spec: Spec) -> Cost:
     for (name, layer), node in zip(network.layers.items(), network.layer_nodes, strict=True):
         segment = next(i for i, stretch in enumerate(network.segments) if node.name in stretch.nodes)
         params = sum(p.numel() for n, p in layer.named_parameters() if n != "weight_scale")
-        layers.append(LayerCost(name, segment, macs[f"backbone.{name}"], params, weight_bits(layer), bits[name]))
+        layers.append(LayerCost(name, segment, macs[str(node.target)], params, weight_bits(layer), bits[name]))
     named = network.named_parameters()
     total = sum(p.numel() for name, p in named if not name.endswith("weight_scale") and not name.startswith("edges."))
     return Cost(tuple(layers), total, (1.0,) * len(network.segments))
 
 
 @dataclass(frozen=True)
+class ExitShare:
+    """What one exit does on a split; the final output is the last."""
+
+    index: int
+    share: float  # of the images that leave here
+    metric_value: float | None  # accuracy on the images that leave here; None if none does
+    metric_all: float  # accuracy on all images, had all left here
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """How well a network does on one split."""
+    """How well a network does on one split, its exit rule applied."""
 
     value: float  # accuracy, 0..1
     low: float
     high: float
     n: int
-    loss: float  # mean cross-entropy
     correct: tuple[bool, ...]  # image by image, for paired comparisons
+    exits: tuple[ExitShare, ...]
 
     def correct_hex(self) -> str:
         """Give one bit an image, first image in the highest bit, as hexadecimal."""
@@ -138,21 +168,59 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def evaluate(network: Network, split: Split, *, batch: int = 512) -> Evaluation:
-    """Measure the final output on every image of a split; the network's mode is put back as it was."""
+def outputs(network: Network, split: Split, *, batch: int = 512) -> torch.Tensor:
+    """Give the outputs of all exits on a whole split, in eval mode; [E, N, classes]. The mode is put back."""
     import torch
-    import torch.nn.functional as F
 
     was_training = network.training
     network.eval()
-    right, losses = [], []
     with torch.no_grad():
-        for images, targets in split.batches(batch):
-            logits = network(network.normalise(images))[-1]
-            right.append(logits.argmax(1) == targets)
-            losses.append(F.cross_entropy(logits, targets, reduction="sum"))
+        found = [torch.stack(network(network.normalise(images))) for images, _ in split.batches(batch)]
     network.train(was_training)
-    correct = torch.cat(right).tolist()
-    low, high = wilson(sum(correct), len(split))
-    loss = float(torch.stack(losses).sum()) / len(split)
-    return Evaluation(sum(correct) / len(split), low, high, len(split), loss, tuple(correct))
+    return torch.cat(found, 1)
+
+
+def exit_of(logits: torch.Tensor, rule: ExitRule | None) -> torch.Tensor:
+    """Give, for logits [E, N, classes], the exit [N] at which each image leaves: the first whose rule fires."""
+    import torch
+
+    from coc_cli.nets.network import leaves
+
+    fires = torch.stack([*[leaves(output, rule) for output in logits[:-1]], torch.ones_like(logits[-1, :, 0]) > 0])
+    return fires.int().argmax(0)
+
+
+def evaluate(network: Network, split: Split) -> Evaluation:
+    """Measure a network on every image of a split."""
+    logits = outputs(network, split)
+    right = logits.argmax(2) == split.targets  # [E, N]
+    exits = exit_of(logits, network.spec.rule)
+    correct = right.gather(0, exits[None])[0].tolist()
+    shares = []
+    for index in range(len(logits)):
+        here = exits == index
+        value = float(right[index][here].double().mean()) if here.any() else None
+        share = float(here.double().mean())
+        shares.append(ExitShare(index, share, value, float(right[index].double().mean())))
+    n = len(split)
+    low, high = wilson(sum(correct), n)
+    return Evaluation(sum(correct) / n, low, high, n, tuple(correct), tuple(shares))
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What training looks at after an epoch, larger is better: mean accuracy over exits, then mean negative loss."""
+
+    accuracy: float
+    negative_loss: float
+
+
+def learning(network: Network, split: Split) -> Learning:
+    """Measure all exits alike, whatever the exit rule says."""
+    import torch
+    import torch.nn.functional as F
+
+    logits = outputs(network, split)
+    accuracy = float((logits.argmax(2) == split.targets).double().mean())
+    loss = torch.stack([F.cross_entropy(output, split.targets) for output in logits]).mean()
+    return Learning(accuracy, -float(loss))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BASELINE = "baseline"
+ORDER = ("distill", "prune", "quantize", "early_exit")  # Shen et al. 2024, "Order of Compression"
+WORKS_ON = {"distill": "architecture", "prune": "neurons", "quantize": "bits below the neuron"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,28 @@ class Plan:
 
     steps: tuple[Step, ...]
 
-    def bitops_ratio(self, step: Step) -> float:
-        return self.steps[0].cost.bitops / step.cost.bitops
+    def bitops_ratio(self, step: Step) -> tuple[float, float]:
+        """Give the strict ratio with every image on the full path, and with every image leaving at the first exit."""
+        baseline = self.steps[0].cost.bitops
+        return baseline / step.cost.bitops, baseline / step.cost.cheapest().bitops
+
+    @property
+    def warnings(self) -> list[str]:
+        """Say where the order departs from the one that the papers found best, and why that is."""
+        names = [step.name for step in self.steps[1:]]
+        pairs = dict.fromkeys(
+            (early, late) for early, late in combinations(names, 2) if ORDER.index(early) > ORDER.index(late)
+        )
+        return [
+            f"{early} before {late}: Order of Compression found {late} first better; {_why(early, late)}"
+            for early, late in pairs
+        ]
+
+
+def _why(early: str, late: str) -> str:
+    if early == "early_exit":
+        return "what is the same for every input comes before what depends on the input"
+    return f"the coarse ({WORKS_ON[late]}) comes before the fine ({WORKS_ON[early]})"
 
 
 def own_checkpoint(file: RecipeFile) -> Path | None:
@@ -118,7 +141,7 @@ def _step(index: int, name: str, spec: Spec, notes: tuple[str, ...]) -> Step:
 
 def _limit_faults(file: RecipeFile, plan: Plan) -> Iterator[Fault]:
     limits, last = file.recipe.limits, plan.steps[-1]
-    ratio = plan.bitops_ratio(last)
+    _, ratio = plan.bitops_ratio(last)
     if limits.min_bitops_ratio is not None and ratio < limits.min_bitops_ratio:
         yield file.fault(
             ("limits", "min_bitops_ratio"),

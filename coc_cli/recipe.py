@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
 from coc_cli.nets.sources import resolve
 from coc_cli.nets.spec import Frozen
 from coc_cli.stages.distill import Distill
+from coc_cli.stages.early_exit import EarlyExit
+from coc_cli.stages.prune import Prune
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Stage
 from coc_cli.training import Training
@@ -44,7 +47,9 @@ class Link(Frozen):
     """One item of the chain: exactly one of the stages."""
 
     distill: Distill | None = None
+    prune: Prune | None = None
     quantize: Quantize | None = None
+    early_exit: EarlyExit | None = None
 
     @property
     def stage(self) -> Stage:
@@ -138,6 +143,9 @@ def _sense(source: Source) -> Iterator[Fault]:
         link = _whole(Link, content)
         if link is not None:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in _link_faults(link, index, model))
+        data = _whole(DataSettings, source.content.get("data"))
+        if link is not None and link.early_exit is not None and data is not None:
+            yield from (source.fault(("chain", index, *loc), what) for loc, what in _exit_faults(link.early_exit, data))
 
 
 def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
@@ -168,6 +176,18 @@ def _link_faults(link: Link, index: int, model: Model | None) -> Iterator[tuple[
         yield (written[0],), "needs its keys, or {} for all defaults"
     elif isinstance(link.stage, Distill):
         yield from _student_faults(link.stage, index, model)
+
+
+def _exit_faults(stage: EarlyExit, data: DataSettings) -> Iterator[tuple[Loc, str]]:
+    if (stage.exits is None) == (stage.every is None):
+        yield ("early_exit",), "needs exactly one of 'exits' and 'every'"
+    images = data.describe().validation_images
+    if stage.max_drop < 1 / images:
+        least = math.ceil(1e5 / images) / 1e5
+        what = (
+            f"{stage.max_drop:g} is less than one of the {images} validation images; the smallest usable is {least:g}"
+        )
+        yield ("early_exit", "max_drop"), what
 
 
 def _student_faults(stage: Distill, index: int, model: Model | None) -> Iterator[tuple[Loc, str]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
-from coc_cli.checkpoint import Ancestor, load, load_foreign, save, write_atomically
+from coc_cli.checkpoint import Ancestor, load, load_foreign, read_header, save, write_atomically
 from coc_cli.errors import refuse
 from coc_cli.measure import Cost, cost, evaluate
 from coc_cli.plan import BASELINE, Plan, Step, make_plan, own_checkpoint
@@ -59,6 +59,7 @@ class Made:
     n_test: int
     validation_value: float
     correct: str  # one bit a test image, hexadecimal
+    exits: list[dict[str, Any]]  # by exit, the final output last: share, metric_value, metric_all
     seconds: float
     epochs: list[dict[str, float]]
     sha256: str  # of the checkpoint
@@ -182,7 +183,7 @@ class _Run:
         target = self.directory / step.folder
         write_atomically(target / RESULT, (folder / RESULT).read_bytes())
         write_atomically(target / "result.json", (folder / "result.json").read_bytes())
-        text = f"test {made.metric_value:.4f}  BitOps 1/{self.plan.bitops_ratio(step):.1f}  {source}"
+        text = f"test {made.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=made.metric_value, key=lineage[-1].key, source=source)
         return made
 
@@ -242,6 +243,7 @@ class _Run:
             n_test=test.n,
             validation_value=validation.value,
             correct=test.correct_hex(),
+            exits=[asdict(share) for share in test.exits],
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[asdict(epoch) for epoch in history],
             sha256=_sha256(folder / RESULT),
@@ -255,8 +257,10 @@ class _Run:
                 shutil.rmtree(folder)
 
     def _report(self, kept: list[Made]) -> dict[str, Any]:
-        specs = [load(self.directory / step.folder / RESULT).spec for step in self.plan.steps]
-        costs = [cost(spec) for spec in specs]
+        specs = [read_header(self.directory / step.folder / RESULT).spec for step in self.plan.steps]
+        costs = [
+            cost(spec).leaving([exit_["share"] for exit_ in made.exits]) for spec, made in zip(specs, kept, strict=True)
+        ]
         sizes = [(self.directory / step.folder / RESULT).stat().st_size for step in self.plan.steps]
         stages = [
             _stage_entry(step, made, found, size, costs[0], sizes[0])
@@ -318,7 +322,7 @@ def _stage_entry(step: Step, made: Made, found: Cost, size: int, baseline: Cost,
         "checkpoint_bytes": size,
         "bytes_ratio": baseline_bytes / size,
         "latency_ms": None,
-        "exits": [],
+        "exits": made.exits if len(made.exits) > 1 else [],
         "seconds": made.seconds,
         "validation_value": made.validation_value,
         "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],

@@ -30,6 +30,10 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _range(low: float, high: float) -> str:
+    return f"{low:.1f}x" if low == high else f"{low:.1f}x..{high:.1f}x"
+
+
 def _print(table: Table) -> None:
     console = Console()
     if not console.is_terminal:
@@ -46,8 +50,8 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
             f"{step.index} {step.name}",
             count(step.cost.macs),
             count(step.cost.bitops),
-            f"{plan.bitops_ratio(step):.1f}x",
-            f"{step.cost.nominal_ratio(baseline):.1f}x",
+            _range(*plan.bitops_ratio(step)),
+            _range(step.cost.nominal_ratio(baseline), step.cost.cheapest().nominal_ratio(baseline)),
             count(step.cost.params),
             count(step.checkpoint_bytes),
         )
@@ -55,6 +59,8 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
     for step in plan.steps:
         for note in step.notes:
             print(f"{step.index} {step.name}: {note}")
+    for warning in plan.warnings:
+        print(f"warning: {warning}")
 
 
 def print_result(report: dict[str, Any], directory: Path) -> None:
@@ -75,6 +81,9 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
             f"{stage['seconds']:.0f} s",
         )
     _print(table)
+    for exit_ in report["stages"][-1]["exits"]:
+        here = "" if exit_["metric_value"] is None else f", accuracy there {exit_['metric_value']:.2%}"
+        print(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")
     for limit in report["limits"]:
         verdict = "met" if limit["ok"] else "MISSED"
         print(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
@@ -88,9 +97,8 @@ def print_header(header: Header, path: Path) -> None:
     chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
     print(f"{path}: {spec.arch} ({arguments}), input {'x'.join(map(str, spec.input_shape))}, {len(spec.labels)} labels")
     print(f"lineage: {chain}")
-    print(
-        f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {path.stat().st_size} bytes"
-    )
+    size = path.stat().st_size
+    print(f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {size} bytes")
     table = _table("layers", "layer", "MACs", "params", "weight bits", "activation bits", "BitOps")
     for layer in found.layers:
         bits = (str(layer.weight_bits), str(layer.activation_bits))

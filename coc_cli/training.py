@@ -60,7 +60,7 @@ class Epoch:
     epoch: int
     epochs: int
     loss: float
-    metric: float  # on validation
+    metric: float  # on validation, mean over exits
     seconds: float
 
 
@@ -118,7 +118,7 @@ def fit(
 
     from coc_cli.checkpoint import write_atomically
     from coc_cli.data.images import augmented
-    from coc_cli.measure import evaluate
+    from coc_cli.measure import learning
 
     if not settings.epochs:
         return
@@ -148,14 +148,14 @@ def fit(
         mean = float(total) / len(data.train)
         if not math.isfinite(mean):
             raise RunError(f"training diverged in epoch {epoch + 1}: the loss is {mean}; a lower lr may help")
-        result = evaluate(network, data.validation)
-        if (result.value, -result.loss) >= best:
-            best = (result.value, -result.loss)
+        result = learning(network, data.validation)
+        if (result.accuracy, result.negative_loss) >= best:
+            best = (result.accuracy, result.negative_loss)
             best_weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         kept = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
         buffer = io.BytesIO()
         torch.save({**kept, "best": best, "best_weights": best_weights}, buffer)
         write_atomically(state, buffer.getvalue())
-        log(Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began))
+        log(Epoch(epoch + 1, settings.epochs, mean, result.accuracy, time.monotonic() - began))
     assert best_weights is not None
     network.load_state_dict(best_weights)

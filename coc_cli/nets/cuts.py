@@ -80,34 +80,50 @@ def node_named(graph: Graph, name: str) -> Node | None:
     return next((node for node in graph.nodes if node.name == name), None)
 
 
-def segments(graph: Graph, cuts: Sequence[str], *, taps: Sequence[str] = ()) -> list[Segment]:
-    """Cut a graph with one input and one output after each node in `cuts`; at the boundary all live tensors pass on.
+def splice(graph: Graph, source: str, head: nn.Module) -> None:
+    """Trace a head and put it behind the node named `source`, in place; its output becomes one more of the graph's.
 
-    The last segment's outputs are the network's output, then the tensors of `taps`. Raises `StageError` for a cut at a
-    place that does not exist, and `KeyError` for such a tap.
+    Outputs stay in the order of the calls, the network's own is last. Raises `StageError` if there is no such node.
     """
-    *body, output = graph.nodes
-    inputs = [node for node in body if node.op == "placeholder"]
-    body = [node for node in body if node.op != "placeholder"]
+    before = node_named(graph, source)
+    if before is None:
+        raise StageError(f"no exit can be at '{source}': the network has no such place", "exits")
+    copies: dict[Node, Node] = {}
+    at = before
+    for node in trace(head).nodes:
+        if node.op == "placeholder":
+            copies[node] = before
+        elif node.op == "output":
+            output = graph.output_node()
+            *inner, final = output.args[0] if isinstance(output.args[0], tuple) else (output.args[0],)
+            output.args = ((*inner, copies[node.args[0]], final),)
+        else:
+            with graph.inserting_after(at):
+                at = copies[node] = graph.node_copy(node, lambda old: copies[old])
+
+
+def segments(graph: Graph, *, taps: Sequence[str] = ()) -> list[Segment]:
+    """Cut a graph behind each of its outputs; what a segment gives is its output, then all tensors still needed.
+
+    The last segment gives the network's own output, then the tensors of the nodes named in `taps`.
+    """
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     position = {node: index for index, node in enumerate(body)}
     by_name = {node.name: node for node in body}
-    ends = []
-    for name in cuts:
-        if name not in by_name:
-            raise StageError(f"no exit can be at '{name}': the network has no such place", "exits")
-        ends.append(position[by_name[name]])
-    assert ends == sorted(set(ends)), "cuts come in the order of the network, each once"
-    final = [output.args[0], *(by_name[name] for name in taps)]
+    outputs: Any = graph.output_node().args[0]
+    *inner, final = outputs if isinstance(outputs, tuple) else (outputs,)
     last_use = {
         node: max([position[user] for user in node.users if user in position], default=-1) for node in (*inputs, *body)
     }
-    last_use.update(dict.fromkeys(final, len(body)))
+    tapped = [by_name[name] for name in taps]
+    last_use.update(dict.fromkeys(tapped, len(body)))
     made: list[Segment] = []
     start, live = 0, inputs
-    for end in ends:
+    for end, output in sorted((position[node], node) for node in inner):
         stretch = body[start : end + 1]
         passed = [node for node in (*live, *stretch) if last_use[node] > end]
-        made.append(_segment(stretch, live, passed))
+        made.append(_segment(stretch, live, [output, *passed]))
         start, live = end + 1, passed
-    made.append(_segment(body[start:], live, final))
+    made.append(_segment(body[start:], live, [final, *tapped]))
     return made

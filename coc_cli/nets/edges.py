@@ -38,8 +38,18 @@ def is_layer(node: Node, root: nn.Module) -> bool:
 
 
 def layer_name(node: Node) -> str:
-    """Give the name in the backbone of the module that a node calls."""
+    """Give the name of the layer that a node calls: that in the backbone, or exits.N.NAME in a head."""
     return str(node.target).removeprefix("backbone.")
+
+
+def module_path(layer: str) -> str:
+    """Give where in the network the layer of that name is."""
+    return layer if is_head(layer) else f"backbone.{layer}"
+
+
+def is_head(layer: str) -> bool:
+    """Tell whether a layer belongs to an exit's head."""
+    return layer.startswith("exits.")
 
 
 def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
@@ -53,12 +63,17 @@ def _is_norm(node: Node, root: nn.Module) -> bool:
     return isinstance(root.get_submodule(str(node.target)), nn.modules.batchnorm._BatchNorm | nn.GroupNorm)  # noqa: SLF001
 
 
+def belongs_to_layer(node: Node, root: nn.Module) -> bool:
+    """Tell whether a node is a norm or an activation, which an integer runtime folds into the layer before it."""
+    return _is_norm(node, root) or operation(node, root) in ACTIVATIONS
+
+
 def _chain_end(layer: Node, root: nn.Module) -> Node:
     """Follow the norm and the activation that belong to a layer; give the last of them."""
     node = layer
     while len(node.users) == 1:
         (user,) = node.users
-        if not (_is_norm(user, root) or operation(user, root) in ACTIVATIONS):
+        if not belongs_to_layer(user, root):
             break
         node = user
     return node
@@ -144,6 +159,25 @@ def _reads(layer: Node) -> Node:
     node = layer.args[0]
     assert isinstance(node, Node)
     return node
+
+
+def place_heads(graph: Graph, root: nn.Module, policy: ActivationPolicy, edges: dict[str, Edge]) -> dict[str, Edge]:
+    """Give the edges of a network whose backbone has these already, with those its heads need added.
+
+    The backbone's stay as they are: a head that wants fewer bits rounds what it reads once more, for itself.
+    """
+    source = {node.name: str(node.target) for node in graph.nodes}
+    added = {name: edge for name, edge in place(graph, root, policy).items() if is_head(source[edge.source])}
+    for layer in layer_nodes(graph, root):
+        reads, wanted = _reads(layer), policy.wanted(layer_name(layer))
+        origin = _origin(reads, root)
+        if not is_head(layer_name(layer)) or is_head(str(origin.target)) or wanted == FLOAT_BITS:
+            continue
+        if origin.name not in edges or edges[origin.name].bits > wanted:
+            name = f"{reads.name}_exit{wanted}"
+            again = added.get(name, Edge(source=reads.name, bits=wanted, signed=_may_be_negative(reads, root)))
+            added[name] = again.model_copy(update={"users": (*again.users, layer.name)})
+    return {**edges, **added}
 
 
 def insert(graph: Graph, edges: dict[str, Edge]) -> dict[str, str]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from coc_cli.nets import edges as edge_places
 from coc_cli.nets import sources
-from coc_cli.nets.cuts import Segment, segments, trace
+from coc_cli.nets.cuts import Segment, segments, splice, trace
+from coc_cli.nets.heads import make_head
 from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, remade
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import ExitRule, Spec
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -39,16 +40,22 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
+        self.exits = nn.ModuleList(make_head(place, len(spec.labels)) for place in spec.exits)
         for name, numbers in spec.modules.items():
-            _replace(self.backbone, name, remade(self.backbone.get_submodule(name), numbers))
+            self._replace(name, remade(self.layer(name), numbers))
         for name, bits in spec.bits.items():
-            layer = self.backbone.get_submodule(name)
+            layer = self.layer(name)
             assert isinstance(layer, nn.Conv2d | nn.Linear)
-            _replace(self.backbone, name, quantized(layer, bits))
+            self._replace(name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
-        self.graph = trace(_Traced(self.backbone))  # with the quantisers in it; targets are names below this module
-        self._rounded = edge_places.insert(self.graph, spec.edges)
+        self.graph = trace(
+            _Traced(self.backbone)
+        )  # with heads and quantisers in it; targets are names below this module
+        for index, place in enumerate(spec.exits):
+            splice(self.graph, place.source, _TracedHead(self.exits, index))
+        edge_places.insert(self.graph, spec.edges)
         self._cut: dict[tuple[str, ...], list[Segment]] = {}
+        self.backbone_frozen = False
         shape = (-1, 1, 1)
         self.register_buffer("_mean", torch.tensor(spec.mean).view(shape), persistent=False)
         self.register_buffer("_std", torch.tensor(spec.std).view(shape), persistent=False)
@@ -60,8 +67,7 @@ class Network(nn.Module):
 
     def _segments_with(self, taps: tuple[str, ...]) -> list[Segment]:
         if taps not in self._cut:
-            cuts = [self._rounded.get(place.source, place.source) for place in self.spec.exits]
-            self._cut[taps] = segments(self.graph, cuts, taps=taps)
+            self._cut[taps] = segments(self.graph, taps=taps)
         return self._cut[taps]
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -77,19 +83,50 @@ class Network(nn.Module):
     def run(self, x: Tensor, taps: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
         """Give what `forward` gives, and the tensors of the graph nodes named in `taps`."""
         live: tuple[Tensor, ...] = (x,)
+        outputs = []
         for segment in self._segments_with(taps):
-            live = segment.run(self, *live)
-        return [live[0]], list(live[1:])
+            output, *live_now = segment.run(self, *live)
+            live = tuple(live_now)
+            outputs.append(output)
+        return outputs, list(live)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
-        """Answer for normalised images [N, C, H, W]."""
-        outputs = self(x)
-        exits = torch.full((len(x),), len(outputs) - 1, device=x.device)
+        """Answer for normalised images [N, C, H, W]; what leaves at an exit is dropped from all that follows."""
+        rows = torch.arange(len(x), device=x.device)  # which image each row of the batch is
+        live: tuple[Tensor, ...] = (x,)
+        pieces: list[tuple[Tensor, Tensor, int]] = []
+        for index, segment in enumerate(self.segments):
+            output, *live_now = segment.run(self, *live)
+            stays = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
+            if index < len(self.spec.exits):
+                stays = ~leaves(output, self.spec.rule)
+            pieces.append((rows[~stays], output[~stays], index))
+            if not stays.any():
+                break
+            rows, live = rows[stays], tuple(tensor[stays] for tensor in live_now)
+        order = torch.cat([piece[0] for piece in pieces]).argsort()
+        outputs = torch.cat([piece[1] for piece in pieces])[order]
+        exits = torch.cat([torch.full_like(rows, index) for rows, _, index in pieces])[order]
         if self.spec.task == "regression":
-            return Prediction(outputs[-1], exits, torch.full((len(x),), torch.nan, device=x.device))
-        confidence, label = outputs[-1].softmax(1).max(1)
+            return Prediction(outputs, exits, torch.full((len(x),), torch.nan, device=x.device))
+        confidence, label = outputs.softmax(1).max(1)
         return Prediction(label, exits, confidence)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode as usual; a frozen backbone stays in eval mode, so that its norms do not move."""
+        super().train(mode)
+        if self.backbone_frozen:
+            self.backbone.eval()
+        return self
+
+    def layer(self, name: str) -> nn.Module:
+        """Give the module of that name in the backbone, or exits.N.NAME in a head."""
+        return self.get_submodule(edge_places.module_path(name))
+
+    def _replace(self, name: str, module: nn.Module) -> None:
+        parent, _, last = edge_places.module_path(name).rpartition(".")
+        setattr(self.get_submodule(parent), last, module)
 
     @cached_property
     def layer_nodes(self) -> list[Node]:
@@ -121,9 +158,31 @@ class _Traced(nn.Module):
         return y
 
 
-def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(root.get_submodule(parent), last, module)
+class _TracedHead(nn.Module):
+    """The same for the head of one exit."""
+
+    def __init__(self, exits: nn.ModuleList, index: int) -> None:
+        super().__init__()
+        self.exits, self.index = exits, index
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.exits[self.index](x)
+        return y
+
+
+def leaves(output: Tensor, rule: ExitRule | None) -> Tensor:
+    """Tell which inputs leave at an exit with these logits [N, C]; bool [N], none without a rule."""
+    if rule is None:
+        return torch.zeros(len(output), dtype=torch.bool, device=output.device)
+    score = exit_score(output, rule.measure)
+    return score <= rule.threshold if rule.measure == "entropy" else score >= rule.threshold
+
+
+def exit_score(output: Tensor, measure: str) -> Tensor:
+    """Give what an exit rule looks at, from logits [N, C]: the greatest softmax share, or the entropy in nats; [N]."""
+    if measure == "max_softmax":
+        return output.softmax(1).amax(1)
+    return -(output.softmax(1) * output.log_softmax(1)).sum(1)
 
 
 def build(spec: Spec, *, device: str = "cpu") -> Network:
@@ -138,24 +197,28 @@ def build(spec: Spec, *, device: str = "cpu") -> Network:
 
 def clone(network: Network) -> Network:
     """Give a network with the same spec and tensors on the same device that shares none of them."""
-    made = build(network.spec)
+    return with_spec(network, network.spec)
+
+
+def with_spec(network: Network, spec: Spec) -> Network:
+    """Give a network with the same tensors and another spec of the same shapes: other signs, another threshold."""
+    made = build(spec)
     made.load_state_dict(network.state_dict())
     return made.to(network.get_buffer("_mean").device)
 
 
 def float_twin(spec: Spec) -> Spec:
-    """Give the spec without any quantiser and without exits."""
-    return spec.but(bits={}, edges={}, exits=(), rule=None)
+    """Give the spec without any quantiser."""
+    return spec.but(bits={}, edges={})
 
 
-def changed_numbers(network: Network) -> dict[str, dict[str, int]]:
-    """Give the constructor numbers that differ from what the architecture makes by itself: a spec's `modules`."""
-    spec = network.spec
-    with torch.device("meta"):
-        plain = sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
+def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]:
+    """Give a spec's `modules`: the numbers in which a network differs from what its architecture makes by itself."""
+    plain = build(float_twin(spec.but(modules={})), device="meta")
     changed = {}
-    for name, module in plain.named_modules():
-        numbers = numbers_of(network.backbone.get_submodule(name))
-        if numbers is not None and numbers != numbers_of(module):
-            changed[name] = numbers
+    for path, module in plain.named_modules():
+        numbers = numbers_of(module)
+        found = numbers_of(network.get_submodule(path)) if numbers else None
+        if found != numbers and found is not None:
+            changed[path.removeprefix("backbone.")] = found
     return changed

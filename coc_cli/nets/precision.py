@@ -30,10 +30,19 @@ class Precision:
     residual: int
     layers: Mapping[str, LayerBits] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        roles = (("first", self.first), ("inner", self.inner), ("last", self.last))
+        return ", ".join(f"{role} w{b.weights}a{b.activations}" for role, b in roles) + f", sums {self.residual}"
+
     def by_layer(self, names: list[str]) -> dict[str, LayerBits]:
-        """Give every layer's bits; `names` are all layers in the order in which they run."""
-        bits = dict.fromkeys(names, self.inner) | {names[0]: self.first} | {names[-1]: self.last}
-        return bits | dict(self.layers)
+        """Give every layer's bits; `names` are all layers in the order in which they run, heads among them.
+
+        The last layer of a head is a classifier too and gets the bits of the last, its other layers are inner ones.
+        """
+        backbone = [name for name in names if not edges.is_head(name)]
+        classifiers = [name for name in names if edges.is_head(name) and name.endswith(".linear")]
+        bits = dict.fromkeys(names, self.inner) | {backbone[0]: self.first}
+        return bits | dict.fromkeys([*classifiers, backbone[-1]], self.last) | dict(self.layers)
 
 
 def unsupported(network: Network) -> dict[str, str]:
@@ -53,14 +62,23 @@ def with_precision(spec: Spec, precision: Precision) -> Spec:
     )
 
 
+def with_rounded_heads(spec: Spec, precision: Precision) -> Spec:
+    """Give a quantised spec whose backbone stays as it is with bits for the heads of its exits as well."""
+    network = build(float_twin(spec), device="meta")
+    bits = precision.by_layer(list(network.layers))
+    policy = edges.ActivationPolicy(lambda name: bits[name].activations, precision.residual)
+    heads = {name: b.weights for name, b in bits.items() if edges.is_head(name) and b.weights < FLOAT_BITS}
+    return spec.but(bits={**spec.bits, **heads}, edges=edges.place_heads(network.graph, network, policy, spec.edges))
+
+
 def precision_of(spec: Spec) -> Precision | None:
     """Give the bits of a quantised spec by role, the most common where a role has several; None for a float one."""
     if not spec.bits:
         return None
     network = build(spec, device="meta")
     reads = network.input_bits()
-    bits = [LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) for name in network.layers]
-    first, *inner, last = bits
+    names = [name for name in network.layers if not edges.is_head(name)]
+    first, *inner, last = [LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) for name in names]
     summed = edges.summed(network.graph, network)
     residual = Counter(edge.bits for edge in spec.edges.values() if edge.source in summed and not edge.users)
     return Precision(

@@ -54,6 +54,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         )
         for depth in (18, 34)
     },
+    "cifar:vgg19": Architecture("coc_cli.nets.cifar:vgg", {"depth": 19, "width": 64}, (11, 13, 16, 19)),
+    "cifar:mobilenet_v2": Architecture("coc_cli.nets.cifar:mobilenet_v2", {"width": 32}, ()),
 }
 
 

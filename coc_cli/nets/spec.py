@@ -31,18 +31,17 @@ class Edge(Frozen):
 class Exit(Frozen):
     """An inner exit: the tensor its head reads and what the head is made of."""
 
-    source: str  # the fx node after which the network is cut and whose output the head reads
+    source: str  # the fx node whose output the head reads
     head: Literal["bof", "pool"]
-    numbers: dict[str, int] = {}  # the head's constructor numbers
-    weight_bits: WeightBits | None = None
-    activation_bits: ActivationBits | None = None
+    channels: int  # of that output, before any pruning
 
 
 class ExitRule(Frozen):
-    """When an input leaves: `max_softmax` at least, or `entropy` at most, the threshold."""
+    """When an input leaves: `max_softmax` at least, or `entropy` (in nats) at most, the threshold."""
 
     measure: Literal["max_softmax", "entropy"]
     threshold: float
+    max_drop: float  # what the threshold may cost on validation against the final output; it is found again by this
 
 
 class Spec(Frozen):
@@ -61,7 +60,7 @@ class Spec(Frozen):
     labels: tuple[str, ...]  # class names, or names of the regression targets
     modules: dict[str, dict[str, int]] = {}
     parameters: dict[str, tuple[int, ...]] = {}
-    bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights
+    bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights; heads are exits.N.*
     edges: dict[str, Edge] = {}
     exits: tuple[Exit, ...] = ()
     rule: ExitRule | None = None

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from coc_cli.nets.sources import resolve
-from coc_cli.nets.spec import Frozen, Spec
+from coc_cli.nets.spec import Exit, Frozen, Spec
 from coc_cli.stages.stage import Lab, TaughtStage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.nets.network import Network
+    from coc_cli.nets.precision import Precision
     from coc_cli.training import Batch, Loss
 
 
@@ -30,6 +32,29 @@ class Student(Frozen):
     def arguments(self) -> dict[str, int]:
         """Give the arguments that were set."""
         return {key: value for key, value in (("depth", self.depth), ("width", self.width)) if value is not None}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a student takes over: exits at equal shares of MACs, the share of MACs that pruning left, bits by role."""
+
+    student: Spec
+    kept: float
+    precision: Precision | None
+
+    def pruned(self, student: Network) -> Network:
+        """Give the student with the same share of its MACs left."""
+        from coc_cli.stages.prune import Prune, choose, sliced
+
+        if self.kept == 1.0:
+            return student
+        return sliced(student, choose(student, Prune(ratio=1 - self.kept), self.kept))
+
+    def pruned_spec(self, student: Spec) -> Spec:
+        """Give what that will be, without weights."""
+        from coc_cli.stages.prune import Prune
+
+        return student if self.kept == 1.0 else Prune(ratio=1 - self.kept).expect(student)
 
 
 class Distill(TaughtStage):
@@ -47,13 +72,33 @@ class Distill(TaughtStage):
     ] = 0.0
 
     def expect(self, spec: Spec) -> Spec:
-        from coc_cli.nets.precision import precision_of, with_precision
+        from coc_cli.nets.precision import with_precision
 
         if self.student == "same":
             return spec
-        precision = precision_of(spec)
+        carried = self._carried(spec)
+        student = carried.pruned_spec(carried.student)
+        return with_precision(student, carried.precision) if carried.precision else student
+
+    def _carried(self, spec: Spec) -> Carried:
+        """Give the student before anything is done to it, and what it takes over from the incoming network."""
+        from coc_cli.nets.places import Places, spread
+        from coc_cli.nets.precision import precision_of
+        from coc_cli.stages.prune import full_macs
+
         student = self._backbone(spec)
-        return with_precision(student, precision) if precision else student
+        exits: tuple[Exit, ...] = ()
+        if spec.exits:
+            before, after = Places(spec), Places(student)
+            shares = [place.share for at in spec.exits if (place := before.named(at.source))]
+            places = after.every_block() if len(after.every_block()) >= len(shares) else after.every_conv()
+            exits = tuple(
+                Exit(source=place.source, head=at.head, channels=place.channels)
+                for place, at in zip(spread(places, shares), spec.exits, strict=False)
+            )
+        kept = full_macs(spec) / full_macs(spec.but(modules={})) if spec.modules else 1.0
+        rule = spec.rule if exits else None
+        return Carried(student.but(exits=exits, rule=rule), kept, precision_of(spec))
 
     def _backbone(self, spec: Spec) -> Spec:
         """Give the student's spec before anything is carried over; raises `StageError` with a key below `student`."""
@@ -64,21 +109,25 @@ class Distill(TaughtStage):
         return spec.but(arch=arch, args=args, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None)
 
     def notes(self, spec: Spec) -> list[str]:
-        from coc_cli.nets.precision import precision_of
-
-        precision = precision_of(spec) if self.student != "same" else None
-        if precision is None:
+        if self.student == "same":
             return []
-        bits = ", ".join(
-            f"{role} w{b.weights}a{b.activations}"
-            for role, b in (("first", precision.first), ("inner", precision.inner), ("last", precision.last))
-        )
-        return [f"the student takes over the bits by role: {bits}, sums {precision.residual}"]
+        carried, notes = self._carried(spec), []
+        if carried.kept < 1:
+            notes.append(f"the student is pruned like the incoming network, to {carried.kept:.0%} of its MACs")
+        if carried.precision is not None:
+            notes.append(f"the student takes over the bits by role: {carried.precision}")
+        if spec.exits:
+            places = ", ".join(place.source.removeprefix("backbone_") for place in carried.student.exits)
+            gone = len(spec.exits) - len(carried.student.exits)
+            lost = f"; it has too few places, {gone} exits are gone" if gone else ""
+            notes.append(f"the student has exits at the same shares of its MACs: {places}{lost}")
+        return notes
 
-    def apply(self, network: Network, lab: Lab) -> Network:
+    def change(self, network: Network, lab: Lab) -> Network:
         import torch
 
         from coc_cli.nets.network import build, clone
+        from coc_cli.nets.precision import with_precision
         from coc_cli.stages.quantize import start
         from coc_cli.training import derived_seed
 
@@ -88,18 +137,20 @@ class Distill(TaughtStage):
             student = clone(network)
             lab.train(student, self, self._loss(teacher, student))
             return student
+        carried = self._carried(network.spec)
         torch.manual_seed(derived_seed(lab.seed, "student"))
-        student = build(self._backbone(network.spec)).to(lab.device)
-        expected = self.expect(network.spec)
-        if not expected.bits:
+        student = build(carried.student).to(lab.device)
+        if carried.kept == 1.0 and carried.precision is None:
             lab.train(student, self, self._loss(teacher, student))
             return student
-        # A student that is born rounded learns badly: it learns in floating point for half of the time.
+        # A student that is born narrow and rounded learns badly: for half of the time it is neither.
         first = self.model_copy(update={"epochs": self.epochs - self.epochs // 2})
-        lab.train(student, first, self._loss(teacher, student), phase="float")
-        student = start(student, expected, lab)
+        lab.train(student, first, self._loss(teacher, student), phase="whole")
+        student = carried.pruned(student).to(lab.device)
+        if carried.precision is not None:
+            student = start(student, with_precision(student.spec, carried.precision), lab)
         second = self.model_copy(update={"epochs": self.epochs // 2})
-        lab.train(student, second, self._loss(teacher, student), phase="rounded")
+        lab.train(student, second, self._loss(teacher, student), phase="reduced")
         return student
 
     def _loss(self, teacher: Network, student: Network) -> Loss:

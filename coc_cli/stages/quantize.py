@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
-from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Frozen, Spec, WeightBits
+from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Edge, Frozen, Spec, WeightBits
 from coc_cli.stages.stage import Lab, TaughtStage
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Quantize(TaughtStage):
                 )
         return Precision(precision.first, inner, precision.last, self.residual, apart)
 
-    def apply(self, network: Network, lab: Lab) -> Network:
+    def change(self, network: Network, lab: Lab) -> Network:
         teacher = self.teaching(network, lab)
         quantized = start(network, self.expect(network.spec), lab)
         lab.train(quantized, self, self.loss(teacher))
@@ -92,28 +92,42 @@ class Quantize(TaughtStage):
 
 
 def start(network: Network, spec: Spec, lab: Lab) -> Network:
-    """Give a network of the quantised `spec` with the weights of `network` and scales calibrated on training images."""
+    """Give a network of `spec` with the tensors of `network`; quantisers that are new start calibrated.
+
+    A quantiser is new unless `network` has the same edge, or the same bits for the layer; scales of weights are set on
+    the weights, those of edges on what training images give there.
+    """
     import torch
 
     from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
-    from coc_cli.nets.network import build
+    from coc_cli.nets.network import build, with_spec
 
-    draft = build(spec).to(lab.device)
-    known = {name: value for name, value in network.state_dict().items() if not name.startswith("edges.")}
-    draft.load_state_dict(known, strict=False)
+    before = network.spec
+    same = {name for name, edge in spec.edges.items() if _unsigned(before.edges.get(name)) == _unsigned(edge)}
+    spec = spec.but(edges={name: before.edges[name] if name in same else edge for name, edge in spec.edges.items()})
+    made = build(spec).to(lab.device)
+    dropped = tuple(f"edges.{name}." for name in before.edges if name not in same)
+    known = {name: value for name, value in network.state_dict().items() if not name.startswith(dropped or ("-",))}
+    made.load_state_dict(known, strict=False)
     with torch.no_grad():
-        for module in draft.modules():
-            if isinstance(module, QuantizedWeight):
-                module.calibrate()
-            elif isinstance(module, ActivationQuantizer):
-                module.samples = []
-        draft.eval()(draft.normalise(lab.data.train.images[:CALIBRATION_IMAGES]))
-        signs = {}
-        for name, edge in spec.edges.items():
-            quantizer = draft.edges[name]
+        for name, bits in spec.bits.items():
+            layer = made.layer(name)
+            assert isinstance(layer, QuantizedWeight)
+            if before.bits.get(name) != bits:
+                layer.calibrate()
+        fresh = {name: quantizer for name, quantizer in made.edges.items() if name not in same}
+        signs = dict(spec.edges)
+        for quantizer in fresh.values():
+            assert isinstance(quantizer, ActivationQuantizer)
+            quantizer.samples = []
+        if fresh:
+            made.eval()(made.normalise(lab.data.train.images[:CALIBRATION_IMAGES]))
+        for name, quantizer in fresh.items():
             assert isinstance(quantizer, ActivationQuantizer)
             quantizer.calibrate()
-            signs[name] = edge.model_copy(update={"signed": quantizer.signed})
-    made = build(spec.but(edges=signs)).to(lab.device)
-    made.load_state_dict(draft.state_dict())
-    return made
+            signs[name] = signs[name].model_copy(update={"signed": quantizer.signed})
+    return with_spec(made, spec.but(edges=signs))
+
+
+def _unsigned(edge: Edge | None) -> Edge | None:
+    return edge and edge.model_copy(update={"signed": False})

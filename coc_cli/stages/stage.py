@@ -53,7 +53,7 @@ class Stage(Training, ABC):
     """One link of the chain.
 
     `expect` is dry: it gives the spec that `apply` will give, or raises `StageError` saying why it cannot. `apply` is
-    wet: it gives a new network and leaves the one it was given as it was.
+    wet: it gives a new network and leaves the one it was given as it was; what differs between stages is `change`.
     """
 
     name: ClassVar[str]
@@ -61,8 +61,14 @@ class Stage(Training, ABC):
     @abstractmethod
     def expect(self, spec: Spec) -> Spec: ...
 
+    def apply(self, network: Network, lab: Lab) -> Network:
+        """Change the network; if the result has exits, their threshold is found anew on validation."""
+        from coc_cli.thresholds import calibrated
+
+        return calibrated(self.change(network, lab), lab.data.validation)
+
     @abstractmethod
-    def apply(self, network: Network, lab: Lab) -> Network: ...
+    def change(self, network: Network, lab: Lab) -> Network: ...
 
     def notes(self, spec: Spec) -> list[str]:  # noqa: ARG002
         """Say what a user should know about this stage on that incoming network; printed by the plan."""
@@ -94,17 +100,24 @@ class TaughtStage(Stage):
 
         return value
 
-    def loss_of(self, outputs: list[Tensor], batch: Batch, taught: Tensor | None) -> Tensor:
-        """Give the loss of the outputs of all exits, each [B, C], with the teacher's final output if there is one."""
+    def loss_of(
+        self, outputs: list[Tensor], batch: Batch, taught: Tensor | None, weights: list[float] | None = None
+    ) -> Tensor:
+        """Give the loss of the outputs of all exits, each [B, C], with the teacher's final output if there is one.
+
+        It is the mean over exits, weighted if there are `weights`.
+        """
         import torch
         import torch.nn.functional as F
 
         from coc_cli.losses import distillation
 
-        hard = torch.stack([F.cross_entropy(output, batch.targets) for output in outputs]).mean()
+        given = weights or [1.0] * len(outputs)
+        share = torch.tensor([weight / sum(given) for weight in given], device=outputs[0].device)
+        hard = torch.stack([F.cross_entropy(output, batch.targets) for output in outputs]) @ share
         if taught is None:
             return hard
-        soft = torch.stack([distillation(output, taught, self.temperature) for output in outputs]).mean()
+        soft = torch.stack([distillation(output, taught, self.temperature) for output in outputs]) @ share
         return (1 - self.kd_weight) * hard + self.kd_weight * soft
 
 

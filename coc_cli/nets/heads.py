@@ -1,0 +1,66 @@
+"""The heads of inner exits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from coc_cli.nets.spec import Exit
+
+CODEWORDS = 64
+HIDDEN = 64
+GRID = 2  # the histogram is taken in 2x2 regions
+
+
+class BagOfFeatures(nn.Module):
+    """Soft assignment of every pixel to codewords, averaged over regions.
+
+    Passalis et al. 2020, "Efficient adaptive inference for deep CNNs using hierarchical early exits", as used by
+    Predictive Exit (Li et al. 2023): (tanh(a x + c) + 1) / 2, normalised over codewords, pooled to 2x2.
+    """
+
+    def __init__(self, codewords: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(codewords))
+        self.shift = nn.Parameter(torch.zeros(codewords))
+        self.pool = nn.AdaptiveAvgPool2d(GRID)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = (torch.tanh(x * self.gain[:, None, None] + self.shift[:, None, None]) + 1) / 2  # [N, K, H, W]
+        pooled: Tensor = self.pool(near / near.sum(1, keepdim=True).clamp_min(1e-6))
+        return pooled.flatten(1)  # [N, 4K]
+
+
+class BofHead(nn.Module):
+    """1x1 convolution to codewords, bag of features, two linear layers."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, CODEWORDS, 1)
+        self.bag = BagOfFeatures(CODEWORDS)
+        self.hidden = nn.Linear(CODEWORDS * GRID**2, HIDDEN)
+        self.relu = nn.ReLU()
+        self.linear = nn.Linear(HIDDEN, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(self.relu(self.hidden(self.bag(self.conv(x)))))
+        return y
+
+
+class PoolHead(nn.Module):
+    """Global average pool and one linear layer: nearly free."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(self.flatten(self.pool(x)))
+        return y
+
+
+def make_head(place: Exit, outputs: int) -> nn.Module:
+    """Give the head of an exit; it reads [N, channels, H, W] and gives [N, outputs]."""
+    return {"bof": BofHead, "pool": PoolHead}[place.head](place.channels, outputs)

@@ -1,0 +1,100 @@
+"""Where exits can be: the places behind convolutions and max-pools, and how far through the network each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.fx import Node
+
+from coc_cli.nets import edges
+from coc_cli.nets.cuts import operation
+from coc_cli.nets.network import Network, build, float_twin
+from coc_cli.nets.shapes import node_shapes
+from coc_cli.nets.spec import Spec
+
+MAX_POOLS = frozenset(("maxpool2d", "max_pool2d"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor [N, channels, H, W] that a head could read."""
+
+    source: str  # the fx node
+    channels: int
+    share: float  # of the network's MACs that are done by then
+    is_single: bool  # no other tensor is needed for what follows: a boundary between blocks
+
+
+class Places:
+    """All places of a network without exits, in order."""
+
+    def __init__(self, spec: Spec) -> None:
+        from coc_cli.measure import layer_macs
+
+        self.network = build(float_twin(spec).but(exits=(), rule=None), device="meta")
+        self.body = [node for node in self.network.graph.nodes if node.op != "output"]
+        self.position = {node: index for index, node in enumerate(self.body)}
+        self.shapes = node_shapes(self.network)
+        macs = layer_macs(self.network, torch.empty(1, *spec.input_shape, device="meta"))
+        self.macs = {node: macs[str(node.target)] for node in self.network.layer_nodes}
+
+    def at(self, node: Node) -> Place:
+        """Give what is known of the place behind a node."""
+        end = self.position[node]
+        done = sum(macs for layer, macs in self.macs.items() if self.position[layer] <= end)
+        live = [n for n in self.body[: end + 1] if any(self.position.get(user, -1) > end for user in n.users)]
+        return Place(node.name, self.shapes[node.name][1], done / sum(self.macs.values()), live == [node])
+
+    def every_conv(self) -> list[Place]:
+        """Give the places behind each convolution (its norm, activation and sum included) and each max-pool.
+
+        Without the last, behind which only the classifier is left. 32 on ResNet-34, 20 on VGG-19.
+        """
+        ends = set()
+        for node in self.body:
+            if node in self.macs and len(self.shapes[node.name]) == len("NCHW"):
+                ends.add(_end(node, self.network))
+            elif operation(node, self.network) in MAX_POOLS:
+                ends.add(node)
+        return [self.at(node) for node in sorted(ends, key=self.position.__getitem__)[:-1]]
+
+    def every_block(self) -> list[Place]:
+        """Give those of them at which no other tensor is alive."""
+        return [place for place in self.every_conv() if place.is_single]
+
+    def named(self, name: str) -> Place | None:
+        """Give the place behind a module of the backbone or a node of the graph; None if there is no such tensor."""
+        path = f"backbone.{name}"
+        inside = [
+            node
+            for node in self.body
+            if node.name == name or any(key.split("@")[0] == path for key in node.meta.get("nn_module_stack", {}))
+        ]
+        if not inside or len(self.shapes.get(inside[-1].name, ())) != len("NCHW"):
+            return None
+        return self.at(inside[-1])
+
+    def names(self) -> list[str]:
+        """Give the names of modules in the backbone at which there is a place."""
+        return [name for name, _ in self.network.backbone.named_modules() if name and self.named(name)]
+
+
+def _end(node: Node, network: Network) -> Node:
+    """Follow the norm, the activation and the sum that belong to a convolution."""
+    while len(node.users) == 1:
+        (user,) = node.users
+        if not (edges.belongs_to_layer(user, network) or operation(user, network) in edges.ELEMENTWISE):
+            break
+        node = user
+    return node
+
+
+def spread(places: list[Place], shares: list[float]) -> list[Place]:
+    """Choose, for each share of the MACs in turn, the nearest place that is still free; fewer if there are fewer."""
+    chosen: list[Place] = []
+    for share in shares:
+        free = [place for place in places if place not in chosen]
+        if free:
+            chosen.append(min(free, key=lambda place, share=share: abs(place.share - share)))  # type: ignore[misc]
+    return sorted(chosen, key=places.index)

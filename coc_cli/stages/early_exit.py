@@ -1,0 +1,129 @@
+"""Early exit: heads on the way, and a rule by which an input leaves at the first that is sure enough.
+
+Teerapittayanon et al. 2016, "BranchyNet"; heads as in Predictive Exit (Li et al. 2023), or a plain pool.
+
+    - early_exit: {exits: 2, head: pool, backbone: frozen, max_drop: 0.005, epochs: 20}
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from coc_cli.errors import StageError, did_you_mean
+from coc_cli.nets.spec import Exit, ExitRule, Spec
+from coc_cli.stages.stage import Lab, TaughtStage, answers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from coc_cli.nets.network import Network
+    from coc_cli.nets.places import Place, Places
+    from coc_cli.training import Batch
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class EarlyExit(TaughtStage):
+    """Add exits; exactly one of `exits` and `every` says where."""
+
+    name: ClassVar[str] = "early_exit"
+
+    exits: Annotated[
+        Annotated[int, Field(ge=1)] | tuple[Name, ...] | None,
+        Field(description="how many, spread by MACs over the ends of blocks; or the modules behind which they are"),
+    ] = None
+    every: Annotated[
+        Literal["block", "conv"] | None, Field(description="an exit behind every block, or behind every convolution")
+    ] = None
+    head: Annotated[
+        Literal["pool", "bof"], Field(description="pool: average pool and linear; bof: the papers' bag of features")
+    ] = "pool"
+    backbone: Annotated[
+        Literal["frozen", "trained"], Field(description="train the heads alone, or everything together")
+    ] = "frozen"
+    loss_weights: Annotated[
+        Literal["equal", "depth"] | tuple[Annotated[float, Field(ge=0)], ...],
+        Field(description="of the exits and the final output: equal, by the share of MACs done, or a list"),
+    ] = "equal"
+    rule: Annotated[Literal["max_softmax", "entropy"], Field(description="what tells how sure an exit is")] = (
+        "max_softmax"
+    )
+    max_drop: Annotated[
+        float, Field(ge=0, le=1, description="accuracy that leaving early may cost on validation, at least one image")
+    ] = 0.005
+
+    def expect(self, spec: Spec) -> Spec:
+        from coc_cli.nets.precision import precision_of, with_rounded_heads
+        from coc_cli.thresholds import NEVER
+
+        if spec.exits:
+            raise StageError("the network already has exits; leave one of the early_exit stages out")
+        exits = tuple(Exit(source=p.source, head=self.head, channels=p.channels) for p in self.places(spec))
+        rule = ExitRule(measure=self.rule, threshold=NEVER[self.rule], max_drop=self.max_drop)
+        made = spec.but(exits=exits, rule=rule)
+        if not isinstance(self.loss_weights, str) and len(self.loss_weights) != len(exits) + 1:
+            raise StageError(
+                f"has {len(self.loss_weights)} numbers for {len(exits)} exits and the final output", "loss_weights"
+            )
+        precision = precision_of(spec)
+        return with_rounded_heads(made, precision) if precision else made
+
+    def places(self, spec: Spec) -> list[Place]:
+        """Give where the exits will be, in order; raises `StageError`."""
+        from coc_cli.nets.places import Places, spread
+
+        if (self.exits is None) == (self.every is None):
+            raise StageError("needs exactly one of 'exits' and 'every'")
+        places = Places(spec)
+        if self.every is not None:
+            return places.every_conv() if self.every == "conv" else places.every_block()
+        if isinstance(self.exits, tuple):
+            return _named(places, self.exits)
+        assert self.exits is not None
+        free = places.every_block()
+        if self.exits > len(free):
+            raise StageError(f"asks for {self.exits}, but there are {len(free)} places between blocks", "exits")
+        return spread(free, [(index + 1) / (self.exits + 1) for index in range(self.exits)])
+
+    def change(self, network: Network, lab: Lab) -> Network:
+        from coc_cli.stages.quantize import start
+
+        teacher = self.teaching(network, lab)
+        made = start(network, self.expect(network.spec), lab)
+        weights = self._weights(network.spec, len(made.exits))
+        known = set(network.state_dict())
+        if self.backbone == "frozen":
+            weights[-1] = 0.0
+            made.backbone_frozen = True
+            for name, parameter in made.named_parameters():
+                parameter.requires_grad_(name not in known)
+
+        def loss(net: Network, batch: Batch) -> Tensor:
+            taught = answers(teacher, batch) if teacher else None
+            return self.loss_of(net(batch.inputs), batch, taught, weights)
+
+        lab.train(made, self, loss)
+        made.backbone_frozen = False
+        return made.requires_grad_()
+
+    def _weights(self, spec: Spec, exits: int) -> list[float]:
+        if self.loss_weights == "equal":
+            return [1.0] * (exits + 1)
+        if self.loss_weights == "depth":
+            return [*[place.share for place in self.places(spec)], 1.0]
+        return [float(weight) for weight in self.loss_weights]
+
+
+def _named(places: Places, names: tuple[str, ...]) -> list[Place]:
+    found = []
+    for name in names:
+        place = places.named(name)
+        if place is None:
+            raise StageError(f"no exit can be behind '{name}'; {did_you_mean(name, places.names())}", "exits")
+        found.append(place)
+    order = {node.name: index for index, node in enumerate(places.body)}
+    if len({place.source for place in found}) < len(found):
+        raise StageError("two of the exits are at the same place", "exits")
+    return sorted(found, key=lambda place: order[place.source])

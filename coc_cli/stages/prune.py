@@ -1,0 +1,348 @@
+"""Structured pruning: whole channels are removed, with everything that depends on them.
+
+Which channels belong together is found by DepGraph (Fang et al. 2023, the library torch-pruning, used here only); how
+many of each group go is chosen here, to hit a share of the network's MACs. The library works on a float twin whose
+tensors count their own elements: what is left of the count after pruning says which elements stay.
+
+    - prune: {ratio: 0.5, steps: 2, epochs: 20}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from coc_cli.errors import StageError, did_you_mean
+from coc_cli.nets.spec import Frozen, Spec
+from coc_cli.stages.stage import Lab, TaughtStage
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from coc_cli.nets.network import Network
+
+TOLERANCE = 0.02  # of the incoming network's MACs: how near to the target every pruning comes
+ROUND_TO, ROUNDED_FROM = 8, 64  # channels are kept in multiples of 8 in groups of 64 or more
+LEAST_KEPT = 0.1  # of a group's channels
+
+Importance = Literal["group_norm", "magnitude", "bn_scale", "lamp", "random"]
+
+
+class PruneRule(Frozen):
+    """What sets some layers apart."""
+
+    prune: Annotated[bool, Field(description="false keeps all output channels of the layer")]
+
+
+class Prune(TaughtStage):
+    """Remove channels until the network does less work, then train what is left."""
+
+    name: ClassVar[str] = "prune"
+
+    ratio: Annotated[float, Field(gt=0, lt=1, description="share of the network's MACs to remove")]
+    importance: Annotated[Importance, Field(description="what tells how much a channel matters")] = "group_norm"
+    scope: Annotated[
+        Literal["global", "layer"],
+        Field(description="compare channels of all layers, or take the same share of each"),
+    ] = "global"
+    steps: Annotated[int, Field(ge=1, description="prunings, each followed by its part of the epochs")] = 1
+    layers: Annotated[
+        dict[str, PruneRule], Field(description="by pattern of layer names; the last pattern that matches decides")
+    ] = {}
+
+    def expect(self, spec: Spec) -> Spec:
+        import torch
+
+        from coc_cli.nets.network import build
+
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            keep = choose(build(spec), self, 1 - self.ratio)
+        return sliced_spec(spec, keep)
+
+    def notes(self, spec: Spec) -> list[str]:  # noqa: ARG002
+        return [f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} within {TOLERANCE:.0%}"]
+
+    def change(self, network: Network, lab: Lab) -> Network:
+        import torch
+
+        from coc_cli.training import derived_seed
+
+        teacher = self.teaching(network, lab)
+        total = full_macs(network.spec)
+        torch.manual_seed(derived_seed(lab.seed, "importance"))
+        for step in range(1, self.steps + 1):
+            target = total * (1 - self.ratio) ** (step / self.steps)
+            network = sliced(network, choose(network, self, target / full_macs(network.spec))).to(lab.device)
+            epochs = self.epochs * step // self.steps - self.epochs * (step - 1) // self.steps
+            part = self.model_copy(update={"epochs": epochs})
+            lab.train(network, part, self.loss(teacher), phase=f"step-{step}")
+        return network
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stays of a network: for each tensor the flat indices of the elements kept, in their new shape."""
+
+    indices: dict[str, Tensor]
+    modules: dict[str, dict[str, int]]  # the constructor numbers that go with it
+
+
+def full_macs(spec: Spec) -> float:
+    """Give the MACs of the full path, heads included."""
+    from coc_cli.measure import cost
+
+    return cost(spec).macs
+
+
+def sliced_spec(spec: Spec, keep: Kept) -> Spec:
+    """Give the spec of what stays."""
+    return spec.but(modules=keep.modules)
+
+
+def sliced(network: Network, keep: Kept) -> Network:
+    """Give what stays of a network: weights, norms, scales and heads cut by the same indices."""
+    from coc_cli.nets.network import build
+
+    made = build(sliced_spec(network.spec, keep))
+    state = {}
+    for name, tensor in network.state_dict().items():
+        if name in keep.indices:
+            state[name] = tensor.flatten()[keep.indices[name].to(tensor.device)]
+        elif name.endswith(".weight_scale"):
+            weight = name.removesuffix("_scale")
+            rows = keep.indices[weight].flatten(1)[:, 0] // network.get_parameter(weight)[0].numel()
+            state[name] = tensor[rows.to(tensor.device)]
+        else:
+            state[name] = tensor
+    made.load_state_dict(state)
+    return made.train(network.training)
+
+
+def choose(network: Network, stage: Prune, share: float) -> Kept:
+    """Choose the channels to keep so that this share of the full path's MACs is left; the network stays as it is.
+
+    Raises `StageError` that names the layer where it cannot be.
+    """
+    import torch
+
+    from coc_cli.nets.network import build, changed_numbers, float_twin
+
+    twin = build(float_twin(network.spec)).eval()
+    twin.load_state_dict(_float_state(network))
+    groups = _groups(twin, stage)
+    counts = _counts(twin, groups, share, stage.scope)
+    for tensor in (*twin.parameters(), *twin.buffers()):
+        tensor.data = torch.arange(tensor.numel(), dtype=torch.float64).view(tensor.shape)
+    for group, count in zip(groups, counts, strict=True):
+        if count < len(group.importance):
+            gone = group.importance.argsort(stable=True)[: len(group.importance) - count]
+            group.remove(sorted(gone.tolist()))
+    modules = changed_numbers(twin, network.spec)
+    tensors = (*twin.named_parameters(), *twin.named_buffers())
+    indices = {name: tensor.detach().long() for name, tensor in tensors if name in network.state_dict()}
+    keep = Kept({name: index for name, index in indices.items() if index.dim()}, modules)
+    _check(network.spec, keep, share)
+    return keep
+
+
+def _float_state(network: Network) -> dict[str, Tensor]:
+    from coc_cli.nets.layers import QuantizedWeight
+
+    state = {name: t.detach().cpu().clone() for name, t in network.state_dict().items()}
+    for path, layer in network.named_modules():
+        if isinstance(layer, QuantizedWeight):
+            state[f"{path}.weight"] = layer.rounded_weight().detach().cpu()
+            del state[f"{path}.weight_scale"]
+    return {name: t for name, t in state.items() if not name.startswith("edges.")}
+
+
+@dataclass
+class Group:
+    """Channels that go together: removing channel i removes it from every layer in `outs` and, in part, `ins`."""
+
+    name: str  # the layer whose output channels they are
+    importance: Tensor  # [channels]
+    outs: dict[str, int]  # by layer: output channels, as many as the group's
+    ins: dict[str, int]  # by layer: input channels that come from the group, a multiple of the group's
+    remove: Callable[[list[int]], None]
+
+
+def _groups(twin: Network, stage: Prune) -> list[Group]:
+    """Find the groups of a float network that may be pruned, with how much each channel matters."""
+    import torch
+    import torch_pruning as tp
+    from torch import nn
+
+    from coc_cli.nets.cuts import WEIGHTED
+
+    names = {module: path.removeprefix("backbone.") for path, module in twin.named_modules()}
+    held = _held(twin, stage)
+    example = torch.zeros(1, *twin.spec.input_shape)
+    try:
+        graph = tp.DependencyGraph().build_dependency(twin, example_inputs=example)
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StageError(f"torch-pruning cannot follow this network: {first}") from error
+    scorers: dict[str, Callable[[], Any]] = {
+        "group_norm": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+        "magnitude": lambda: tp.importance.GroupMagnitudeImportance(p=1, group_reduction="first", normalizer=None),
+        "bn_scale": tp.importance.BNScaleImportance,
+        "lamp": tp.importance.LAMPImportance,
+        "random": tp.importance.RandomImportance,
+    }
+    score = scorers[stage.importance]()
+    made = []
+    ignored = [module for module in twin.modules() if isinstance(module, WEIGHTED) and names[module] in held]
+    for found in graph.get_all_groups(ignored_layers=ignored, root_module_types=[nn.Conv2d, nn.Linear]):
+        root, pruning = found[0].dep.target.module, found[0].dep.handler
+        channels = len(found[0].idxs)
+        outs: dict[str, int] = {}
+        ins: dict[str, int] = {}
+        for dep, indices in found:
+            module = dep.target.module
+            if isinstance(module, WEIGHTED):
+                into = ins if graph.is_in_channel_pruning_fn(dep.handler) else outs
+                into[names[module]] = len(indices)
+        importance = score(found)
+        if importance is None or any(name in held for name in outs) or _is_grouped(twin, {*outs, *ins}):
+            continue
+
+        def remove(gone: list[int], root: nn.Module = root, pruning: Any = pruning) -> None:
+            graph.get_pruning_group(root, pruning, gone).prune()
+
+        made.append(Group(names[root], importance.detach()[:channels], outs, ins, remove))
+    if not made:
+        raise StageError("no layer of this network can be pruned: each is held by a pattern or tied to the output")
+    return made
+
+
+def _is_grouped(twin: Network, names: Iterable[str]) -> bool:
+    from coc_cli.nets.layers import numbers_of
+
+    numbers = [numbers_of(twin.layer(name)) or {} for name in names]
+    return any(1 < layer.get("groups", 1) < layer["in"] for layer in numbers)
+
+
+def _held(twin: Network, stage: Prune) -> set[str]:
+    """Give the layers whose output channels stay: the classifiers, the heads' layers, and what patterns say."""
+    from coc_cli.nets.edges import is_head
+
+    names = list(twin.layers)
+    held = {name for name in names if is_head(name)} | {[name for name in names if not is_head(name)][-1]}
+    for pattern, rule in stage.layers.items():
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise StageError(f"pattern '{pattern}' matches no layer; {did_you_mean(pattern, names)}", "layers")
+        held = held - matched if rule.prune else held | matched
+    return held
+
+
+class _Work:
+    """How many MACs a network does with so many channels left in each group."""
+
+    def __init__(self, twin: Network, groups: list[Group]) -> None:
+        from coc_cli.measure import cost
+
+        self.groups = groups
+        self.macs = {layer.name: layer.macs for layer in cost(twin.spec).layers}
+        self.total = sum(self.macs.values())
+        self.outs: dict[str, list[int]] = {}
+        self.ins: dict[str, list[tuple[int, float]]] = {}
+        for index, group in enumerate(groups):
+            for name in group.outs:
+                self.outs.setdefault(name, []).append(index)
+            for name, count in group.ins.items():
+                if name in group.outs:
+                    continue  # depthwise: its channels go once
+                layer: Any = twin.layer(name)
+                width = getattr(layer, "in_channels", None) or layer.in_features
+                self.ins.setdefault(name, []).append((index, count / width))
+
+    def share(self, counts: list[int]) -> float:
+        """Give the share of the MACs that is left."""
+        left = [count / len(group.importance) for count, group in zip(counts, self.groups, strict=True)]
+        done = 0.0
+        for name, macs in self.macs.items():
+            inputs = 1 - sum(part * (1 - left[index]) for index, part in self.ins.get(name, ()))
+            outputs = left[self.outs[name][0]] if name in self.outs else 1.0
+            done += macs * inputs * outputs
+        return done / self.total
+
+
+def _rounded(kept: float, channels: int) -> int:
+    least = max(1, round(LEAST_KEPT * channels))
+    if channels >= ROUNDED_FROM:
+        return min(channels, max(ROUND_TO, round(kept / ROUND_TO) * ROUND_TO))
+    return min(channels, max(least, round(kept)))
+
+
+def _counts(twin: Network, groups: list[Group], share: float, scope: str) -> list[int]:
+    """Choose how many channels of each group stay so that `share` of the MACs is left."""
+    import torch
+
+    work = _Work(twin, groups)
+    sizes = [len(group.importance) for group in groups]
+    if scope == "layer":
+        levels = torch.linspace(0, 1, 1001).tolist()
+
+        def counts_at(level: float) -> list[int]:
+            return [_rounded(size * (1 - level), size) for size in sizes]
+
+    else:
+        # Comparable between groups: relative to the group's mean
+        scores = [group.importance / group.importance.mean().clamp_min(1e-12) for group in groups]
+        levels = [0.0, *torch.cat(scores).unique().tolist()]
+
+        def counts_at(level: float) -> list[int]:
+            return [_rounded(int((score > level).sum()), size) for score, size in zip(scores, sizes, strict=True)]
+
+    low, high = 0, len(levels) - 1
+    while low < high:  # the share falls as the level rises: the first level at or below the target
+        middle = (low + high) // 2
+        if work.share(counts_at(levels[middle])) <= share:
+            high = middle
+        else:
+            low = middle + 1
+    around = [counts_at(levels[index]) for index in (low - 1, low) if index >= 0]
+    best = min(around, key=lambda counts: abs(work.share(counts) - share))
+    return _nearer(work, best, sizes, share)
+
+
+def _nearer(work: _Work, counts: list[int], sizes: list[int], share: float) -> list[int]:
+    """Add or take single steps of channels as long as that brings the share nearer to the target."""
+    counts = list(counts)
+    while True:
+        distance = abs(work.share(counts) - share)
+        if distance < TOLERANCE / 20:
+            return counts
+        steps = [ROUND_TO if size >= ROUNDED_FROM else 1 for size in sizes]
+        tries = [
+            [*counts[:index], count, *counts[index + 1 :]]
+            for index, (size, step) in enumerate(zip(sizes, steps, strict=True))
+            for count in (counts[index] - step, counts[index] + step)
+            if _rounded(0, size) <= count <= size
+        ]
+        nearest = min(tries, key=lambda candidate: abs(work.share(candidate) - share), default=counts)
+        if abs(work.share(nearest) - share) >= distance:
+            return counts
+        counts = nearest
+
+
+def _check(spec: Spec, keep: Kept, share: float) -> None:
+    """Make sure that what stays is a network that runs, with the MACs asked for."""
+    try:
+        left = full_macs(sliced_spec(spec, keep)) / full_macs(spec)
+    except (RuntimeError, AssertionError) as error:
+        layer = next(iter(keep.modules), "the network")
+        what = f"layer '{layer}' cannot be pruned: what is left does not fit together: {str(error).splitlines()[0]}"
+        raise StageError(f"{what}; keep it with layers: {{'{layer}': {{prune: false}}}}") from error
+    if abs(left - share) > TOLERANCE:
+        raise StageError(
+            f"cannot leave {share:.1%} of the MACs: the nearest is {left:.1%}, as the other channels are held or too few",
+            "ratio",
+        )
