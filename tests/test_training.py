@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_the_learning_rate_rises_then_falls() -> None:
     assert rates[10] == max(rates) == 1.0
     assert rates[55] == pytest.approx(0.01 + 0.99 / 2)  # half of the way down
     assert rates[99] == pytest.approx(0.01, abs=1e-3)
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
 
 
 def test_a_diverging_training_says_so(network: Network, data: Data, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class Places:
     def __init__(self, spec: Spec) -> None:
         from coc_cli.measure import layer_macs
 
-        self.network = build(float_twin(spec).but(exits=(), rule=None), device="meta")
+        backbone = {name: numbers for name, numbers in spec.modules.items() if not edges.is_head(name)}
+        self.network = build(float_twin(spec).but(exits=(), rule=None, modules=backbone), device="meta")
         self.body = [node for node in self.network.graph.nodes if node.op != "output"]
         self.position = {node: index for index, node in enumerate(self.body)}
         self.shapes = node_shapes(self.network)

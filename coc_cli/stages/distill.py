@@ -84,7 +84,7 @@ class Distill(TaughtStage):
         """Give the student before anything is done to it, and what it takes over from the incoming network."""
         from coc_cli.nets.places import Places, spread
         from coc_cli.nets.precision import precision_of
-        from coc_cli.stages.prune import full_macs
+        from coc_cli.stages.prune import backbone_macs
 
         student = self._backbone(spec)
         exits: tuple[Exit, ...] = ()
@@ -96,7 +96,7 @@ class Distill(TaughtStage):
                 Exit(source=place.source, head=at.head, channels=place.channels)
                 for place, at in zip(spread(places, shares), spec.exits, strict=False)
             )
-        kept = full_macs(spec) / full_macs(spec.but(modules={})) if spec.modules else 1.0
+        kept = backbone_macs(spec) / backbone_macs(spec.but(modules={})) if spec.modules else 1.0
         rule = spec.rule if exits else None
         return Carried(student.but(exits=exits, rule=rule), kept, precision_of(spec))
 
@@ -124,12 +124,10 @@ class Distill(TaughtStage):
         return notes
 
     def change(self, network: Network, lab: Lab) -> Network:
-        import torch
 
         from coc_cli.nets.network import build, clone
         from coc_cli.nets.precision import with_precision
         from coc_cli.stages.quantize import start
-        from coc_cli.training import derived_seed
 
         teacher = self.teaching(network, lab)
         assert teacher is not None
@@ -138,7 +136,6 @@ class Distill(TaughtStage):
             lab.train(student, self, self._loss(teacher, student))
             return student
         carried = self._carried(network.spec)
-        torch.manual_seed(derived_seed(lab.seed, "student"))
         student = build(carried.student).to(lab.device)
         if carried.kept == 1.0 and carried.precision is None:
             lab.train(student, self, self._loss(teacher, student))

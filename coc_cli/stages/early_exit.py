@@ -55,14 +55,24 @@ class EarlyExit(TaughtStage):
     ] = 0.005
 
     def expect(self, spec: Spec) -> Spec:
+        from coc_cli.nets.heads import reads
+        from coc_cli.nets.places import Places
         from coc_cli.nets.precision import precision_of, with_rounded_heads
         from coc_cli.thresholds import NEVER
 
         if spec.exits:
             raise StageError("the network already has exits; leave one of the early_exit stages out")
-        exits = tuple(Exit(source=p.source, head=self.head, channels=p.channels) for p in self.places(spec))
+        places, whole = self.places(spec), Places(spec.but(modules={}))
+        exits = tuple(
+            Exit(source=p.source, head=self.head, channels=whole.named(p.source).channels)  # type: ignore[union-attr]
+            for p in places
+        )
+        modules = dict(spec.modules)
+        for index, (place, left) in enumerate(zip(exits, places, strict=True)):
+            if left.channels != place.channels:
+                modules.update(reads(index, place, left.channels, len(spec.labels)))
         rule = ExitRule(measure=self.rule, threshold=NEVER[self.rule], max_drop=self.max_drop)
-        made = spec.but(exits=exits, rule=rule)
+        made = spec.but(exits=exits, rule=rule, modules=modules)
         if not isinstance(self.loss_weights, str) and len(self.loss_weights) != len(exits) + 1:
             raise StageError(
                 f"has {len(self.loss_weights)} numbers for {len(exits)} exits and the final output", "loss_weights"

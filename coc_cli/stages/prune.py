@@ -9,6 +9,7 @@ tensors count their own elements: what is left of the count after pruning says w
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -43,7 +44,7 @@ class Prune(TaughtStage):
 
     name: ClassVar[str] = "prune"
 
-    ratio: Annotated[float, Field(gt=0, lt=1, description="share of the network's MACs to remove")]
+    ratio: Annotated[float, Field(gt=0, lt=1, description="share of the backbone's MACs to remove")]
     importance: Annotated[Importance, Field(description="what tells how much a channel matters")] = "group_norm"
     scope: Annotated[
         Literal["global", "layer"],
@@ -68,16 +69,12 @@ class Prune(TaughtStage):
         return [f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} within {TOLERANCE:.0%}"]
 
     def change(self, network: Network, lab: Lab) -> Network:
-        import torch
-
-        from coc_cli.training import derived_seed
 
         teacher = self.teaching(network, lab)
-        total = full_macs(network.spec)
-        torch.manual_seed(derived_seed(lab.seed, "importance"))
+        total = backbone_macs(network.spec)
         for step in range(1, self.steps + 1):
             target = total * (1 - self.ratio) ** (step / self.steps)
-            network = sliced(network, choose(network, self, target / full_macs(network.spec))).to(lab.device)
+            network = sliced(network, choose(network, self, target / backbone_macs(network.spec))).to(lab.device)
             epochs = self.epochs * step // self.steps - self.epochs * (step - 1) // self.steps
             part = self.model_copy(update={"epochs": epochs})
             lab.train(network, part, self.loss(teacher), phase=f"step-{step}")
@@ -92,11 +89,11 @@ class Kept:
     modules: dict[str, dict[str, int]]  # the constructor numbers that go with it
 
 
-def full_macs(spec: Spec) -> float:
-    """Give the MACs of the full path, heads included."""
+def backbone_macs(spec: Spec) -> int:
+    """Give the MACs of the full path without heads: what pruning counts."""
     from coc_cli.measure import cost
 
-    return cost(spec).macs
+    return sum(layer.macs for layer in cost(spec).layers if not layer.is_head)
 
 
 def sliced_spec(spec: Spec, keep: Kept) -> Spec:
@@ -124,7 +121,7 @@ def sliced(network: Network, keep: Kept) -> Network:
 
 
 def choose(network: Network, stage: Prune, share: float) -> Kept:
-    """Choose the channels to keep so that this share of the full path's MACs is left; the network stays as it is.
+    """Choose the channels to keep so that this share of the backbone's MACs is left; the network stays as it is.
 
     Raises `StageError` that names the layer where it cannot be.
     """
@@ -184,7 +181,9 @@ def _groups(twin: Network, stage: Prune) -> list[Group]:
     held = _held(twin, stage)
     example = torch.zeros(1, *twin.spec.input_shape)
     try:
-        graph = tp.DependencyGraph().build_dependency(twin, example_inputs=example)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it tells of bare parameters, which it then prunes rightly
+            graph = tp.DependencyGraph().build_dependency(twin, example_inputs=example)
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise StageError(f"torch-pruning cannot follow this network: {first}") from error
@@ -249,7 +248,7 @@ class _Work:
         from coc_cli.measure import cost
 
         self.groups = groups
-        self.macs = {layer.name: layer.macs for layer in cost(twin.spec).layers}
+        self.macs = {layer.name: layer.macs for layer in cost(twin.spec).layers if not layer.is_head}
         self.total = sum(self.macs.values())
         self.outs: dict[str, list[int]] = {}
         self.ins: dict[str, list[tuple[int, float]]] = {}
@@ -336,13 +335,13 @@ def _nearer(work: _Work, counts: list[int], sizes: list[int], share: float) -> l
 def _check(spec: Spec, keep: Kept, share: float) -> None:
     """Make sure that what stays is a network that runs, with the MACs asked for."""
     try:
-        left = full_macs(sliced_spec(spec, keep)) / full_macs(spec)
+        left = backbone_macs(sliced_spec(spec, keep)) / backbone_macs(spec)
     except (RuntimeError, AssertionError) as error:
         layer = next(iter(keep.modules), "the network")
         what = f"layer '{layer}' cannot be pruned: what is left does not fit together: {str(error).splitlines()[0]}"
         raise StageError(f"{what}; keep it with layers: {{'{layer}': {{prune: false}}}}") from error
     if abs(left - share) > TOLERANCE:
         raise StageError(
-            f"cannot leave {share:.1%} of the MACs: the nearest is {left:.1%}, as the other channels are held or too few",
+            f"cannot leave {share:.1%} of the MACs, the nearest is {left:.1%}: the other channels are held or too few",
             "ratio",
         )

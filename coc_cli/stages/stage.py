@@ -62,10 +62,17 @@ class Stage(Training, ABC):
     def expect(self, spec: Spec) -> Spec: ...
 
     def apply(self, network: Network, lab: Lab) -> Network:
-        """Change the network; if the result has exits, their threshold is found anew on validation."""
+        """Change the network; if the result has exits, their threshold is found anew on validation.
+
+        The result is in eval mode. All random numbers come from the lab's seed; torch's global generator is put back.
+        """
+        import torch
+
         from coc_cli.thresholds import calibrated
 
-        return calibrated(self.change(network, lab), lab.data.validation)
+        with torch.random.fork_rng():
+            torch.manual_seed(lab.seed)
+            return calibrated(self.change(network, lab), lab.data.validation).eval()
 
     @abstractmethod
     def change(self, network: Network, lab: Lab) -> Network: ...

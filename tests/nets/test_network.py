@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from coc_cli.errors import StageError
+from coc_cli.measure import cost, exit_of
 from coc_cli.nets import cuts, sources
-from coc_cli.nets.network import Network, build, clone
+from coc_cli.nets.network import Network, build, changed_numbers, clone, exit_score, leaves, with_spec
 from coc_cli.nets.precision import LayerBits, Precision, precision_of, with_precision
 from coc_cli.nets.sources import resolve
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import ExitRule, Spec
+from coc_cli.stages.early_exit import EarlyExit
 
 PRECISION = Precision(LayerBits(8, 8), LayerBits(2, 3), LayerBits(7, 6), residual=5)
 
@@ -34,19 +36,20 @@ def test_every_norm_moves_after_train_and_none_after_eval(network: Network, imag
     assert not any(torch.equal(norms[name].running_mean, before[name]) for name in norms)
 
 
-def test_segments_compose_to_the_whole(network: Network, images: torch.Tensor) -> None:
-    places = ["backbone_relu1", "backbone_stages_0_0_relu1", "backbone_stages_1_0_relu2"]
-    pieces = cuts.segments(network.graph, places)
-    live: tuple[torch.Tensor, ...] = (images,)
-    for piece in pieces:
-        live = piece.run(network, *live)
-    assert torch.equal(live[0], network(images)[-1])
-    assert [len(piece.outputs) for piece in pieces] == [1, 2, 1, 1]  # inside a block the shortcut lives too
+def with_exits(spec: Spec, *names: str, head: str = "pool") -> Spec:
+    return EarlyExit(exits=names, head=head, max_drop=0.01).expect(spec)
 
 
-def test_a_cut_at_no_place_is_named(network: Network) -> None:
-    with pytest.raises(StageError, match="no exit can be at 'nowhere'"):
-        cuts.segments(network.graph, ["nowhere"])
+def test_segments_compose_to_the_whole(spec: Spec, images: torch.Tensor) -> None:
+    made = build(with_exits(spec, "relu1", "stages.0.0.relu1", "stages.1.0")).eval()
+    assert [len(piece.outputs) for piece in made.segments] == [2, 3, 2, 1]  # inside a block the shortcut lives too
+    assert torch.equal(made(images)[-1], made.backbone(images))
+    assert len(made(images)) == 4
+
+
+def test_an_exit_at_no_place_is_named(spec: Spec) -> None:
+    with pytest.raises(StageError, match=r"no exit can be behind 'stages.0.1'; did you mean 'stages.0.0'\?"):
+        with_exits(spec, "stages.0.1")
 
 
 def test_what_cannot_be_traced_says_where() -> None:
@@ -113,12 +116,11 @@ def test_the_families_have_their_depth_in_layers() -> None:
         made = sources.create(arch, args, outputs=3, channels=3)
         shortcuts = sum("shortcut" in name for name, m in made.named_modules() if isinstance(m, nn.Conv2d))
         layers = sum(isinstance(m, nn.Conv2d | nn.Linear) for m in made.modules())
-        assert layers - shortcuts == args["depth"]
+        hidden = 2 if arch == "cifar:vgg19" else 0  # the two linear layers that are left out
+        assert layers - shortcuts + hidden == args.get("depth", layers)
 
 
 def test_pruned_shapes_rebuild(spec: Spec) -> None:
-    from coc_cli.nets.network import changed_numbers
-
     narrow = spec.but(
         modules={
             "stages.0.0.conv1": {"in": 4, "out": 3, "groups": 1},
@@ -128,4 +130,108 @@ def test_pruned_shapes_rebuild(spec: Spec) -> None:
     )
     made = build(narrow)
     assert made(torch.zeros(2, 1, 8, 8))[-1].shape == (2, 3)
-    assert changed_numbers(made) == narrow.modules
+    assert changed_numbers(made, narrow) == narrow.modules
+
+
+@pytest.mark.parametrize(
+    ("arch", "conv", "block"), [("cifar:resnet34", 32, 16), ("cifar:vgg19", 20, 20), ("cifar:resnet20", 18, 9)]
+)
+def test_the_papers_exits(arch: str, conv: int, block: int) -> None:
+    spec = Spec(
+        arch=arch, args=resolve(arch, {}), input_shape=(3, 32, 32), mean=(0.5,) * 3, std=(0.2,) * 3, labels=("a", "b")
+    )
+    assert len(EarlyExit(every="conv").expect(spec).exits) == conv
+    assert len(EarlyExit(every="block").expect(spec).exits) == block
+
+
+@pytest.mark.parametrize(("arch", "macs"), [("cifar:resnet34", 1.1594e9), ("cifar:vgg19", 398e6)])
+def test_the_papers_networks_have_the_papers_macs(arch: str, macs: float) -> None:
+    args, shape = resolve(arch, {}), (3, 32, 32)
+    spec = Spec(arch=arch, args=args, input_shape=shape, mean=(0.5,) * 3, std=(0.2,) * 3, labels=tuple("0123456789"))
+    assert cost(spec).macs == pytest.approx(macs, rel=1e-3)
+
+
+def test_exits_spread_by_macs(spec: Spec) -> None:
+    deep = spec.but(args={"depth": 20, "width": 4})
+    shares = [place.share for place in EarlyExit(exits=3).places(deep)]
+    assert [round(share, 2) for share in shares] == [0.24, 0.45, 0.77]
+
+
+def test_all_heads_cost_what_a_hand_count_says(spec: Spec) -> None:
+    bof = cost(with_exits(spec, "relu1", "stages.1.0", head="bof"))
+    heads = {layer.name: layer.macs for layer in bof.layers if layer.is_head}
+    assert heads == {
+        "exits.0.conv": 64 * 4 * 64,  # 8x8 map, 4 channels to 64 codewords
+        "exits.0.hidden": 256 * 64,
+        "exits.0.linear": 64 * 3,
+        "exits.1.conv": 16 * 8 * 64,  # 4x4 map, 8 channels
+        "exits.1.hidden": 256 * 64,
+        "exits.1.linear": 64 * 3,
+    }
+    assert bof.macs == cost(spec).macs + sum(heads.values())
+
+
+def test_bitops_with_one_exit_and_given_shares_by_hand(spec: Spec) -> None:
+    found = cost(with_precision(with_exits(spec, "relu1"), PRECISION))
+    stem, head = 64 * 9 * 4 * 64, 4 * 3 * 7 * 6
+    body = 64 * 9 * 16 * 2 + 16 * (9 * 32 + 9 * 64 + 32) + 4 * (9 * 128 + 9 * 256 + 128)
+    rest = body * 6 + 48 * 42
+    assert found.bitops == stem + head + rest
+    assert found.leaving([0.25, 0.75]).bitops == stem + head + 0.75 * rest
+    assert found.cheapest().bitops == stem + head
+    baseline = cost(spec)
+    assert found.leaving([0.25, 0.75]).nominal_ratio(baseline) == pytest.approx(
+        baseline.macs / (64 * 9 * 4 + 0.75 * (body + 48)) * 1024 / 6
+    )
+
+
+def exited(spec: Spec, images: torch.Tensor, measure: str) -> Network:
+    """A network with three exits of which, by its threshold, each sends some images away."""
+    made = build(with_exits(spec, "relu1", "stages.0.0.relu1", "stages.1.0"))
+    made(images)
+    with torch.no_grad():
+        for head, output in zip(made.exits, made.eval()(images), strict=False):
+            centred = output - output.mean(0)  # as sure as a trained one, of different classes
+            head.linear.bias.sub_(output.mean(0)).div_(centred.std() / 2)
+            head.linear.weight.div_(centred.std() / 2)
+    logits = torch.stack(made.eval()(images))
+    scores = exit_score(logits[:-1].flatten(0, 1), measure).sort().values
+    rules = [ExitRule(measure=measure, threshold=float(score), max_drop=0.01) for score in scores]
+    rule = max(rules, key=lambda rule: int(exit_of(logits, rule).bincount(minlength=4).min()))
+    return with_spec(made, made.spec.but(rule=rule)).eval()
+
+
+@pytest.mark.parametrize("measure", ["max_softmax", "entropy"])
+def test_predict_on_a_batch_is_forward_and_the_rule_on_each_image(
+    spec: Spec, images: torch.Tensor, measure: str
+) -> None:
+    made = exited(spec, images, measure)
+    prediction = made.predict(images)
+    assert len(prediction.exit.unique()) == 4
+    for index, image in enumerate(images):
+        outputs = made(image[None])
+        fires = [bool(leaves(output, made.spec.rule)) for output in outputs[:-1]]
+        first = fires.index(True) if any(fires) else 3
+        assert int(prediction.exit[index]) == first
+        assert int(prediction.value[index]) == int(outputs[first].argmax())
+        assert float(prediction.confidence[index]) == pytest.approx(float(outputs[first].softmax(1).max()), abs=1e-5)
+    logits = torch.stack(made(images))
+    assert torch.equal(exit_of(logits, made.spec.rule), prediction.exit)
+
+
+def test_what_leaves_does_not_run_the_rest(spec: Spec, images: torch.Tensor) -> None:
+    made = exited(spec, images, "max_softmax")
+    seen: dict[str, int] = {}
+    for name, layer in made.layers.items():
+        layer.register_forward_hook(lambda _m, x, _y, name=name: seen.update({name: len(x[0])}))
+    exits = made.predict(images).exit
+    left = [int((exits >= index).sum()) for index in range(4)]
+    segments = {layer.name: layer.segment for layer in cost(made.spec).layers}
+    assert seen == {name: left[segment] for name, segment in segments.items() if left[segment]}
+    assert len(set(left)) == 4
+    seen.clear()
+    everyone = with_spec(made, made.spec.but(rule=ExitRule(measure="max_softmax", threshold=0.0, max_drop=0.01))).eval()
+    for name, layer in everyone.layers.items():
+        layer.register_forward_hook(lambda _m, x, _y, name=name: seen.update({name: len(x[0])}))
+    everyone.predict(images)
+    assert set(seen) == {name for name, segment in segments.items() if segment == 0}
