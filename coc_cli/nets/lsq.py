@@ -72,6 +72,8 @@ def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: f
 
     `count` is N in the gradient scale 1 / sqrt(N * Qp): the weights, or the features of one input, that share a scale.
     """
+    if v.is_meta:
+        return v  # only the shape is asked for
     low, high = code_range(bits, signed=signed)
     gradient_scale = (count * high) ** -0.5
     scale = positive(scale)
