@@ -219,34 +219,52 @@ _NEEDS: dict[str, str] = {
 }
 
 
+# Where a value may be of several kinds, pydantic complains once a kind and puts the kind into the place. What a user
+# should read instead, by one of the kinds' names; a kind without text here always stands beside one that has it.
+_KINDS: dict[str, str] = {
+    "literal['same']": "'same' or a mapping of keys",
+    "Student": "",
+    "tuple[constrained-str, ...]": "a whole number or a list of names",
+    "constrained-int": "",
+    "literal[32]": "a whole number",
+    "literal['equal','depth']": "'equal', 'depth' or a list of numbers",
+    "tuple[constrained-float, ...]": "",
+}
+_WRONG_KIND = frozenset(
+    ("int_type", "int_from_float", "tuple_type", "literal_error", "model_type", "model_attributes_type", "string_type")
+)
+
+
 def _readable(error: ValidationError, source: Source) -> Iterator[Fault]:
-    for details in error.errors():
-        if _other_branch(details):
-            continue
-        loc = tuple(part for part in details["loc"] if part not in _BRANCHES)
-        if details["type"] == "extra_forbidden":
-            where = source.fault(loc, "").where
-            yield Fault(where, f"{dotted(loc[:-1])}: {_unknown(loc)}".removeprefix(": "))
+    every = error.errors()
+    meant = {_place(details) for details in every if not _is_wrong_kind(details)}
+    for details in every:
+        loc = _place(details)
+        if _is_wrong_kind(details):
+            if not any(place[: len(loc)] == loc for place in meant):
+                kinds = [str(other["loc"][-1]) for other in every if _place(other) == loc]
+                needs = next(text for kind in kinds if (text := _KINDS.get(kind)))
+                yield source.fault(loc, f"needs {needs}, got {_shown(details['input'])}")
+        elif details["type"] == "extra_forbidden":
+            yield Fault(source.fault(loc, "").where, f"{dotted(loc[:-1])}: {_unknown(loc)}".removeprefix(": "))
         elif details["type"] == "missing":
             yield source.fault(loc[:-1], f"key '{loc[-1]}' is missing")
-        else:
+        elif not (details["type"] == "too_short" and details["input"]):  # that counts only the items that are right
             yield source.fault(loc, _what(details))
 
 
-# Branches of unions turn up in pydantic's locations; they are no keys of the recipe.
-_BRANCHES = frozenset({"literal['same']", "Student", "constrained-int", "literal[32]"})
+def _place(details: ErrorDetails) -> Loc:
+    return tuple(part for part in details["loc"] if part not in _KINDS)
 
 
-def _other_branch(details: ErrorDetails) -> bool:
-    """Tell whether this only repeats another fault, as the branch of a union does that was not meant."""
-    if details["type"] == "too_short" and details["input"]:
-        return True  # it counts only the items that are right
-    if details["loc"][-1] == "Student":
-        return True  # the other branch says what both would take
-    if details["type"] != "literal_error":
-        return False
-    given_mapping = isinstance(details["input"], dict)
-    return "literal[32]" in details["loc"] or ("literal['same']" in details["loc"] and given_mapping)
+def _is_wrong_kind(details: ErrorDetails) -> bool:
+    return details["loc"][-1] in _KINDS and details["type"] in _WRONG_KIND
+
+
+def _shown(given: Any) -> str:
+    if given is None:
+        return "nothing"
+    return "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else repr(given)
 
 
 def _unknown(loc: Loc) -> str:
@@ -274,18 +292,14 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _what(details: ErrorDetails) -> str:
-    kind, context, given = details["type"], details.get("ctx", {}), details["input"]
-    shown = "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else repr(given)
-    if given is None:
-        shown = "nothing"
+    kind, context, shown = details["type"], details.get("ctx", {}), _shown(details["input"])
     if kind in _NEEDS:
         return f"needs {_NEEDS[kind]}, got {shown}"
     if kind == "literal_error":
-        mapping = " or a mapping of keys" if details["loc"][-1] == "literal['same']" else ""
-        return f"needs {context['expected']}{mapping}, got {shown}"
+        return f"needs {context['expected']}, got {shown}"
     for bound, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
         if bound in context:
-            return f"needs {words} {context[bound]}, got {shown}"
+            return f"needs {words} {context[bound]:g}, got {shown}"
     if kind == "string_pattern_mismatch":
         return f"{shown} does not fit; it needs the form {context['pattern']}"
     if kind == "too_short":

@@ -14,6 +14,7 @@ import yaml
 from coc_cli.errors import UserError
 from coc_cli.plan import make_plan
 from coc_cli.recipe import Recipe, read, resolved, schema
+from coc_cli.run import compress
 
 GOOD = """\
 name: good
@@ -156,6 +157,57 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "r.yaml:8: chain[0].distill: needs a 'student' when it comes first: {arch, depth, width}, or 'same' to train the"
         " same network",
     ),
+    "a share of more than all": (
+        "limits:",
+        "  - prune: {ratio: 1.5}\nlimits:",
+        "r.yaml:13: chain[2].prune.ratio: needs less than 1, got 1.5",
+    ),
+    "ration": (
+        "limits:",
+        "  - prune: {ratio: 0.5, ration: 0.3}\nlimits:",
+        "r.yaml:13: chain[2].prune: no such key 'ration'; did you mean 'ratio'?",
+    ),
+    "exits nowhere": (
+        "limits:",
+        "  - early_exit: {head: pool}\nlimits:",
+        "r.yaml:13: chain[2].early_exit: needs exactly one of 'exits' and 'every'",
+    ),
+    "exits in two ways": (
+        "limits:",
+        "  - early_exit: {exits: 2, every: conv}\nlimits:",
+        "r.yaml:13: chain[2].early_exit: needs exactly one of 'exits' and 'every'",
+    ),
+    "less than one validation image": (
+        "limits:",
+        "  - early_exit: {exits: 2, max_drop: 0.001}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.max_drop: 0.001 is less than one of the 360 validation images; the smallest usable"
+        " is 0.00278",
+    ),
+    "exits of another kind": (
+        "limits:",
+        "  - early_exit: {exits: all}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.exits: needs a whole number or a list of names, got 'all'",
+    ),
+    "no exit at all": (
+        "limits:",
+        "  - early_exit: {exits: 0}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.exits: needs at least 1, got 0",
+    ),
+    "a number among names": (
+        "limits:",
+        "  - early_exit: {exits: [stages.0, 3]}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.exits[1]: needs text, got 3",
+    ),
+    "weights as a word": (
+        "limits:",
+        "  - early_exit: {exits: 1, loss_weights: even}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.loss_weights: needs 'equal', 'depth' or a list of numbers, got 'even'",
+    ),
+    "bits between 8 and 32": (
+        "{bits: 2}",
+        "{bits: 16}",
+        "r.yaml:12: chain[1].quantize.layers.stages.*.bits: needs at most 8, got 16",
+    ),
     "infinite": ("max_drop: 0.5", "max_drop: .inf", "r.yaml:13: limits.max_drop: needs a finite number, got .inf"),
     "not YAML": ("{source: digits}", "{source: digits", "r.yaml:3: not YAML: expected ',' or '}', but got ':'"),
 }
@@ -172,6 +224,31 @@ CANNOT: dict[str, tuple[str, str, str]] = {
         "  - quantize: {weights: 8, activations: 8}\nlimits:",
         "r.yaml:13: chain[2].quantize.weights: layer 'stages.0.0.conv1' already has 2-bit weights, 8 bits cannot bring back"
         " what was rounded away; ask for 2 bits or fewer",
+    ),
+    "an exit at no place": (
+        "limits:",
+        "  - early_exit: {exits: [stages.7]}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.exits: no exit can be behind 'stages.7'; did you mean 'stages.2'?",
+    ),
+    "too many exits": (
+        "limits:",
+        "  - early_exit: {exits: 99}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.exits: asks for 99, but there are 9 places between blocks",
+    ),
+    "exits twice": (
+        "limits:",
+        "  - early_exit: {exits: 1}\n  - early_exit: {exits: 2}\nlimits:",
+        "r.yaml:14: chain[3].early_exit: the network already has exits; leave one of the early_exit stages out",
+    ),
+    "weights that do not match the exits": (
+        "limits:",
+        "  - early_exit: {exits: 2, loss_weights: [1, 1]}\nlimits:",
+        "r.yaml:13: chain[2].early_exit.loss_weights: has 2 numbers for 2 exits and the final output",
+    ),
+    "a ratio out of reach": (
+        "limits:",
+        "  - prune: {ratio: 0.9, layers: {'*': {prune: false}, linear: {prune: true}, conv1: {prune: true}}}\nlimits:",
+        "r.yaml:13: chain[2].prune.ratio: cannot leave 10.0% of the MACs, the nearest is",
     ),
     "a limit out of reach": (
         "max_drop: 0.5",
@@ -313,7 +390,33 @@ SHIPPED = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 
 
 def test_every_shipped_recipe_is_found() -> None:
-    assert len(SHIPPED) == 2
+    assert len(SHIPPED) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_recipe_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    short = ["model.train.epochs=1"]
+    short += [f"chain.{index}.{next(iter(link))}.epochs=1" for index, link in enumerate(content["chain"])]
+    result = compress(path, overrides=(*short, "limits.max_drop=1"))
+    assert [stage["name"] for stage in result.report["stages"][1:]] == [next(iter(link)) for link in content["chain"]]
+
+
+def test_the_plan_warns_of_another_order_and_says_why() -> None:
+    folder = Path(__file__).parent.parent / "recipes"
+    assert make_plan(read(folder / "quickstart.yaml")).warnings == []
+    warnings = make_plan(read(folder / "orders/pqde.yaml")).warnings
+    assert warnings == [
+        "prune before distill departs from the order that Order of Compression found best: the coarse (architecture) comes"
+        " before the fine (neurons)",
+        "quantize before distill departs from the order that Order of Compression found best: the coarse (architecture)"
+        " comes before the fine (bits below the neuron)",
+    ]
+    warnings = make_plan(read(folder / "orders/edpq.yaml")).warnings
+    assert len(warnings) == 3
+    assert warnings[0].endswith(": what is the same for every input comes before what depends on the input")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

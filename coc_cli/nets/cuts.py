@@ -32,10 +32,14 @@ def trace(root: nn.Module) -> Graph:
     """Trace `root.forward`; raises `StageError` that names the module in which it cannot be done."""
     tracer = LeafTracer()
     try:
-        return tracer.trace(root)
+        graph = tracer.trace(root)
     except (TraceError, TypeError, ValueError, AssertionError) as error:
         inside = next(reversed(tracer.module_stack.values()), ("", type(root)))[0] or "the network's forward"
         raise StageError(f"cannot be traced: in {inside}: {str(error).splitlines()[0]}", "arch") from error
+    for node in graph.nodes:
+        if node.op == "call_method" and node.target == "view":
+            node.target = "reshape"  # the same, but for tensors that lie channels last
+    return graph
 
 
 def operation(node: Node, root: nn.Module) -> str:

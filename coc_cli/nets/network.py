@@ -43,6 +43,8 @@ class Network(nn.Module):
         self.exits = nn.ModuleList(make_head(place, len(spec.labels)) for place in spec.exits)
         for name, numbers in spec.modules.items():
             self._replace(name, remade(self.layer(name), numbers))
+        for name, shape in spec.parameters.items():
+            self._replace(name, nn.Parameter(torch.empty(shape)))
         for name, bits in spec.bits.items():
             layer = self.layer(name)
             assert isinstance(layer, nn.Conv2d | nn.Linear)
@@ -124,9 +126,9 @@ class Network(nn.Module):
         """Give the module of that name in the backbone, or exits.N.NAME in a head."""
         return self.get_submodule(edge_places.module_path(name))
 
-    def _replace(self, name: str, module: nn.Module) -> None:
+    def _replace(self, name: str, part: nn.Module | nn.Parameter) -> None:
         parent, _, last = edge_places.module_path(name).rpartition(".")
-        setattr(self.get_submodule(parent), last, module)
+        setattr(self.get_submodule(parent), last, part)
 
     @cached_property
     def layer_nodes(self) -> list[Node]:
@@ -222,3 +224,10 @@ def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]
         if found != numbers and found is not None:
             changed[path.removeprefix("backbone.")] = found
     return changed
+
+
+def changed_parameters(network: nn.Module, spec: Spec) -> dict[str, tuple[int, ...]]:
+    """Give a spec's `parameters`: the shapes of bare parameters that its `modules` do not already tell."""
+    plain = dict(build(float_twin(spec.but(parameters={})), device="meta").named_parameters())
+    found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    return {name.removeprefix("backbone."): found[name] for name in found if found[name] != tuple(plain[name].shape)}

@@ -96,7 +96,7 @@ class Distill(TaughtStage):
                 Exit(source=place.source, head=at.head, channels=place.channels)
                 for place, at in zip(spread(places, shares), spec.exits, strict=False)
             )
-        kept = backbone_macs(spec) / backbone_macs(spec.but(modules={})) if spec.modules else 1.0
+        kept = backbone_macs(spec) / backbone_macs(spec.but(modules={}, parameters={})) if spec.modules else 1.0
         rule = spec.rule if exits else None
         return Carried(student.but(exits=exits, rule=rule), kept, precision_of(spec))
 

@@ -62,7 +62,7 @@ class EarlyExit(TaughtStage):
 
         if spec.exits:
             raise StageError("the network already has exits; leave one of the early_exit stages out")
-        places, whole = self.places(spec), Places(spec.but(modules={}))
+        places, whole = self.places(spec), Places(spec.but(modules={}, parameters={}))
         exits = tuple(
             Exit(source=p.source, head=self.head, channels=whole.named(p.source).channels)  # type: ignore[union-attr]
             for p in places

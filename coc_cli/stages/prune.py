@@ -87,6 +87,7 @@ class Kept:
 
     indices: dict[str, Tensor]
     modules: dict[str, dict[str, int]]  # the constructor numbers that go with it
+    parameters: dict[str, tuple[int, ...]]  # and the shapes of bare parameters
 
 
 def backbone_macs(spec: Spec) -> int:
@@ -98,7 +99,7 @@ def backbone_macs(spec: Spec) -> int:
 
 def sliced_spec(spec: Spec, keep: Kept) -> Spec:
     """Give the spec of what stays."""
-    return spec.but(modules=keep.modules)
+    return spec.but(modules=keep.modules, parameters=keep.parameters)
 
 
 def sliced(network: Network, keep: Kept) -> Network:
@@ -127,7 +128,7 @@ def choose(network: Network, stage: Prune, share: float) -> Kept:
     """
     import torch
 
-    from coc_cli.nets.network import build, changed_numbers, float_twin
+    from coc_cli.nets.network import build, changed_numbers, changed_parameters, float_twin
 
     twin = build(float_twin(network.spec)).eval()
     twin.load_state_dict(_float_state(network))
@@ -142,7 +143,8 @@ def choose(network: Network, stage: Prune, share: float) -> Kept:
     modules = changed_numbers(twin, network.spec)
     tensors = (*twin.named_parameters(), *twin.named_buffers())
     indices = {name: tensor.detach().long() for name, tensor in tensors if name in network.state_dict()}
-    keep = Kept({name: index for name, index in indices.items() if index.dim()}, modules)
+    parameters = changed_parameters(twin, network.spec.but(modules=modules))
+    keep = Kept({name: index for name, index in indices.items() if index.dim()}, modules, parameters)
     _check(network.spec, keep, share)
     return keep
 
@@ -207,8 +209,13 @@ def _groups(twin: Network, stage: Prune) -> list[Group]:
             if isinstance(module, WEIGHTED):
                 into = ins if graph.is_in_channel_pruning_fn(dep.handler) else outs
                 into[names[module]] = len(indices)
-        importance = score(found)
-        if importance is None or any(name in held for name in outs) or _is_grouped(twin, {*outs, *ins}):
+        if any(name in held for name in outs) or _is_grouped(twin, {*outs, *ins}):
+            continue
+        try:
+            importance = score(found)
+        except (IndexError, RuntimeError) as error:
+            raise _unprunable(names[root], f"torch-pruning loses count of its channels: {error}") from error
+        if importance is None:
             continue
 
         def remove(gone: list[int], root: nn.Module = root, pruning: Any = pruning) -> None:
@@ -332,14 +339,17 @@ def _nearer(work: _Work, counts: list[int], sizes: list[int], share: float) -> l
         counts = nearest
 
 
+def _unprunable(layer: str, why: str) -> StageError:
+    return StageError(f"layer '{layer}' cannot be pruned: {why}; keep it with layers: {{'{layer}': {{prune: false}}}}")
+
+
 def _check(spec: Spec, keep: Kept, share: float) -> None:
     """Make sure that what stays is a network that runs, with the MACs asked for."""
     try:
         left = backbone_macs(sliced_spec(spec, keep)) / backbone_macs(spec)
     except (RuntimeError, AssertionError) as error:
         layer = next(iter(keep.modules), "the network")
-        what = f"layer '{layer}' cannot be pruned: what is left does not fit together: {str(error).splitlines()[0]}"
-        raise StageError(f"{what}; keep it with layers: {{'{layer}': {{prune: false}}}}") from error
+        raise _unprunable(layer, f"what is left does not fit together: {str(error).splitlines()[0]}") from error
     if abs(left - share) > TOLERANCE:
         raise StageError(
             f"cannot leave {share:.1%} of the MACs, the nearest is {left:.1%}: the other channels are held or too few",
