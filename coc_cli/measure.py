@@ -10,13 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coc_cli.nets.spec import FLOAT_BITS, ExitRule, Spec
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from coc_cli.data.images import Split
     from coc_cli.nets.network import Network
@@ -85,38 +84,12 @@ class Cost:
         return baseline.macs / spent * FLOAT_BITS**2 / (weight * activation)
 
 
-def layer_macs(module: nn.Module, x: torch.Tensor) -> dict[str, int]:
-    """Count multiply-accumulates of every convolution and linear layer, by name, for one run on x [1, C, H, W].
-
-    A layer that is called twice counts twice. Module and x may lie on the meta device: nothing is computed then.
-    """
-    import torch
-
-    from coc_cli.nets.cuts import WEIGHTED
-
-    macs: dict[str, int] = {}
-    hooks = []
-    for name, layer in module.named_modules():
-        if isinstance(layer, WEIGHTED):
-            macs[name] = 0
-
-            def count(layer: nn.Module, _: Any, output: torch.Tensor, name: str = name) -> None:
-                assert isinstance(layer.weight, torch.Tensor)
-                macs[name] += output.numel() * layer.weight[0].numel()
-
-            hooks.append(layer.register_forward_hook(count))
-    with torch.no_grad():
-        module(x)
-    for hook in hooks:
-        hook.remove()
-    return macs
-
-
 def cost(spec: Spec) -> Cost:
     """Count a network from its spec alone."""
     import torch
 
     from coc_cli.nets.layers import weight_bits
+    from coc_cli.nets.macs import layer_macs
     from coc_cli.nets.network import build
 
     network = build(spec, device="meta").eval()

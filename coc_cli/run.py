@@ -5,26 +5,23 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import platform
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
 from coc_cli.checkpoint import Ancestor, load, load_foreign, read_header, save, write_atomically
 from coc_cli.errors import refuse
-from coc_cli.measure import Cost, cost, evaluate
+from coc_cli.measure import evaluate
 from coc_cli.plan import BASELINE, Plan, Step, make_plan, own_checkpoint
 from coc_cli.progress import Reporter
 from coc_cli.recipe import RecipeFile, read, resolved
+from coc_cli.result import Made, compared, entry, environment
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
 
@@ -48,21 +45,6 @@ class Result:
     def ok(self) -> bool:
         """Tell whether every limit of the recipe is met."""
         return bool(self.report["ok"])
-
-
-@dataclass(frozen=True)
-class Made:
-    """A stage's result as the cache keeps it: independent of where in which run it stands."""
-
-    metric_value: float
-    metric_ci95: tuple[float, float]
-    n_test: int
-    validation_value: float
-    correct: str  # one bit a test image, hexadecimal
-    exits: list[dict[str, Any]]  # by exit, the final output last: share, metric_value, metric_all
-    seconds: float
-    epochs: list[dict[str, float]]
-    sha256: str  # of the checkpoint
 
 
 def compress(
@@ -257,47 +239,21 @@ class _Run:
                 shutil.rmtree(folder)
 
     def _report(self, kept: list[Made]) -> dict[str, Any]:
-        specs = [read_header(self.directory / step.folder / RESULT).spec for step in self.plan.steps]
-        costs = [
-            cost(spec).leaving([exit_["share"] for exit_ in made.exits]) for spec, made in zip(specs, kept, strict=True)
+        folders = [self.directory / step.folder for step in self.plan.steps]
+        entries = [
+            entry(step, made, read_header(folder / RESULT).spec, (folder / RESULT).stat().st_size)
+            for step, made, folder in zip(self.plan.steps, kept, folders, strict=True)
         ]
-        sizes = [(self.directory / step.folder / RESULT).stat().st_size for step in self.plan.steps]
-        stages = [
-            _stage_entry(step, made, found, size, costs[0], sizes[0])
-            for step, made, found, size in zip(self.plan.steps, kept, costs, sizes, strict=True)
-        ]
-        factors = [
-            {"index": now["index"], "name": now["name"], "ratio": before["bitops"] / now["bitops"]}
-            for before, now in pairwise(stages)
-        ]
-        limits = self._limits(stages)
         return {
             "schema": 1,
             "name": self.recipe.name,
-            "task": specs[0].task,
+            "task": self.plan.steps[0].spec.task,
             "metric": "accuracy",
-            "ok": all(limit["ok"] for limit in limits),
+            **compared(entries, self.recipe.limits),
             "environment": environment(self.device),
             "command": _command(),
             "seed": self.recipe.seed,
-            "stages": stages,
-            "factors": factors,
-            "limits": limits,
         }
-
-    def _limits(self, stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        asked, first, last = self.recipe.limits, stages[0], stages[-1]
-        drop = first["metric_value"] - last["metric_value"]
-        found = (
-            ("max_drop", asked.max_drop, drop, lambda value, limit: value <= limit + 1e-12),
-            ("min_bitops_ratio", asked.min_bitops_ratio, last["bitops_ratio"], lambda value, limit: value >= limit),
-            ("max_bytes", asked.max_bytes, last["checkpoint_bytes"], lambda value, limit: value <= limit),
-        )
-        return [
-            {"name": name, "limit": limit, "value": value, "ok": bool(holds(value, limit))}
-            for name, limit, value, holds in found
-            if limit is not None
-        ]
 
 
 def cross_entropy(network: Network, batch: Any) -> Any:
@@ -305,28 +261,6 @@ def cross_entropy(network: Network, batch: Any) -> Any:
     import torch.nn.functional as F
 
     return F.cross_entropy(network(batch.inputs)[-1], batch.targets)
-
-
-def _stage_entry(step: Step, made: Made, found: Cost, size: int, baseline: Cost, baseline_bytes: int) -> dict[str, Any]:
-    return {
-        "index": step.index,
-        "name": step.name,
-        "metric_value": made.metric_value,
-        "metric_ci95": list(made.metric_ci95),
-        "n_test": made.n_test,
-        "macs": found.macs,
-        "bitops": found.bitops,
-        "bitops_ratio": baseline.bitops / found.bitops,
-        "bitops_ratio_nominal": found.nominal_ratio(baseline),
-        "params": found.params,
-        "checkpoint_bytes": size,
-        "bytes_ratio": baseline_bytes / size,
-        "latency_ms": None,
-        "exits": made.exits if len(made.exits) > 1 else [],
-        "seconds": made.seconds,
-        "validation_value": made.validation_value,
-        "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],
-    }
 
 
 def _cached(folder: Path) -> Made | None:
@@ -354,28 +288,3 @@ def _sha256(path: Path) -> str:
 
 def _command() -> str:
     return shlex.join(["coc", *sys.argv[1:]])
-
-
-def environment(device: str) -> dict[str, Any]:
-    """Say on what a run was made."""
-    import torch
-
-    return {
-        "coc": coc_cli.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coc_cli.data.images import Data
-from coc_cli.measure import Cost, LayerCost, cost, evaluate, layer_macs, outputs, wilson
+from coc_cli.measure import Cost, LayerCost, cost, evaluate, outputs, wilson
+from coc_cli.nets.macs import layer_macs
 from coc_cli.nets.network import Network
 from coc_cli.nets.precision import LayerBits, Precision, with_precision
 from coc_cli.nets.spec import Spec

@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from coc_cli.nets import edges
 from coc_cli.nets.cuts import operation
+from coc_cli.nets.macs import layer_macs
 from coc_cli.nets.network import Network, build, float_twin
 from coc_cli.nets.shapes import node_shapes
 from coc_cli.nets.spec import Spec
@@ -30,8 +31,6 @@ class Places:
     """All places of a network without exits, in order."""
 
     def __init__(self, spec: Spec) -> None:
-        from coc_cli.measure import layer_macs
-
         backbone = {name: numbers for name, numbers in spec.modules.items() if not edges.is_head(name)}
         self.network = build(float_twin(spec).but(exits=(), rule=None, modules=backbone), device="meta")
         self.body = [node for node in self.network.graph.nodes if node.op != "output"]

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.nets.spec import Frozen, Spec
+from coc_cli.stages.shares import TOLERANCE, Group, counts_for
 from coc_cli.stages.stage import Lab, TaughtStage
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from coc_cli.nets.network import Network
 
-TOLERANCE = 0.02  # of the incoming network's MACs: how near to the target every pruning comes
-ROUND_TO, ROUNDED_FROM = 8, 64  # channels are kept in multiples of 8 in groups of 64 or more
-LEAST_KEPT = 0.1  # of a group's channels
 
 Importance = Literal["group_norm", "magnitude", "bn_scale", "lamp", "random"]
 
@@ -133,7 +131,7 @@ def choose(network: Network, stage: Prune, share: float) -> Kept:
     twin = build(float_twin(network.spec)).eval()
     twin.load_state_dict(_float_state(network))
     groups = _groups(twin, stage)
-    counts = _counts(twin, groups, share, stage.scope)
+    counts = counts_for(twin, groups, share, stage.scope)
     for tensor in (*twin.parameters(), *twin.buffers()):
         tensor.data = torch.arange(tensor.numel(), dtype=torch.float64).view(tensor.shape)
     for group, count in zip(groups, counts, strict=True):
@@ -158,17 +156,6 @@ def _float_state(network: Network) -> dict[str, Tensor]:
             state[f"{path}.weight"] = layer.rounded_weight().detach().cpu()
             del state[f"{path}.weight_scale"]
     return {name: t for name, t in state.items() if not name.startswith("edges.")}
-
-
-@dataclass
-class Group:
-    """Channels that go together: removing channel i removes it from every layer in `outs` and, in part, `ins`."""
-
-    name: str  # the layer whose output channels they are
-    importance: Tensor  # [channels]
-    outs: dict[str, int]  # by layer: output channels, as many as the group's
-    ins: dict[str, int]  # by layer: input channels that come from the group, a multiple of the group's
-    remove: Callable[[list[int]], None]
 
 
 def _groups(twin: Network, stage: Prune) -> list[Group]:
@@ -246,97 +233,6 @@ def _held(twin: Network, stage: Prune) -> set[str]:
             raise StageError(f"pattern '{pattern}' matches no layer; {did_you_mean(pattern, names)}", "layers")
         held = held - matched if rule.prune else held | matched
     return held
-
-
-class _Work:
-    """How many MACs a network does with so many channels left in each group."""
-
-    def __init__(self, twin: Network, groups: list[Group]) -> None:
-        from coc_cli.measure import cost
-
-        self.groups = groups
-        self.macs = {layer.name: layer.macs for layer in cost(twin.spec).layers if not layer.is_head}
-        self.total = sum(self.macs.values())
-        self.outs: dict[str, list[int]] = {}
-        self.ins: dict[str, list[tuple[int, float]]] = {}
-        for index, group in enumerate(groups):
-            for name in group.outs:
-                self.outs.setdefault(name, []).append(index)
-            for name, count in group.ins.items():
-                if name in group.outs:
-                    continue  # depthwise: its channels go once
-                layer: Any = twin.layer(name)
-                width = getattr(layer, "in_channels", None) or layer.in_features
-                self.ins.setdefault(name, []).append((index, count / width))
-
-    def share(self, counts: list[int]) -> float:
-        """Give the share of the MACs that is left."""
-        left = [count / len(group.importance) for count, group in zip(counts, self.groups, strict=True)]
-        done = 0.0
-        for name, macs in self.macs.items():
-            inputs = 1 - sum(part * (1 - left[index]) for index, part in self.ins.get(name, ()))
-            outputs = left[self.outs[name][0]] if name in self.outs else 1.0
-            done += macs * inputs * outputs
-        return done / self.total
-
-
-def _rounded(kept: float, channels: int) -> int:
-    least = max(1, round(LEAST_KEPT * channels))
-    if channels >= ROUNDED_FROM:
-        return min(channels, max(ROUND_TO, round(kept / ROUND_TO) * ROUND_TO))
-    return min(channels, max(least, round(kept)))
-
-
-def _counts(twin: Network, groups: list[Group], share: float, scope: str) -> list[int]:
-    """Choose how many channels of each group stay so that `share` of the MACs is left."""
-    import torch
-
-    work = _Work(twin, groups)
-    sizes = [len(group.importance) for group in groups]
-    if scope == "layer":
-        levels = torch.linspace(0, 1, 1001).tolist()
-
-        def counts_at(level: float) -> list[int]:
-            return [_rounded(size * (1 - level), size) for size in sizes]
-
-    else:
-        # Comparable between groups: relative to the group's mean
-        scores = [group.importance / group.importance.mean().clamp_min(1e-12) for group in groups]
-        levels = [0.0, *torch.cat(scores).unique().tolist()]
-
-        def counts_at(level: float) -> list[int]:
-            return [_rounded(int((score > level).sum()), size) for score, size in zip(scores, sizes, strict=True)]
-
-    low, high = 0, len(levels) - 1
-    while low < high:  # the share falls as the level rises: the first level at or below the target
-        middle = (low + high) // 2
-        if work.share(counts_at(levels[middle])) <= share:
-            high = middle
-        else:
-            low = middle + 1
-    around = [counts_at(levels[index]) for index in (low - 1, low) if index >= 0]
-    best = min(around, key=lambda counts: abs(work.share(counts) - share))
-    return _nearer(work, best, sizes, share)
-
-
-def _nearer(work: _Work, counts: list[int], sizes: list[int], share: float) -> list[int]:
-    """Add or take single steps of channels as long as that brings the share nearer to the target."""
-    counts = list(counts)
-    while True:
-        distance = abs(work.share(counts) - share)
-        if distance < TOLERANCE / 20:
-            return counts
-        steps = [ROUND_TO if size >= ROUNDED_FROM else 1 for size in sizes]
-        tries = [
-            [*counts[:index], count, *counts[index + 1 :]]
-            for index, (size, step) in enumerate(zip(sizes, steps, strict=True))
-            for count in (counts[index] - step, counts[index] + step)
-            if _rounded(0, size) <= count <= size
-        ]
-        nearest = min(tries, key=lambda candidate: abs(work.share(candidate) - share), default=counts)
-        if abs(work.share(nearest) - share) >= distance:
-            return counts
-        counts = nearest
 
 
 def _unprunable(layer: str, why: str) -> StageError:

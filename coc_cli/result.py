@@ -1,0 +1,111 @@
+"""What a run found, as report.json says it: an entry a stage, factors between them, limits met or missed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import coc_cli
+from coc_cli.measure import Cost, cost
+from coc_cli.nets.spec import Spec
+from coc_cli.plan import Step
+from coc_cli.recipe import Limits
+
+SMALLEST_DIFFERENCE = 1e-12  # between accuracies that are equal but for rounding
+
+
+@dataclass(frozen=True)
+class Made:
+    """A stage's result as the cache keeps it: independent of where in which run it stands."""
+
+    metric_value: float
+    metric_ci95: tuple[float, float]
+    n_test: int
+    validation_value: float
+    correct: str  # one bit a test image, hexadecimal
+    exits: list[dict[str, Any]]  # by exit, the final output last: share, metric_value, metric_all
+    seconds: float
+    epochs: list[dict[str, float]]
+    sha256: str  # of the checkpoint
+
+
+def entry(step: Step, made: Made, spec: Spec, size: int) -> tuple[dict[str, Any], Cost]:
+    """Give what report.json says of a stage by itself, and its mean cost; `compared` adds the ratios."""
+    found = cost(spec).leaving([exit_["share"] for exit_ in made.exits])
+    return {
+        "index": step.index,
+        "name": step.name,
+        "metric_value": made.metric_value,
+        "metric_ci95": list(made.metric_ci95),
+        "n_test": made.n_test,
+        "macs": found.macs,
+        "bitops": found.bitops,
+        "params": found.params,
+        "checkpoint_bytes": size,
+        "latency_ms": None,
+        "exits": made.exits if len(made.exits) > 1 else [],
+        "seconds": made.seconds,
+        "validation_value": made.validation_value,
+        "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],
+    }, found
+
+
+def compared(entries: list[tuple[dict[str, Any], Cost]], limits: Limits) -> dict[str, Any]:
+    """Give the parts of report.json that set stages against the baseline: stages, factors, limits, ok."""
+    first, baseline = entries[0]
+    stages = [
+        {
+            **stage,
+            "bitops_ratio": baseline.bitops / found.bitops,
+            "bitops_ratio_nominal": found.nominal_ratio(baseline),
+            "bytes_ratio": first["checkpoint_bytes"] / stage["checkpoint_bytes"],
+        }
+        for stage, found in entries
+    ]
+    factors = [
+        {"index": now["index"], "name": now["name"], "ratio": before["bitops"] / now["bitops"]}
+        for before, now in pairwise(stages)
+    ]
+    judged = _judged(limits, stages[0], stages[-1])
+    return {"ok": all(limit["ok"] for limit in judged), "stages": stages, "factors": factors, "limits": judged}
+
+
+def _judged(asked: Limits, first: dict[str, Any], last: dict[str, Any]) -> list[dict[str, Any]]:
+    drop = first["metric_value"] - last["metric_value"]
+    ratio, size = last["bitops_ratio"], last["checkpoint_bytes"]
+    found = (
+        ("max_drop", asked.max_drop, drop, asked.max_drop is None or drop <= asked.max_drop + SMALLEST_DIFFERENCE),
+        ("min_bitops_ratio", asked.min_bitops_ratio, ratio, ratio >= (asked.min_bitops_ratio or 0)),
+        ("max_bytes", asked.max_bytes, size, asked.max_bytes is None or size <= asked.max_bytes),
+    )
+    return [{"name": n, "limit": limit, "value": value, "ok": ok} for n, limit, value, ok in found if limit is not None]
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Say on what a run was made."""
+    import torch
+
+    return {
+        "coc": coc_cli.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
