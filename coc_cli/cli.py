@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -136,4 +137,6 @@ def inspect(
 
 def main() -> None:
     """Run the command line."""
+    # Threads that wait must not spin: on a machine with other work to do that makes a step up to 50 times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

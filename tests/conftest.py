@@ -16,6 +16,8 @@ from coc_cli.stages.stage import Lab
 
 LABELS = ("a", "b", "c")
 
+torch.set_num_threads(1)  # nets this small gain nothing from a second one
+
 
 @pytest.fixture(autouse=True)
 def _deterministic() -> None:
