@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from coc_cli.errors import StageError, refuse
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.sources import resolve
+from coc_cli.nets.spec import Frozen, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,19 +28,18 @@ LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 PICKLE_SUFFIXES = (".pt", ".pth")
 
 
-@dataclass(frozen=True)
-class Ancestor:
+class Ancestor(Frozen):
     """One step of a lineage: what was done, with which settings, and from which inputs (a content key)."""
 
     stage: str
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     key: str
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(Frozen):
     """What a checkpoint says before a tensor is read."""
 
+    format: Literal[1]
     spec: Spec
     lineage: tuple[Ancestor, ...]
 
@@ -50,7 +48,7 @@ def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
     content = {
         "format": FORMAT,
         "spec": spec.model_dump(mode="json", exclude_defaults=True),
-        "lineage": [vars(ancestor) for ancestor in lineage],
+        "lineage": [ancestor.model_dump(mode="json") for ancestor in lineage],
     }
     return json.dumps(content, separators=(",", ":"))
 
@@ -62,12 +60,13 @@ def _raw_header(path: Path) -> dict[str, Any]:
             if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
                 raise refuse(path, "not a safetensors file, or cut short")
             header: dict[str, Any] = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            size = 8 + length + max(ends, default=0)
     except OSError as error:
         raise refuse(path, f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise refuse(path, "not a safetensors file: its header is not JSON") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    if path.stat().st_size != 8 + length + max(ends, default=0):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise refuse(path, "not a safetensors file: its header is not what the format says") from error
+    if path.stat().st_size != size:
         raise refuse(path, "damaged: its size is not what its header says; copy or make it again")
     return header
 
@@ -84,15 +83,20 @@ def read_header(path: Path) -> Header:
     header = _raw_header(path)
     if METADATA_KEY not in header.get("__metadata__", {}):
         raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
-    content = json.loads(header["__metadata__"][METADATA_KEY])
-    if content.get("format") != FORMAT:
-        raise refuse(path, f"has format {content.get('format')!r}, this coc reads {FORMAT}; use the coc that wrote it")
+    text = header["__metadata__"][METADATA_KEY]
     try:
-        spec = Spec.model_validate_json(json.dumps(content["spec"]))
+        read = Header.model_validate_json(text)
+        resolve(read.spec.arch, read.spec.args)
     except ValidationError as error:
         first = error.errors()[0]
-        raise refuse(path, f"damaged spec: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return Header(spec, tuple(Ancestor(**ancestor) for ancestor in content["lineage"]))
+        if first["loc"] == ("format",):
+            raise refuse(
+                path, f"has format {first['input']!r}, this coc reads {FORMAT}; use the coc that wrote it"
+            ) from error
+        raise refuse(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except StageError as error:
+        raise refuse(path, f"damaged header: {error.what}") from error
+    return read
 
 
 def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
@@ -189,6 +193,8 @@ def load(path: Path) -> Network:
         network = build(header.spec)
     except StageError as error:
         raise refuse(path, error.what) from error
+    except (AttributeError, AssertionError, KeyError) as error:
+        raise refuse(path, f"damaged spec: it does not fit its architecture: {error}") from error
     tensors = load_file(path)
     expected = {name: shape for name, (_, shape, _) in _stored(network).items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}

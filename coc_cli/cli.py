@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,19 +42,19 @@ def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
             code = ExitCode.INTERRUPTED
-        except CocError as error:
+        except Exception as error:  # noqa: BLE001  (the one place where every error ends)
+            known = isinstance(error, CocError)
             if kwargs.get("debug"):
-                raise
-            print(error, file=sys.stderr)
-            code = error.exit_code
-        except Exception as error:
-            if kwargs.get("debug"):
-                raise
-            print(f"coc failed: {type(error).__name__}: {error}; --debug shows where", file=sys.stderr)
-            code = ExitCode.FAILED
+                traceback.print_exc()
+            print(error if known else f"coc failed: {_first_line(error)}; --debug shows where", file=sys.stderr)
+            code = error.exit_code if isinstance(error, CocError) else ExitCode.FAILED
         raise typer.Exit(code)
 
     return wrapped
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _interrupt(*_: object) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from coc_cli.nets.spec import FLOAT_BITS, ExitRule, Spec
+from coc_cli.nets.spec import ExitRule, Spec
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,7 @@ class LayerCost:
     params: int
     weight_bits: int
     activation_bits: int
+    shape: tuple[int, ...] = ()  # of the weights
 
     @property
     def bitops(self) -> int:
@@ -70,18 +71,20 @@ class Cost:
         return self.leaving([1.0, *[0.0] * (len(self.reach) - 1)])
 
     def nominal_ratio(self, baseline: Cost) -> float:
-        """Give the papers' figure: MACs ratio x 1024 / (w x a), w and a those of most MACs between first and last.
+        """Give the papers' figure: the ratio of MACs x w x a, heads left out as they are there.
 
-        Heads are left out, as they are there.
+        w and a are those of most MACs between first and last layer; against a float baseline this is MACs ratio x
+        1024 / (w x a).
         """
-        backbone = [layer for layer in self.layers if not layer.is_head]
-        inner = backbone[1:-1] or backbone
+        return baseline._nominal_bitops() / self._nominal_bitops()
+
+    def _nominal_bitops(self) -> float:
+        backbone = tuple(layer for layer in self.layers if not layer.is_head)
         macs: Counter[tuple[int, int]] = Counter()
-        for layer in inner:
+        for layer in backbone[1:-1] or backbone:
             macs[layer.weight_bits, layer.activation_bits] += layer.macs
         weight, activation = max(macs, key=lambda bits: (macs[bits], bits))
-        spent = Cost(tuple(backbone), self.params, self.reach).macs
-        return baseline.macs / spent * FLOAT_BITS**2 / (weight * activation)
+        return Cost(backbone, self.params, self.reach).macs * weight * activation
 
 
 def cost(spec: Spec) -> Cost:
@@ -99,7 +102,9 @@ def cost(spec: Spec) -> Cost:
     for (name, layer), node in zip(network.layers.items(), network.layer_nodes, strict=True):
         segment = next(i for i, stretch in enumerate(network.segments) if node.name in stretch.nodes)
         params = sum(p.numel() for n, p in layer.named_parameters() if n != "weight_scale")
-        layers.append(LayerCost(name, segment, macs[str(node.target)], params, weight_bits(layer), bits[name]))
+        assert isinstance(layer.weight, torch.Tensor)
+        shape = tuple(layer.weight.shape)
+        layers.append(LayerCost(name, segment, macs[str(node.target)], params, weight_bits(layer), bits[name], shape))
     named = network.named_parameters()
     total = sum(p.numel() for name, p in named if not name.endswith("weight_scale") and not name.startswith("edges."))
     return Cost(tuple(layers), total, (1.0,) * len(network.segments))

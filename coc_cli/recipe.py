@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -23,7 +22,7 @@ from coc_cli.stages.prune import Prune
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Stage
 from coc_cli.training import Training
-from coc_cli.yaml_source import Loc, Source, dotted
+from coc_cli.yaml_source import Loc, Source, dotted, written
 
 
 class Model(Frozen):
@@ -72,7 +71,7 @@ class Recipe(Frozen):
     """A whole recipe."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run directory")]
-    seed: Annotated[int, Field(ge=0, description="of the split, the baseline and every stage")] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
     data: DataSettings
     model: Model
@@ -181,6 +180,8 @@ def _link_faults(link: Link, index: int, model: Model | None) -> Iterator[tuple[
 def _exit_faults(stage: EarlyExit, data: DataSettings) -> Iterator[tuple[Loc, str]]:
     if (stage.exits is None) == (stage.every is None):
         yield ("early_exit",), "needs exactly one of 'exits' and 'every'"
+    if stage.exits == ():
+        yield ("early_exit", "exits"), "needs at least one item"
     images = data.describe().validation_images
     if stage.max_drop < 1 / images:
         least = math.ceil(1e5 / images) / 1e5
@@ -258,7 +259,7 @@ def _place(details: ErrorDetails) -> Loc:
 
 
 def _is_wrong_kind(details: ErrorDetails) -> bool:
-    return details["loc"][-1] in _KINDS and details["type"] in _WRONG_KIND
+    return bool(details["loc"]) and details["loc"][-1] in _KINDS and details["type"] in _WRONG_KIND
 
 
 def _shown(given: Any) -> str:
@@ -299,7 +300,7 @@ def _what(details: ErrorDetails) -> str:
         return f"needs {context['expected']}, got {shown}"
     for bound, words in (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than")):
         if bound in context:
-            return f"needs {words} {context[bound]:g}, got {shown}"
+            return f"needs {words} {context[bound]:.12g}, got {shown}"
     if kind == "string_pattern_mismatch":
         return f"{shown} does not fit; it needs the form {context['pattern']}"
     if kind == "too_short":
@@ -309,8 +310,7 @@ def _what(details: ErrorDetails) -> str:
 
 def resolved(recipe: Recipe) -> str:
     """Give the recipe as YAML with every default written out."""
-    content = recipe.model_dump(mode="json", exclude_none=True)
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+    return written(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def schema() -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Made:
     seconds: float
     epochs: list[dict[str, float]]
     sha256: str  # of the checkpoint
+    environment: dict[str, Any]  # on which it was made
 
 
 def entry(step: Step, made: Made, spec: Spec, size: int) -> tuple[dict[str, Any], Cost]:
@@ -51,6 +52,7 @@ def entry(step: Step, made: Made, spec: Spec, size: int) -> tuple[dict[str, Any]
         "exits": made.exits if len(made.exits) > 1 else [],
         "seconds": made.seconds,
         "validation_value": made.validation_value,
+        "environment": made.environment,
         "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],
     }, found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import coc_cli
 from coc_cli.checkpoint import Ancestor, load, load_foreign, read_header, save, write_atomically
-from coc_cli.errors import refuse
+from coc_cli.errors import RunError, StageError, refuse
 from coc_cli.measure import evaluate
-from coc_cli.plan import BASELINE, Plan, Step, make_plan, own_checkpoint
+from coc_cli.plan import BASELINE, Plan, Step, baseline_settings, earlier_lineage, make_plan, own_checkpoint
 from coc_cli.progress import Reporter
 from coc_cli.recipe import RecipeFile, read, resolved
 from coc_cli.result import Made, compared, entry, environment
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 CACHE = RUNS / ".cache"
 RESULT = "model.safetensors"
+STAGE_FOLDER = re.compile(r"^\d\d-(baseline|distill|prune|quantize|early_exit)$")
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ def torch_device(file: RecipeFile, asked: str | None) -> str:
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refuse(CACHE, f"cannot be the stage cache: {error.strerror}; run coc in another directory") from error
+    try:
         directory.mkdir(parents=True, exist_ok=True)
         file = (directory / ".lock").open("w")
     except OSError as error:
@@ -109,10 +115,12 @@ class _Run:
         self.recipe = file.recipe
 
     def go(self) -> Result:
-        write_atomically(self.directory / "recipe.yaml", resolved(self.recipe).encode())
+        self._forget_other_recipe()
         with Reporter(self.directory / "log.jsonl", len(self.plan.steps) - 1) as self.reporter:
             self.reporter.event("start", command=_command(), environment=environment(self.device))
             self.data: Data = self.recipe.data.read(self.recipe.seed).to(self.device)
+            self.fingerprint = self.data.fingerprint()[:32]
+            self._warn_of_seen_images()
             kept = [
                 self._stage(step, ancestry) for step, ancestry in zip(self.plan.steps, self._lineages(), strict=True)
             ]
@@ -126,30 +134,34 @@ class _Run:
 
     def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
         """Give, for each step, what led to it; the last key names the step's result by all that went into it."""
-        model = self.recipe.model
-        settings: dict[str, Any] = {
-            "arch": self.plan.steps[0].spec.arch,
-            "args": dict(self.plan.steps[0].spec.args),
-            "train": model.train.model_dump(mode="json") if model.train else None,
-        }
-        given = hashlib.sha256(Path(model.checkpoint).read_bytes()).hexdigest() if model.checkpoint else ""
-        data = self.recipe.data.model_dump(mode="json")
-        root = [
-            coc_cli.__version__,
-            self.recipe.seed,
-            data,
-            self.data.fingerprint(),
-            given,
-            self.device.partition(":")[0],
-        ]
-        lineage: tuple[Ancestor, ...] = (Ancestor(BASELINE, settings, _key(root, settings)),)
+        import torch
+
+        checkpoint = self.recipe.model.checkpoint
+        given = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest() if checkpoint else ""
+        settings = {**baseline_settings(self.file, self.plan.steps[0].spec), "data": self.fingerprint}
+        root: list[Any] = [coc_cli.__version__, torch.__version__, given, self.device.partition(":")[0]]
+        root.append(self.recipe.data.model_dump(mode="json"))
+        lineage = (*earlier_lineage(self.file), Ancestor(stage=BASELINE, settings=settings, key=_key(root, settings)))
         yield lineage
-        for link in self.recipe.chain:
+        for index, link in enumerate(self.recipe.chain):
             stage = link.stage
             settings = stage.model_dump(mode="json")
-            key = _key([lineage[-1].key, _occurrence(lineage, stage.name)], {stage.name: settings})
-            lineage = (*lineage, Ancestor(stage.name, settings, key))
+            key = _key([lineage[-1].key, self._occurrence(index + 1)], {stage.name: settings})
+            lineage = (*lineage, Ancestor(stage=stage.name, settings=settings, key=key))
             yield lineage
+
+    def _occurrence(self, index: int) -> int:
+        """Give how often a step's name stands before it in this chain."""
+        name = self.plan.steps[index].name
+        return sum(step.name == name for step in self.plan.steps[:index])
+
+    def _warn_of_seen_images(self) -> None:
+        """Say if the baseline learnt on another split, so that it may know this one's test images."""
+        for ancestor in earlier_lineage(self.file):
+            if ancestor.settings.get("data", self.fingerprint) != self.fingerprint:
+                text = "warning: the checkpoint was made on other data or another split; it may know these test images"
+                self.reporter.say(text, event="warning")
+                return
 
     def _stage(self, step: Step, lineage: tuple[Ancestor, ...]) -> Made:
         """Make a stage's result, or take it from the cache, and put it into the run directory."""
@@ -171,19 +183,23 @@ class _Run:
 
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> Made:
         folder.mkdir(parents=True, exist_ok=True)
-        seed = derived_seed(self.recipe.seed, step.name, _occurrence(lineage[:-1], step.name))
+        seed = derived_seed(self.recipe.seed, step.name, self._occurrence(step.index))
         history: list[Epoch] = []
 
         def log(epoch: Epoch) -> None:
             history.append(epoch)
-            self.reporter.epoch(epoch)
+            if not epoch.restored:
+                self.reporter.epoch(epoch)
 
         baseline = self._load(0) if step.index else None
         if baseline is None:
             network = self._baseline(step, seed, folder, log)
         else:
             lab = Lab(self.data, self.recipe.data.augment, self.device, seed, baseline, folder, log)
-            network = self.recipe.chain[step.index - 1].stage.apply(self._load(step.index - 1), lab)
+            try:
+                network = self.recipe.chain[step.index - 1].stage.apply(self._load(step.index - 1), lab)
+            except StageError as error:
+                raise RunError(f"stage {step.index} {step.name}: {error.what}") from error
         save(network, lineage, folder / RESULT)
         made = self._measure(folder, history)
         write_atomically(folder / "result.json", json.dumps(asdict(made)).encode())
@@ -229,14 +245,23 @@ class _Run:
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[asdict(epoch) for epoch in history],
             sha256=_sha256(folder / RESULT),
+            environment=environment(self.device),
         )
 
     def _clear_old_stages(self) -> None:
-        """Remove stage folders of an earlier, different recipe; their contents are still in the cache."""
+        """Remove stage folders that an earlier, different recipe left; their contents are still in the cache."""
         wanted = {Path(step.folder).name for step in self.plan.steps}
         for folder in (self.directory / "stages").iterdir():
-            if folder.name not in wanted:
+            if STAGE_FOLDER.match(folder.name) and folder.name not in wanted and (folder / "result.json").is_file():
                 shutil.rmtree(folder)
+
+    def _forget_other_recipe(self) -> None:
+        """Remove the result of an earlier, different recipe, so that the directory never mixes two."""
+        text, path = resolved(self.recipe).encode(), self.directory / "recipe.yaml"
+        if not path.is_file() or path.read_bytes() != text:
+            for name in ("report.json", RESULT):
+                (self.directory / name).unlink(missing_ok=True)
+        write_atomically(path, text)
 
     def _report(self, kept: list[Made]) -> dict[str, Any]:
         folders = [self.directory / step.folder for step in self.plan.steps]
@@ -271,10 +296,6 @@ def _cached(folder: Path) -> Made | None:
         return made if _sha256(folder / RESULT) == made.sha256 else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _occurrence(lineage: tuple[Ancestor, ...], name: str) -> int:
-    return sum(ancestor.stage == name for ancestor in lineage)
 
 
 def _key(inputs: list[Any], settings: dict[str, Any]) -> str:

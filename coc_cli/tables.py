@@ -50,12 +50,14 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
             f"{step.index} {step.name}",
             count(step.cost.macs),
             count(step.cost.bitops),
-            _range(*plan.bitops_ratio(step)),
+            ("" if plan.is_exact(step) else "~") + _range(*plan.bitops_ratio(step)),
             _range(step.cost.nominal_ratio(baseline), step.cost.cheapest().nominal_ratio(baseline)),
             count(step.cost.params),
             count(step.checkpoint_bytes),
         )
     _print(table)
+    if not all(plan.is_exact(step) for step in plan.steps):
+        print("~ the widths that pruning leaves depend on the weights; MACs are promised, BitOps and bytes estimated")
     for step in plan.steps:
         for note in step.notes:
             print(f"{step.index} {step.name}: {note}")
@@ -99,8 +101,15 @@ def print_header(header: Header, path: Path) -> None:
     print(f"lineage: {chain}")
     size = path.stat().st_size
     print(f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {size} bytes")
-    table = _table("layers", "layer", "MACs", "params", "weight bits", "activation bits", "BitOps")
+    for index, place in enumerate(spec.exits):
+        print(f"exit {index}: {place.head} head behind {place.source}")
+    if spec.rule is not None:
+        print(
+            f"leaves where {spec.rule.measure} passes {spec.rule.threshold:.4f}; the counts are those of the full path"
+        )
+    table = _table("layers", "layer", "weights", "MACs", "params", "weight bits", "activation bits", "BitOps")
     for layer in found.layers:
         bits = (str(layer.weight_bits), str(layer.activation_bits))
-        table.add_row(layer.name, count(layer.macs), str(layer.params), *bits, count(layer.bitops))
+        shape = "x".join(map(str, layer.shape))
+        table.add_row(layer.name, shape, count(layer.macs), str(layer.params), *bits, count(layer.bitops))
     _print(table)

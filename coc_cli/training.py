@@ -34,8 +34,8 @@ FLOOR = 0.01  # the cosine ends at this share of the learning rate
 class Training(Frozen):
     """How to train; the keys stand in a stage beside its own."""
 
-    epochs: Annotated[int, Field(ge=0, description="passes over the training images")] = 30
-    batch: Annotated[int, Field(ge=2, description="images per step")] = 64
+    epochs: Annotated[int, Field(ge=0, le=1_000_000, description="passes over the training images")] = 30
+    batch: Annotated[int, Field(ge=2, le=1_000_000, description="images per step")] = 64
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: Annotated[float, Field(gt=0, description="peak learning rate; warms up, then falls along a cosine")] = 2e-3
     weight_decay: Annotated[float, Field(ge=0, description="of weights only, not of norms, biases and scales")] = 1e-4
@@ -62,6 +62,7 @@ class Epoch:
     loss: float
     metric: float  # on validation, mean over exits
     seconds: float
+    restored: bool = False  # told again after a resume, not trained now
 
 
 class EpochLog(Protocol):
@@ -125,11 +126,15 @@ def fit(
     optimizer = _optimizer(network, settings)
     steps_per_epoch = sum(1 for _ in data.train.shuffled(settings.batch, torch.Generator()))
     first, best, best_weights = 0, (-1.0, 0.0), None
+    history: list[dict[str, Any]] = []
     if state.exists():
         kept = torch.load(state, weights_only=True)
         network.load_state_dict(kept["network"])
         optimizer.load_state_dict(kept["optimizer"])
         first, best, best_weights = kept["epoch"] + 1, tuple(kept["best"]), kept["best_weights"]
+        history = kept["history"]
+        for told in history:
+            log(Epoch(**told, restored=True))
     for epoch in range(first, settings.epochs):
         began = time.monotonic()
         torch.manual_seed(derived_seed(seed, epoch))
@@ -152,10 +157,18 @@ def fit(
         if (result.accuracy, result.negative_loss) >= best:
             best = (result.accuracy, result.negative_loss)
             best_weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        kept = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+        seconds = time.monotonic() - began
+        passed = Epoch(epoch + 1, settings.epochs, mean, result.accuracy, seconds)
+        history.append({name: value for name, value in vars(passed).items() if name != "restored"})
+        kept = {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "epoch": epoch,
+            "history": history,
+        }
         buffer = io.BytesIO()
         torch.save({**kept, "best": best, "best_weights": best_weights}, buffer)
         write_atomically(state, buffer.getvalue())
-        log(Epoch(epoch + 1, settings.epochs, mean, result.accuracy, time.monotonic() - began))
+        log(passed)
     assert best_weights is not None
     network.load_state_dict(best_weights)

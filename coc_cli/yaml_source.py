@@ -10,6 +10,7 @@ import yaml
 
 from coc_cli.errors import Fault, refuse
 
+SET = "--set "  # the place of what came from the command line begins so, and has no line number
 Loc: TypeAlias = tuple[str | int, ...]  # ("chain", 1, "quantize", "weights")
 
 
@@ -27,6 +28,21 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), [*_first, ""])
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would not read back as the same text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def written(content: Any) -> str:
+    """Give YAML that `Source` reads as the same content."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
 def dotted(loc: Loc) -> str:
     """Give a place as messages name it: 'chain[1].prune'."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
@@ -41,13 +57,22 @@ class Source:
         self.lines: dict[Loc, str] = {}
         self.faults: list[Fault] = []
         try:
+            self._read(text)
+        except RecursionError as error:
+            raise refuse(path, "is nested too deeply, or an alias holds itself") from error
+        except ValueError as error:
+            raise refuse(path, f"holds a value that cannot be read: {str(error).splitlines()[0]}") from error
+
+    def _read(self, text: str) -> None:
+        path = self.path
+        try:
             node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise refuse(f"{path}:{mark.line + 1 if mark else 1}", f"not YAML: {error.problem}") from error
         except yaml.YAMLError as error:
             raise refuse(path, f"not YAML: {str(error).splitlines()[0]}") from error
-        self.lines[()] = f"{path}:1"
+        self.lines[()] = path if path.startswith(SET) else f"{path}:1"
         self.content: Any = self._value(node, ()) if node is not None else None
 
     def fault(self, loc: Loc, what: str) -> Fault:
@@ -64,6 +89,9 @@ class Source:
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, loc)
         value = _scalar(node)
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            self.faults.append(self.fault(loc, "holds characters that are no text"))
+            return ""
         if isinstance(value, float) and not math.isfinite(value):
             self.faults.append(self.fault(loc, f"needs a finite number, got {node.value}"))
             return 0.0
@@ -73,6 +101,10 @@ class Source:
         made: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
+                what = "merge keys are not supported; write the keys out" if key == "<<" else "a key must be plain text"
+                self.faults.append(self.fault(loc, what))
+                continue
             if key in made:
                 first = self.lines[(*loc, key)].rpartition(":")[2]
                 what = f"key '{key}' is given twice, first in line {first}"
@@ -83,20 +115,24 @@ class Source:
         return made
 
     def _line(self, node: yaml.Node) -> str:
-        return f"{self.path}:{node.start_mark.line + 1}"
+        return self.path if self.path.startswith(SET) else f"{self.path}:{node.start_mark.line + 1}"
 
     def override(self, text: str) -> None:
         """Put one `--set a.b=c` into the content; raises `UserError` if there is no such place."""
-        where = f"--set {text}"
+        where = f"{SET}{text}"
         key, equals, value = text.partition("=")
-        loc: Loc = tuple(int(part) if part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part)
+        loc: Loc = tuple(
+            int(part) if part.isascii() and part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part
+        )
         if not equals or not loc:
             raise refuse(where, "needs the form key.key=value, as in --set seed=3 or --set chain.0.distill.epochs=5")
         target = self.content
         for depth, part in enumerate(loc):
             _check_place(target, part, loc[:depth], where)
             if depth == len(loc) - 1:
-                target[part] = Source(where, value).content
+                given = Source(where, value)
+                self.faults += given.faults
+                target[part] = given.content
             elif isinstance(target, dict) and target.get(part) is None:
                 target[part] = {}
             target = target[part]

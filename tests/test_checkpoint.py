@@ -27,7 +27,10 @@ from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.quantize import Quantize
 
-LINEAGE = (Ancestor("baseline", {"epochs": 3}, "k1"), Ancestor("quantize", {"weights": 4}, "k2"))
+LINEAGE = (
+    Ancestor(stage="baseline", settings={"epochs": 3}, key="k1"),
+    Ancestor(stage="quantize", settings={"weights": 4}, key="k2"),
+)
 
 
 @pytest.fixture
@@ -120,7 +123,7 @@ def _damage(path: Path, kind: str) -> None:
         ("noise", "not a safetensors file, or cut short"),
         ("no spec", "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead"),
         ("format", "has format 99, this coc reads 1; use the coc that wrote it"),
-        ("spec", "damaged spec: input_shape: "),
+        ("spec", "damaged header: spec.input_shape: "),
         ("tensors", "its tensors do not fit its spec, first at '"),
     ],
 )

@@ -58,7 +58,7 @@ def test_schema_is_json() -> None:
 def test_errors_have_no_traceback_unless_asked(tmp_path: Path) -> None:
     plain = coc("plan", str(tmp_path / "no.yaml"), check=2)
     assert plain.stderr == f"{tmp_path}/no.yaml: cannot be read: No such file or directory\n"
-    assert "Traceback" in coc("plan", str(tmp_path / "no.yaml"), "--debug", check=1).stderr
+    assert "Traceback" in coc("plan", str(tmp_path / "no.yaml"), "--debug", check=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,36 @@ def test_a_result_is_the_baseline_of_another_recipe(finished: Path) -> None:
     before = json.loads((finished / "runs/tiny/report.json").read_text())["stages"][-1]
     assert report["stages"][0]["metric_value"] == before["metric_value"]
     assert report["stages"][0]["bitops"] == before["bitops"]
+    assert report["stages"][0]["bitops_ratio_nominal"] == 1.0
+    lineage = [ancestor.stage for ancestor in read_header(finished / "runs/next/model.safetensors").lineage]
+    assert lineage == ["baseline", "distill", "quantize", "baseline", "quantize"]
+
+
+def test_a_checkpoint_that_may_know_the_test_images_is_pointed_out(finished: Path) -> None:
+    text = (
+        "name: seen\nseed: 4\ndevice: cpu\ndata: {source: digits}\nmodel: {checkpoint: runs/tiny/model.safetensors}\n"
+        "chain:\n  - quantize: {weights: 2, activations: 3, epochs: 0}\n"
+    )
+    (finished / "seen.yaml").write_text(text)
+    command = [*COC, "compress", "seen.yaml"]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+    assert "warning: the checkpoint was made on other data or another split" in done.stderr
+
+
+def test_a_failed_run_leaves_no_result_of_another_recipe(finished: Path) -> None:
+    command = [*COC, "compress", "recipe.yaml", "--out", "runs/mixed"]
+    subprocess.run(command, cwd=finished, capture_output=True, check=True)
+    mine = finished / "runs/mixed/stages/mine"
+    mine.mkdir()
+    (finished / "runs/mixed/stages/.DS_Store").touch()
+    change = ["--set", "chain.1.quantize.lr=1e30", "--set", "chain.1.quantize.epochs=3"]
+    done = subprocess.run([*command, *change], cwd=finished, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "training diverged in epoch" in done.stderr
+    assert not (finished / "runs/mixed/report.json").exists()
+    subprocess.run(command, cwd=finished, capture_output=True, check=True)
+    assert (finished / "runs/mixed/report.json").exists()
+    assert mine.is_dir()
 
 
 def test_inspect_shows_layers_and_lineage(finished: Path) -> None:

@@ -306,6 +306,29 @@ def test_every_fault_at_once_in_the_order_of_the_file(write: Callable[[str], Pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chain: &c [*c]", "r.yaml: is nested too deeply, or an alias holds itself"),
+        ("[" * 5000, "r.yaml: is nested too deeply, or an alias holds itself"),
+        (f"seed: {'9' * 5000}", "r.yaml: holds a value that cannot be read: "),
+        ("seed: !!int two", "r.yaml: holds a value that cannot be read: "),
+        ('name: "\\ud800"', "r.yaml:1: name: holds characters that are no text"),
+        ("a: &a {b: 1}\n<<: *a", "r.yaml:1: merge keys are not supported; write the keys out"),
+        ("? [a]\n: 1", "r.yaml:1: a key must be plain text"),
+    ],
+)
+def test_traps_of_yaml(text: str, message: str, write: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError) as caught:
+        read(write(text))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_name_that_looks_like_a_number_survives(write: Callable[[str], Path]) -> None:
+    recipe = read(write(GOOD.replace("name: good", 'name: "1e5"'))).recipe
+    assert read(write(resolved(recipe))).recipe.name == "1e5"
+
+
 @pytest.mark.parametrize("content", ["", "# nothing", "just text", "- a\n- b"])
 def test_what_is_no_recipe_at_all(content: str, write: Callable[[str], Path]) -> None:
     with pytest.raises(UserError, match=r"^r.yaml:1: is not a recipe: it needs the keys name, data, model and chain$"):
@@ -341,6 +364,9 @@ def test_a_scientific_number_is_a_number_and_yes_is_text(write: Callable[[str], 
             "--set chain[5].distill.epochs=1: chain has 2 items, counted from 0; none is '5'",
         ),
         ("name.first=1", "--set name.first=1: name has no place 'first'"),
+        ("limits.max_drop=.inf", "--set limits.max_drop=.inf: needs a finite number, got .inf"),
+        ("chain.²=3", "--set chain.²=3: chain has 2 items, counted from 0; none is '²'"),
+        ("seed=4294967296", "--set seed=4294967296: seed: needs at most 4294967295, got 4294967296"),
         ("seed", "--set seed: needs the form key.key=value, as in --set seed=3 or --set chain.0.distill.epochs=5"),
         ("limits.maxdrop=1", "--set limits.maxdrop=1: limits: no such key 'maxdrop'; did you mean 'max_drop'?"),
     ],
@@ -402,6 +428,11 @@ def test_every_shipped_recipe_runs(path: Path, tmp_path: Path, monkeypatch: pyte
     short += [f"chain.{index}.{next(iter(link))}.epochs=1" for index, link in enumerate(content["chain"])]
     result = compress(path, overrides=(*short, "limits.max_drop=1"))
     assert [stage["name"] for stage in result.report["stages"][1:]] == [next(iter(link)) for link in content["chain"]]
+
+
+def test_the_readmes_recipe_can_be_planned(write: Callable[[str], Path]) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+    assert len(make_plan(read(write(text))).steps) == 5
 
 
 def test_the_plan_warns_of_another_order_and_says_why() -> None:

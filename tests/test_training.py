@@ -40,7 +40,8 @@ def test_a_resumed_training_ends_in_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         train(broken, data, tmp_path / "broken.pt", stop_after=stop_after)
     seen = train(resumed, data, tmp_path / "broken.pt")
-    assert [epoch.epoch for epoch in seen] == list(range(stop_after + 1, 5))
+    assert [epoch.epoch for epoch in seen] == [1, 2, 3, 4]
+    assert [epoch.restored for epoch in seen] == [True] * stop_after + [False] * (4 - stop_after)
     for (name, one), (_, other) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
 

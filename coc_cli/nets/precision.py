@@ -71,9 +71,23 @@ def with_rounded_heads(spec: Spec, precision: Precision) -> Spec:
     return spec.but(bits={**spec.bits, **heads}, edges=edges.place_heads(network.graph, network, policy, spec.edges))
 
 
+def set_apart(spec: Spec) -> list[str]:
+    """Give the layers of a quantised spec whose bits are not those of their role."""
+    precision = precision_of(spec)
+    if precision is None:
+        return []
+    network = build(spec, device="meta")
+    reads, roles = network.input_bits(), precision.by_layer(list(network.layers))
+    return [
+        name
+        for name in network.layers
+        if roles[name] != LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) and not edges.is_head(name)
+    ]
+
+
 def precision_of(spec: Spec) -> Precision | None:
     """Give the bits of a quantised spec by role, the most common where a role has several; None for a float one."""
-    if not spec.bits:
+    if not spec.bits and not spec.edges:
         return None
     network = build(spec, device="meta")
     reads = network.input_bits()

@@ -29,8 +29,8 @@ class Architecture:
                 raise StageError(
                     f"{arch} takes no '{key}'; {did_you_mean(key, self.defaults, otherwise='it takes')}", key
                 )
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise StageError(f"needs a whole number of at least 1, got {value!r}", key)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_ARGUMENT:
+                raise StageError(f"needs a whole number from 1 to {LARGEST_ARGUMENT}, got {value!r}", key)
         depth = given.get("depth", self.defaults.get("depth"))
         if depth is not None and depth not in self.allowed_depths:
             depths = ", ".join(map(str, self.allowed_depths))
@@ -38,6 +38,7 @@ class Architecture:
         return {**self.defaults, **given}
 
 
+LARGEST_ARGUMENT = 4096
 _THIN_DEPTHS = tuple(range(8, 111, 6))
 _WIDE_DEPTHS = (10, 18, 34)
 

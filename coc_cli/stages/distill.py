@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from coc_cli.errors import StageError
 from coc_cli.nets.sources import resolve
 from coc_cli.nets.spec import Exit, Frozen, Spec
 from coc_cli.stages.stage import Lab, TaughtStage
@@ -77,7 +78,12 @@ class Distill(TaughtStage):
         if self.student == "same":
             return spec
         carried = self._carried(spec)
-        student = carried.pruned_spec(carried.student)
+        try:
+            student = carried.pruned_spec(carried.student)
+        except StageError as error:
+            raise StageError(
+                f"the student cannot be pruned like the incoming network: {error.what}", "student"
+            ) from error
         return with_precision(student, carried.precision) if carried.precision else student
 
     def _carried(self, spec: Spec) -> Carried:
@@ -111,11 +117,16 @@ class Distill(TaughtStage):
     def notes(self, spec: Spec) -> list[str]:
         if self.student == "same":
             return []
+        from coc_cli.nets.precision import set_apart
+
         carried, notes = self._carried(spec), []
         if carried.kept < 1:
             notes.append(f"the student is pruned like the incoming network, to {carried.kept:.0%} of its MACs")
         if carried.precision is not None:
             notes.append(f"the student takes over the bits by role: {carried.precision}")
+            apart = set_apart(spec)
+            if apart:
+                notes.append(f"the bits of layers set apart are gone, they get those of their role: {', '.join(apart)}")
         if spec.exits:
             places = ", ".join(place.source.removeprefix("backbone_") for place in carried.student.exits)
             gone = len(spec.exits) - len(carried.student.exits)

@@ -77,6 +77,8 @@ class EarlyExit(TaughtStage):
             raise StageError(
                 f"has {len(self.loss_weights)} numbers for {len(exits)} exits and the final output", "loss_weights"
             )
+        if sum(self._weights(spec, len(exits))[: None if self.backbone == "trained" else -1]) == 0:
+            raise StageError("needs a weight above 0 for something that is trained", "loss_weights")
         precision = precision_of(spec)
         return with_rounded_heads(made, precision) if precision else made
 

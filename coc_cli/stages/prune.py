@@ -72,7 +72,9 @@ class Prune(TaughtStage):
         total = backbone_macs(network.spec)
         for step in range(1, self.steps + 1):
             target = total * (1 - self.ratio) ** (step / self.steps)
-            network = sliced(network, choose(network, self, target / backbone_macs(network.spec))).to(lab.device)
+            share = target / backbone_macs(network.spec)
+            keep = choose(network, self, share, exactly=step == self.steps)
+            network = sliced(network, keep).to(lab.device)
             epochs = self.epochs * step // self.steps - self.epochs * (step - 1) // self.steps
             part = self.model_copy(update={"epochs": epochs})
             lab.train(network, part, self.loss(teacher), phase=f"step-{step}")
@@ -119,10 +121,11 @@ def sliced(network: Network, keep: Kept) -> Network:
     return made.train(network.training)
 
 
-def choose(network: Network, stage: Prune, share: float) -> Kept:
+def choose(network: Network, stage: Prune, share: float, *, exactly: bool = True) -> Kept:
     """Choose the channels to keep so that this share of the backbone's MACs is left; the network stays as it is.
 
-    Raises `StageError` that names the layer where it cannot be.
+    Raises `StageError` that names the layer where it cannot be, or, if it is to be met `exactly`, where the share is
+    missed by more than the tolerance.
     """
     import torch
 
@@ -143,7 +146,7 @@ def choose(network: Network, stage: Prune, share: float) -> Kept:
     indices = {name: tensor.detach().long() for name, tensor in tensors if name in network.state_dict()}
     parameters = changed_parameters(twin, network.spec.but(modules=modules))
     keep = Kept({name: index for name, index in indices.items() if index.dim()}, modules, parameters)
-    _check(network.spec, keep, share)
+    _check(network.spec, keep, share if exactly else None)
     return keep
 
 
@@ -239,14 +242,14 @@ def _unprunable(layer: str, why: str) -> StageError:
     return StageError(f"layer '{layer}' cannot be pruned: {why}; keep it with layers: {{'{layer}': {{prune: false}}}}")
 
 
-def _check(spec: Spec, keep: Kept, share: float) -> None:
+def _check(spec: Spec, keep: Kept, share: float | None) -> None:
     """Make sure that what stays is a network that runs, with the MACs asked for."""
     try:
         left = backbone_macs(sliced_spec(spec, keep)) / backbone_macs(spec)
     except (RuntimeError, AssertionError) as error:
         layer = next(iter(keep.modules), "the network")
         raise _unprunable(layer, f"what is left does not fit together: {str(error).splitlines()[0]}") from error
-    if abs(left - share) > TOLERANCE:
+    if share is not None and abs(left - share) > TOLERANCE:
         raise StageError(
             f"cannot leave {share:.1%} of the MACs, the nearest is {left:.1%}: the other channels are held or too few",
             "ratio",

@@ -34,7 +34,9 @@ class Lab:
     log: EpochLog
 
     def train(self, network: Network, settings: Training, loss: Loss, *, phase: str = "training") -> None:
-        """Train in place; see `training.fit`."""
+        """Train in place; see `training.fit`. Random numbers drawn after it are the same when it was resumed."""
+        import torch
+
         from coc_cli.training import derived_seed, fit
 
         fit(
@@ -47,6 +49,7 @@ class Lab:
             state=self.state / f"{phase}.pt",
             log=self.log,
         )
+        torch.manual_seed(derived_seed(self.seed, phase, "after"))
 
 
 class Stage(Training, ABC):

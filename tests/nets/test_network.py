@@ -99,7 +99,7 @@ def test_bits_by_role_are_read_back(spec: Spec) -> None:
     [
         ("cifar:resnet21", {}, "arch", "no such architecture 'cifar:resnet21'; did you mean 'cifar:resnet20'?"),
         ("cifar:resnet20", {"depth": 9}, "depth", "cifar:resnet20 has no depth 9; it has 8, 14, 20"),
-        ("cifar:resnet20", {"width": 0}, "width", "needs a whole number of at least 1, got 0"),
+        ("cifar:resnet20", {"width": 0}, "width", "needs a whole number from 1 to 4096, got 0"),
         ("cifar:resnet20", {"breadth": 1}, "breadth", "cifar:resnet20 takes no 'breadth'; it takes: depth, width"),
     ],
 )

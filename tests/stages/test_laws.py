@@ -192,6 +192,16 @@ def test_a_new_student_takes_over_what_came_before_and_says_so(spec: Spec) -> No
     assert notes[2].startswith("the student has exits at the same shares of its MACs: stages_")
 
 
+def test_bits_of_layers_set_apart_do_not_vanish_unannounced(spec: Spec) -> None:
+    had = stage("quantize", weights=2, activations=3, layers={"stages.0.*": {"bits": 8}}).expect(spec)
+    notes = stage("distill", student={"depth": 14}).notes(had)
+    assert notes[-1] == (
+        "the bits of layers set apart are gone, they get those of their role: stages.0.0.conv1, stages.0.0.conv2"
+    )
+    floating = stage("quantize", weights=8, activations=4, layers={"*": {"weights": 32}}).expect(spec)
+    assert stage("distill", student={"depth": 14}).expect(floating).edges
+
+
 def test_a_student_with_too_few_places_says_which_exits_are_gone(spec: Spec) -> None:
     had = stage("early_exit", every="conv").expect(spec.but(args={"depth": 20, "width": 4}))
     assert len(had.exits) == 18

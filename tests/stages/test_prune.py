@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 import torch_pruning as tp
 
+from coc_cli.data.images import Data
+from coc_cli.data.source import Augment
 from coc_cli.errors import StageError
 from coc_cli.measure import cost
 from coc_cli.nets import sources
@@ -17,6 +21,8 @@ from coc_cli.nets.spec import Spec
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.prune import TOLERANCE, Importance, Prune, PruneRule, backbone_macs, choose, sliced
 from coc_cli.stages.quantize import Quantize
+from coc_cli.stages.stage import Lab
+from coc_cli.training import Epoch
 
 
 @pytest.fixture
@@ -126,6 +132,30 @@ def test_depthwise_convolutions_count_by_the_channels_left(spec: Spec) -> None:
         area = before[name] // (9 * network.layer(name).out_channels)
         assert after[name] == area * 9 * layer.out_channels
     assert sum(layer.groups < network.layer(name).groups for name, layer in depthwise.items()) > 8
+
+
+@pytest.mark.parametrize("importance", ["group_norm", "random"])
+def test_a_pruning_in_steps_resumes_to_the_same_bits(
+    network: Network, data: Data, tmp_path: Path, importance: str
+) -> None:
+    stage = Prune(ratio=0.4, steps=2, epochs=2, batch=32, importance=importance)
+    seen_epochs = []
+
+    def stop(epoch: Epoch) -> None:
+        seen_epochs.append(epoch)
+        if len(seen_epochs) == 2:
+            raise KeyboardInterrupt
+
+    def lab(folder: str, log: Callable[[Epoch], None]) -> Lab:
+        return Lab(data, Augment(), "cpu", 5, network, tmp_path / folder, log)
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.apply(network, lab("broken", stop))
+    resumed = stage.apply(network, lab("broken", lambda _: None))
+    whole = stage.apply(network, lab("whole", lambda _: None))
+    assert resumed.spec == whole.spec
+    for (name, one), (_, other) in zip(resumed.state_dict().items(), whole.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name
 
 
 def test_patterns_keep_layers_whole(spec: Spec) -> None:
