@@ -48,8 +48,8 @@ class Plan:
     steps: tuple[Step, ...]
 
     def is_exact(self, step: Step) -> bool:
-        """Tell whether the run will have just these numbers: not where widths or exits are decided on the way."""
-        return not any(before.name == "prune" or before.notes for before in self.steps[: step.index + 1])
+        """Tell whether the run will have just these numbers: not where a pruning decides on widths."""
+        return all(before.spec.modules in ({}, self.steps[0].spec.modules) for before in self.steps[: step.index + 1])
 
     def bitops_ratio(self, step: Step) -> tuple[float, float]:
         """Give the strict ratio with every image on the full path, and with every image leaving at the first exit."""
