@@ -48,7 +48,7 @@ def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
                 traceback.print_exc()
             print(error if known else f"coc failed: {_first_line(error)}; --debug shows where", file=sys.stderr)
             code = error.exit_code if isinstance(error, CocError) else ExitCode.FAILED
-        raise typer.Exit(code)
+        raise typer.Exit(int(code))
 
     return wrapped
 
