@@ -67,7 +67,6 @@ class Prune(TaughtStage):
         return [f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} within {TOLERANCE:.0%}"]
 
     def change(self, network: Network, lab: Lab) -> Network:
-
         teacher = self.teaching(network, lab)
         total = backbone_macs(network.spec)
         for step in range(1, self.steps + 1):
