@@ -126,8 +126,8 @@ class _Run:
             ]
             self._clear_old_stages()
             report = self._report(kept)
-            shutil.copyfile(self.directory / self.plan.steps[-1].folder / RESULT, self.directory / f".{RESULT}")
-            (self.directory / f".{RESULT}").replace(self.directory / RESULT)
+            last = self.directory / self.plan.steps[-1].folder / RESULT
+            write_atomically(self.directory / RESULT, last.read_bytes())
             write_atomically(self.directory / "report.json", json.dumps(report, indent=2).encode())
             self.reporter.event("end", ok=report["ok"])
         return Result(self.directory, report)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from coc_cli.data.images import Data
+    from coc_cli.data.images import Data, Split
     from coc_cli.data.source import Augment
     from coc_cli.nets.network import Network
 
@@ -99,6 +99,39 @@ def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
+def _one_pass(
+    network: Network,
+    train: Split,
+    settings: Training,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    *,
+    augment: Augment,
+    seed: int,
+) -> float:
+    """Train on every image once and give the mean loss; all random numbers come from (seed, epoch)."""
+    import torch
+
+    from coc_cli.data.images import augmented
+
+    torch.manual_seed(derived_seed(seed, epoch))
+    generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "data"))
+    network.train()
+    total = torch.zeros((), device=train.images.device)
+    batches = list(train.shuffled(settings.batch, generator))
+    for step, index in enumerate(batches, epoch * len(batches)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step, settings.epochs * len(batches))
+        images = augmented(train.images[index], augment, generator)
+        value = loss(network, Batch(network.normalise(images), train.targets[index]))
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += value.detach() * len(index)
+    return float(total) / len(train)
+
+
 def fit(
     network: Network,
     data: Data,
@@ -118,39 +151,24 @@ def fit(
     import torch
 
     from coc_cli.checkpoint import write_atomically
-    from coc_cli.data.images import augmented
     from coc_cli.measure import learning
 
     if not settings.epochs:
         return
     optimizer = _optimizer(network, settings)
-    steps_per_epoch = sum(1 for _ in data.train.shuffled(settings.batch, torch.Generator()))
-    first, best, best_weights = 0, (-1.0, 0.0), None
+    best, best_weights = (-1.0, 0.0), None
     history: list[dict[str, Any]] = []
     if state.exists():
         kept = torch.load(state, weights_only=True)
         network.load_state_dict(kept["network"])
         optimizer.load_state_dict(kept["optimizer"])
-        first, best, best_weights = kept["epoch"] + 1, tuple(kept["best"]), kept["best_weights"]
+        best, best_weights = tuple(kept["best"]), kept["best_weights"]
         history = kept["history"]
         for told in history:
             log(Epoch(**told, restored=True))
-    for epoch in range(first, settings.epochs):
+    for epoch in range(len(history), settings.epochs):
         began = time.monotonic()
-        torch.manual_seed(derived_seed(seed, epoch))
-        generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "data"))
-        network.train()
-        total = torch.zeros((), device=data.train.images.device)
-        for step, index in enumerate(data.train.shuffled(settings.batch, generator), epoch * steps_per_epoch):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, step, settings.epochs * steps_per_epoch)
-            images = augmented(data.train.images[index], augment, generator)
-            value = loss(network, Batch(network.normalise(images), data.train.targets[index]))
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += value.detach() * len(index)
-        mean = float(total) / len(data.train)
+        mean = _one_pass(network, data.train, settings, loss, optimizer, epoch, augment=augment, seed=seed)
         if not math.isfinite(mean):
             raise RunError(f"training diverged in epoch {epoch + 1}: the loss is {mean}; a lower lr may help")
         result = learning(network, data.validation)
@@ -163,11 +181,12 @@ def fit(
         kept = {
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "epoch": epoch,
             "history": history,
+            "best": best,
+            "best_weights": best_weights,
         }
         buffer = io.BytesIO()
-        torch.save({**kept, "best": best, "best_weights": best_weights}, buffer)
+        torch.save(kept, buffer)
         write_atomically(state, buffer.getvalue())
         log(passed)
     assert best_weights is not None
