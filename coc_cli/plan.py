@@ -95,6 +95,7 @@ def baseline_spec(file: RecipeFile) -> Spec:
             input_shape=info.shape,
             mean=info.mean,
             std=info.std,
+            task=info.task,
             labels=info.labels,
         )
     spec = read_header(own).spec

@@ -29,7 +29,7 @@ class DataSettings(Frozen):
 
     def describe(self) -> DataInfo:
         """Give what is known without reading any image."""
-        return DataInfo((1, 8, 8), (0.3054,), (0.3760,), tuple("0123456789"), 360)
+        return DataInfo((1, 8, 8), (0.3054,), (0.3760,), tuple("0123456789"), 360, "classification")
 
     def read(self, seed: int) -> Data:
         """Read and split the images; the split depends on the seed alone."""
@@ -47,3 +47,4 @@ class DataInfo:
     std: tuple[float, ...]
     labels: tuple[str, ...]
     validation_images: int
+    task: Literal["classification", "regression"]
