@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from coc_cli.data.images import Data, Split
-from coc_cli.data.source import Augment
+from coc_cli.data.source import Augment, DataInfo
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.stage import Lab
@@ -57,7 +57,8 @@ def data() -> Data:
             images[index, :, :, 3 * target : 3 * target + 2] += 130
         return Split(images, targets)
 
-    return Data(split(96, 1), split(48, 2), split(48, 3))
+    info = DataInfo((1, 8, 8), LABELS, "classification", (0.5,), (0.25,), 48)
+    return Data(split(96, 1), split(48, 2), split(48, 3), info=info)
 
 
 @pytest.fixture
