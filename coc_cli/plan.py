@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 SLACK = 1.5  # how far, at most, widths that depend on weights may bring BitOps and bytes below the plan's
 NO_KEY = "0" * 32
+UNKNOWN_MEAN, UNKNOWN_STD = 0.5, 0.25  # until the images are read
 ORDER = ("distill", "prune", "quantize", "early_exit")  # Shen et al. 2024, "Order of Compression"
 WORKS_ON = {"distill": "architecture", "prune": "neurons", "quantize": "bits below the neuron"}
 
@@ -83,8 +84,7 @@ def own_checkpoint(file: RecipeFile) -> Path | None:
 
 def baseline_spec(file: RecipeFile) -> Spec:
     """Give the spec of the network that the chain starts from; raises `UserError`."""
-    recipe, model = file.recipe, file.recipe.model
-    info = recipe.data.describe()
+    model, info = file.recipe.model, file.info
     own = own_checkpoint(file)
     if own is None:
         if model.arch is None:
@@ -93,12 +93,13 @@ def baseline_spec(file: RecipeFile) -> Spec:
             arch=model.arch,
             args=resolve(model.arch, model.arguments()),
             input_shape=info.shape,
-            mean=info.mean,
-            std=info.std,
+            mean=info.mean or (UNKNOWN_MEAN,) * info.shape[0],
+            std=info.std or (UNKNOWN_STD,) * info.shape[0],
             task=info.task,
             labels=info.labels,
         )
     spec = read_header(own).spec
+    noun = "classes" if info.task == "classification" else "targets"
     faults = [
         file.fault(("model", key), "the checkpoint says it; leave it out, or give 'arch' too")
         for key in model.arguments()
@@ -110,9 +111,11 @@ def baseline_spec(file: RecipeFile) -> Spec:
         )
     if spec.input_shape != info.shape:
         faults.append(file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}"))
-    if len(spec.labels) != len(info.labels):
+    if spec.task != info.task:
+        faults.append(file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}"))
+    elif len(spec.labels) != len(info.labels):
         faults.append(
-            file.fault(("data",), f"there are {len(info.labels)} classes, the checkpoint has {len(spec.labels)}")
+            file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
         )
     if faults:
         raise UserError(faults)

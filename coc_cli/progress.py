@@ -66,6 +66,12 @@ class Reporter:
         self.console.print(f"{self.stage}: {text}", highlight=False, markup=False, soft_wrap=True)
         self.event(event, index=self.index, **fields)
 
+    def decoding(self, done: int, total: int) -> None:
+        """Show how many images are decoded."""
+        if done == total or time.monotonic() - self._said > QUIET_SECONDS:
+            self.console.print(f"data: {done} of {total} images decoded", highlight=False, markup=False, soft_wrap=True)
+            self._said = time.monotonic()
+
     def epoch(self, epoch: Epoch) -> None:
         """Show one epoch."""
         self.event("epoch", index=self.index, **vars(epoch))

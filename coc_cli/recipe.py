@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from coc_cli.data.source import DataSettings
+from coc_cli.data.source import DataInfo, DataSettings
 from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
 from coc_cli.nets.sources import resolve
 from coc_cli.nets.spec import Frozen
@@ -81,10 +81,11 @@ class Recipe(Frozen):
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe that was read, and the text it was read from."""
+    """A recipe that was read, the text it was read from, and what is known of its data."""
 
     recipe: Recipe
     source: Source
+    info: DataInfo
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Give a fault at a key of the recipe."""
@@ -110,10 +111,11 @@ def read(path: Path, overrides: tuple[str, ...] = ()) -> RecipeFile:
         recipe = Recipe.model_validate_json(json.dumps(source.content), strict=True)
     except ValidationError as error:
         faults += _readable(error, source)
-    faults += _sense(source)
-    if faults or recipe is None:
+    info, about_data = _described(source)
+    faults += [*about_data, *_sense(source, info)]
+    if faults or recipe is None or info is None:
         raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
-    return RecipeFile(recipe, source)
+    return RecipeFile(recipe, source, info)
 
 
 def _line_number(fault: Fault) -> tuple[bool, int]:
@@ -132,7 +134,21 @@ def _whole(kind: type[Section], content: Any) -> Section | None:
         return None
 
 
-def _sense(source: Source) -> Iterator[Fault]:
+def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
+    """Give what is known of the data, or what is wrong with that section."""
+    data = _whole(DataSettings, source.content.get("data"))
+    if data is None:
+        return None, []
+    faults = [source.fault(("data", *loc), what) for loc, what in data.faults()]
+    if faults:
+        return None, faults
+    try:
+        return data.describe(), []
+    except StageError as error:
+        return None, [source.fault(("data", error.key) if error.key else ("data",), error.what)]
+
+
+def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:
     """Give the faults that need no network: each key is right, but they do not go together."""
     model = _whole(Model, source.content.get("model"))
     if model is not None:
@@ -142,9 +158,8 @@ def _sense(source: Source) -> Iterator[Fault]:
         link = _whole(Link, content)
         if link is not None:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in _link_faults(link, index, model))
-        data = _whole(DataSettings, source.content.get("data"))
-        if link is not None and link.early_exit is not None and data is not None:
-            yield from (source.fault(("chain", index, *loc), what) for loc, what in _exit_faults(link.early_exit, data))
+        if link is not None and link.early_exit is not None:
+            yield from (source.fault(("chain", index, *loc), what) for loc, what in _exit_faults(link.early_exit, info))
 
 
 def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
@@ -177,12 +192,13 @@ def _link_faults(link: Link, index: int, model: Model | None) -> Iterator[tuple[
         yield from _student_faults(link.stage, index, model)
 
 
-def _exit_faults(stage: EarlyExit, data: DataSettings) -> Iterator[tuple[Loc, str]]:
+def _exit_faults(stage: EarlyExit, info: DataInfo | None) -> Iterator[tuple[Loc, str]]:
     if (stage.exits is None) == (stage.every is None):
         yield ("early_exit",), "needs exactly one of 'exits' and 'every'"
     if stage.exits == ():
         yield ("early_exit", "exits"), "needs at least one item"
-    info = data.describe()
+    if info is None:
+        return
     try:
         _, max_drop = stage.rule_for(info.task)
     except StageError as error:

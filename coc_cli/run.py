@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import coc_cli
 from coc_cli.checkpoint import Ancestor, load, load_foreign, read_header, save, write_atomically
-from coc_cli.errors import RunError, StageError, refuse
+from coc_cli.errors import RunError, StageError, UserError, refuse
 from coc_cli.measure import evaluate
 from coc_cli.plan import BASELINE, Plan, Step, baseline_settings, earlier_lineage, make_plan, own_checkpoint
 from coc_cli.progress import Reporter
@@ -115,10 +115,10 @@ class _Run:
         self.recipe = file.recipe
 
     def go(self) -> Result:
-        self._forget_other_recipe()
         with Reporter(self.directory / "log.jsonl", len(self.plan.steps) - 1) as self.reporter:
             self.reporter.event("start", command=_command(), environment=environment(self.device))
-            self.data: Data = self.recipe.data.read(self.recipe.seed).to(self.device)
+            self.data: Data = self._read().to(self.device)
+            self._forget_other_recipe()
             self.fingerprint = self.data.fingerprint()[:32]
             self._warn_of_seen_images()
             kept = [
@@ -132,6 +132,14 @@ class _Run:
             self.reporter.event("end", ok=report["ok"])
         return Result(self.directory, report)
 
+    def _read(self) -> Data:
+        """Read the images; what is wrong with them is the recipe's fault, as all that is said before any training."""
+        try:
+            return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=self.reporter.decoding)
+        except StageError as error:
+            loc = ("data", error.key) if error.key else ("data",)
+            raise UserError([self.file.fault(loc, error.what)]) from error
+
     def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
         """Give, for each step, what led to it; the last key names the step's result by all that went into it."""
         import torch
@@ -140,7 +148,7 @@ class _Run:
         given = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest() if checkpoint else ""
         settings = {**baseline_settings(self.file, self.plan.steps[0].spec), "data": self.fingerprint}
         root: list[Any] = [coc_cli.__version__, torch.__version__, given, self.device.partition(":")[0]]
-        root.append(self.recipe.data.model_dump(mode="json"))
+        root += [self.recipe.data.augment.model_dump(mode="json"), asdict(self.data.info)]
         lineage = (*earlier_lineage(self.file), Ancestor(stage=BASELINE, settings=settings, key=_key(root, settings)))
         yield lineage
         for index, link in enumerate(self.recipe.chain):
@@ -214,12 +222,15 @@ class _Run:
         import torch
 
         from coc_cli.nets.network import build
+        from coc_cli.tasks import scale_of
 
         own = own_checkpoint(self.file)
         if own is not None:
             return load(own).to(self.device)
         torch.manual_seed(derived_seed(seed, "init"))
-        network = build(step.spec)
+        info = self.data.info
+        scale = scale_of(self.data.train.targets) if info.task == "regression" else None
+        network = build(step.spec.but(mean=info.mean, std=info.std, labels=info.labels, scale=scale))
         model = self.recipe.model
         if model.checkpoint is not None:
             where = self.file.fault(("model", "checkpoint"), "")

@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -140,6 +141,13 @@ def task_of(spec: Spec) -> Task:
 def plain_scale(targets: int) -> Scale:
     """Give the scale that changes nothing."""
     return Scale(mean=(0.0,) * targets, std=(1.0,) * targets)
+
+
+def scale_of(targets: Tensor) -> Scale:
+    """Give mean and standard deviation of training targets [N, T], to six digits; 1 where a target does not vary."""
+    std, mean = torch.std_mean(targets.double(), 0)
+    spread = [float(f"{value:.6g}") or 1.0 for value in std.tolist()]
+    return Scale(mean=tuple(float(f"{value:.6g}") for value in mean.tolist()), std=tuple(spread))
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:

@@ -118,17 +118,17 @@ def _one_pass(
     torch.manual_seed(derived_seed(seed, epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "data"))
     network.train()
-    total = torch.zeros((), device=train.images.device)
+    total = torch.zeros((), device=train.targets.device)
     batches = list(train.shuffled(settings.batch, generator))
-    for step, index in enumerate(batches, epoch * len(batches)):
+    for step, (images, targets) in enumerate(train.read(batches), epoch * len(batches)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, settings.epochs * len(batches))
-        images = augmented(train.images[index], augment, generator)
-        value = loss(network, Batch(network.normalise(images), train.targets[index]))
+        inputs = network.normalise(augmented(images, augment, generator))
+        value = loss(network, Batch(inputs, targets))
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        total += value.detach() * len(index)
+        total += value.detach() * len(targets)
     return float(total) / len(train)
 
 

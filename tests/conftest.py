@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from coc_cli.data.images import Data, Split
-from coc_cli.data.source import Augment
+from coc_cli.data.source import Augment, DataInfo
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab
@@ -57,7 +58,8 @@ def data() -> Data:
             images[index, :, :, 3 * target : 3 * target + 2] += 130
         return Split(images, targets)
 
-    return Data(split(96, 1), split(48, 2), split(48, 3))
+    info = DataInfo((1, 8, 8), LABELS, "classification", (0.5,), (0.25,), 48)
+    return Data(split(96, 1), split(48, 2), split(48, 3), info=info)
 
 
 @pytest.fixture
@@ -68,7 +70,8 @@ def numbers(data: Data) -> Data:
         place = split.targets.float()
         return Split(split.images, torch.stack([10 + 5 * place, -100 * place], 1))
 
-    return Data(asked(data.train), asked(data.validation), asked(data.test))
+    info = replace(data.info, labels=("place", "opposite"), task="regression")
+    return Data(asked(data.train), asked(data.validation), asked(data.test), info=info)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "not in the list": (
         "{source: digits}",
         "{source: digit}",
-        "r.yaml:2: data.source: needs 'digits', got 'digit'",
+        "r.yaml:2: data.source: no such source 'digit'; did you mean 'digits'?",
     ),
     "a list for a mapping": (
         "{width: 2}",

@@ -4,56 +4,104 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coc_cli.data.source import Augment
+from coc_cli.data.ahead import ahead
+from coc_cli.data.source import Augment, DataInfo
+
+FINGERPRINT_CHUNK = 8192
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [N, C, H, W] and targets int64 [N]."""
+    """Images of one split, and what is to be learnt of each.
+
+    `images` uint8 [M, C, H, W] may be shared by several splits; `rows` int64 [N] says which of them are this split's
+    (None: all, in order). `targets` are classes int64 [N], or numbers float32 [N, T].
+    """
 
     images: Tensor
     targets: Tensor
+    rows: Tensor | None = None
+    checksum: str = ""  # sha256 of all `images`, where it is known
+    mapped: bool = False  # the images are a file on disk: they stay there, and only batches reach the device
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def to(self, device: str) -> Split:
-        return Split(self.images.to(device), self.targets.to(device))
+    def take(self, index: Tensor) -> Tensor:
+        """Give the images [B, C, H, W] of an index [B], on the split's device."""
+        rows = index if self.rows is None else self.rows[index.to(self.rows.device)]
+        return self.images[rows.to(self.images.device)].to(self.targets.device)
+
+    def read(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give images and targets of each index [B], in order; what is on disk is read ahead by threads."""
+
+        def batch(index: Tensor) -> tuple[Tensor, Tensor]:
+            return self.take(index), self.targets[index.to(self.targets.device)]
+
+        yield from ahead(batch, indices) if self.mapped else map(batch, indices)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Give every image once, in order."""
-        yield from zip(self.images.split(size), self.targets.split(size), strict=True)
+        if self.rows is None and not self.mapped:
+            yield from zip(self.images.split(size), self.targets.split(size), strict=True)
+        else:
+            yield from self.read(torch.arange(len(self)).split(size))
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Give the indices [B] of each batch of one epoch; a last batch of one image is left out (norms need two)."""
         order = torch.randperm(len(self), generator=generator).to(self.images.device)
         yield from (batch for batch in order.split(size) if len(batch) > 1)
 
+    def update(self, digest: hashlib._Hash) -> None:
+        """Put the content into a checksum: the same for the same images and targets, on disk or in memory."""
+        if self.checksum and self.rows is not None:
+            digest.update(self.checksum.encode())
+            digest.update(self.rows.cpu().numpy().tobytes())
+        else:
+            for images, _ in self.batches(FINGERPRINT_CHUNK):
+                digest.update(images.contiguous().cpu().numpy().data)
+        digest.update(self.targets.cpu().numpy().tobytes())
+
 
 @dataclass(frozen=True)
 class Data:
-    """Three splits that share no image."""
+    """Three splits that share no image, and what is known of them."""
 
     train: Split
     validation: Split
     test: Split
+    info: DataInfo = field(kw_only=True)
+
+    @property
+    def splits(self) -> tuple[Split, Split, Split]:
+        """Train, validation and test."""
+        return self.train, self.validation, self.test
 
     def to(self, device: str) -> Data:
-        return Data(self.train.to(device), self.validation.to(device), self.test.to(device))
+        """Give the data on a device; images on disk stay there, and their batches are moved one by one."""
+        moved: dict[int, Tensor] = {}  # splits that share images go on sharing them
+        splits = []
+        for split in self.splits:
+            images, rows = split.images, split.rows
+            if not split.mapped:
+                if id(images) not in moved:
+                    moved[id(images)] = images.to(device)
+                images, rows = moved[id(images)], rows if rows is None else rows.to(device)
+            splits.append(replace(split, images=images, rows=rows, targets=split.targets.to(device)))
+        return Data(*splits, info=self.info)
 
     def fingerprint(self) -> str:
         """Give a checksum of every image, every target and the split."""
         digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            digest.update(split.images.cpu().numpy().tobytes())
-            digest.update(split.targets.cpu().numpy().tobytes())
+        for split in self.splits:
+            split.update(digest)
         return digest.hexdigest()
 
 

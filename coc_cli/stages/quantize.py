@@ -121,7 +121,8 @@ def start(network: Network, spec: Spec, lab: Lab) -> Network:
             assert isinstance(quantizer, ActivationQuantizer)
             quantizer.samples = []
         if fresh:
-            made.eval()(made.normalise(lab.data.train.images[:CALIBRATION_IMAGES]))
+            first = torch.arange(min(CALIBRATION_IMAGES, len(lab.data.train)))
+            made.eval()(made.normalise(lab.data.train.take(first)))
         for name, quantizer in fresh.items():
             assert isinstance(quantizer, ActivationQuantizer)
             quantizer.calibrate()

@@ -11,12 +11,12 @@ from coc_cli.data.source import Augment, DataSettings
 
 def test_the_digits_are_split_by_class_without_overlap() -> None:
     data = read_digits(5)
-    assert [len(split) for split in (data.train, data.validation, data.test)] == [1077, 360, 360]
-    for split in (data.train, data.validation, data.test):
+    assert [len(split) for split in data.splits] == [1077, 360, 360]
+    for split in data.splits:
         counts = split.targets.bincount(minlength=10) / len(split)
         assert (counts - 0.1).abs().max() < 0.01
-    every = [image.tobytes() for s in (data.train, data.validation, data.test) for image in s.images.numpy()]
-    whole = [image.tobytes() for s in vars(read_digits(6)).values() for image in s.images.numpy()]
+    every = [image.tobytes() for s in data.splits for image in s.images.numpy()]
+    whole = [image.tobytes() for s in read_digits(6).splits for image in s.images.numpy()]
     assert sorted(every) == sorted(whole)
     assert len(every) == 1797
     assert data.fingerprint() == read_digits(5).fingerprint() != read_digits(6).fingerprint()
@@ -24,7 +24,7 @@ def test_the_digits_are_split_by_class_without_overlap() -> None:
 
 def test_the_digits_are_what_their_description_says() -> None:
     data, info = read_digits(0), DataSettings(source="digits").describe()
-    images = torch.cat([s.images for s in vars(data).values()]) / 255
+    images = torch.cat([s.images for s in data.splits]) / 255
     assert (tuple(images.shape[1:]), int(data.train.targets.max()) + 1) == (info.shape, len(info.labels))
     assert abs(float(images.mean()) - info.mean[0]) < 1e-3
     assert abs(float(images.std()) - info.std[0]) < 1e-3

@@ -1,0 +1,84 @@
+"""Cutting one split off another, class by class, by a seed; numpy only."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coc_cli.data.source import counted, named
+
+TRAIN, VALIDATION, TEST = range(3)
+Rows: TypeAlias = NDArray[np.int64]
+
+
+def amount(n: int, share: float, classes: int) -> int:
+    """Give how many of n images a cut takes: the share, rounded, but at least one of each class."""
+    return max(int(share * n + 0.5), classes, 1)
+
+
+def stratified(labels: NDArray[np.int64], total: int) -> Rows:
+    """Give how many images of each class make up `total`: in proportion, one at least where the total allows."""
+    sizes = np.bincount(labels)
+    wanted = sizes * (total / len(labels))
+    least = (sizes > 0).astype(np.int64) if total >= (sizes > 0).sum() else np.zeros_like(sizes)
+    taken = np.maximum(wanted.astype(np.int64), least)
+    while taken.sum() < total:
+        taken[(wanted - taken).argmax()] += 1
+    while taken.sum() > total:
+        taken[np.where(taken > least, taken - wanted, -np.inf).argmax()] -= 1
+    return taken
+
+
+def draw(rows: Rows, labels: NDArray[np.int64] | None, total: int, seed: list[int]) -> tuple[Rows, Rows]:
+    """Part rows [N] into (the rest, `total` drawn ones), both ascending; by class if there are labels [N] of them."""
+    labels = np.zeros(len(rows), dtype=np.int64) if labels is None else labels
+    # Ranks of uniform numbers instead of a permutation: numpy keeps that stream the same in every version.
+    order = np.random.Generator(np.random.PCG64(seed)).random(len(rows)).argsort(kind="stable")
+    taken = np.zeros(len(rows), dtype=bool)
+    for label, count in enumerate(stratified(labels, total)):
+        taken[order[labels[order] == label][:count]] = True
+    return rows[~taken], rows[taken]
+
+
+def cut_all(
+    given: NDArray[np.int8],
+    classes: NDArray[np.int64] | None,
+    *,
+    validation: float,
+    test: float,
+    limit: int | None,
+    seed: int,
+) -> tuple[Rows, Rows, Rows]:
+    """Give the rows of train, validation and test.
+
+    `given` [N] holds the splits that the source brings; those that it does not bring are cut from train. `classes` [N]
+    is None for regression. Train is in random order, so that any part of it holds all classes; the others ascend.
+    """
+    parts: list[Rows] = [np.flatnonzero(given == split) for split in (TRAIN, VALIDATION, TEST)]
+    for split, share in ((TEST, test), (VALIDATION, validation)):
+        if not len(parts[split]):
+            rows = parts[TRAIN]
+            labels = None if classes is None else classes[rows]
+            total = amount(len(rows), share, 0 if labels is None else len(np.unique(labels)))
+            parts[TRAIN], parts[split] = draw(rows, labels, total, [seed, split])
+    if limit:
+        for split, rows in enumerate(parts):
+            if len(rows) > limit:
+                labels = None if classes is None else classes[rows]
+                parts[split] = draw(rows, labels, limit, [seed, split, limit])[1]
+    order = np.random.Generator(np.random.PCG64([seed, TRAIN])).random(len(parts[TRAIN])).argsort(kind="stable")
+    return parts[TRAIN][order], parts[VALIDATION], parts[TEST]
+
+
+def scarce(given: NDArray[np.int8], classes: NDArray[np.int64] | None, labels: tuple[str, ...]) -> list[str]:
+    """Say which classes have too few training images for the splits that are to be cut from them."""
+    needed = 1 + (not (given == VALIDATION).any()) + (not (given == TEST).any())
+    rows = given == TRAIN
+    if classes is None:
+        return [] if rows.sum() >= needed else [f"{counted(int(rows.sum()), 'image')} to train on are too few to split"]
+    sizes = np.bincount(classes[rows], minlength=len(labels))
+    few = [f"'{name}' ({size})" for name, size in zip(labels, sizes, strict=True) if 0 < size < needed]
+    what = f"too few images to train on and to cut splits from, each needs {needed}"
+    return [f"{counted(len(few), 'class')} with {what}: {named(few)}"] if few else []

@@ -1,0 +1,107 @@
+"""torchvision's small data sets: what is known of each, and reading the files that it keeps. No torch until `read`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coc_cli.data.source import DataInfo, DataSettings
+from coc_cli.errors import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROOT = "data"
+
+
+@dataclass(frozen=True)
+class VisionSet:
+    """One data set: shape [C, H, W], classes, images to train on, and where its files lie below the root."""
+
+    shape: tuple[int, int, int]
+    classes: int
+    training_images: int
+    folder: str
+    is_named: bool = False  # its splits are asked for as split="train", not train=True
+
+
+TABLE = {
+    "CIFAR10": VisionSet((3, 32, 32), 10, 50_000, "cifar-10-batches-py"),
+    "CIFAR100": VisionSet((3, 32, 32), 100, 50_000, "cifar-100-python"),
+    "SVHN": VisionSet((3, 32, 32), 10, 73_257, "", is_named=True),
+    "STL10": VisionSet((3, 96, 96), 10, 5_000, "stl10_binary", is_named=True),
+    "MNIST": VisionSet((1, 28, 28), 10, 60_000, "MNIST/raw"),
+    "FashionMNIST": VisionSet((1, 28, 28), 10, 60_000, "FashionMNIST/raw"),
+    "KMNIST": VisionSet((1, 28, 28), 10, 60_000, "KMNIST/raw"),
+}
+
+
+def describe(settings: DataSettings) -> DataInfo:
+    """Give what the table knows; classes are numbered until the files are read."""
+    from coc_cli.data.cut import amount
+
+    known = TABLE[settings.place]
+    shape = (settings.channels or known.shape[0], *(settings.height_width or known.shape[1:]))
+    count = amount(known.training_images, settings.validation_share, known.classes)
+    count = min(count, settings.limit or count)
+    return DataInfo(shape, tuple(map(str, range(known.classes))), "classification", None, None, count)
+
+
+@dataclass(frozen=True)
+class VisionFiles:
+    """Images uint8 [N, C, H, W] and classes int64 [N] of both splits, and the classes' names."""
+
+    train: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    test: tuple[NDArray[np.uint8], NDArray[np.int64]]
+    labels: tuple[str, ...]
+
+
+def read_files(settings: DataSettings) -> VisionFiles:
+    """Read a data set, downloading it where there is a network; raises `StageError`."""
+    known, root = TABLE[settings.place], Path(settings.root or ROOT)
+    train, test = (_opened(settings.place, root, is_train=is_train) for is_train in (True, False))
+    names = [str(name) for name in getattr(train, "classes", range(known.classes))]
+    labels = tuple(names) if len(names) == known.classes else tuple(map(str, range(known.classes)))
+    return VisionFiles(_arrays(train, settings, root), _arrays(test, settings, root), labels)
+
+
+def _opened(name: str, root: Path, *, is_train: bool) -> Any:
+    import torchvision.datasets
+
+    known = TABLE[name]
+    kind = getattr(torchvision.datasets, name)
+    split: dict[str, Any] = {"split": "train" if is_train else "test"} if known.is_named else {"train": is_train}
+    # Not there, or damaged: torchvision says it in many ways, and both ask for a download.
+    with contextlib.suppress(Exception):
+        return kind(str(root), **split, download=False)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return kind(str(root), **split, download=True)
+    except Exception as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        what = f"{name} is not in '{root / known.folder}', or damaged, and cannot be downloaded: {why}"
+        raise StageError(f"{what}; put its files there by hand", "source") from error
+
+
+def _arrays(found: Any, settings: DataSettings, root: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Give images [N, C, H, W] and classes [N] of a torchvision data set, whatever it calls them."""
+    import numpy as np
+
+    known = TABLE[settings.place]
+    classes = np.asarray(found.targets if hasattr(found, "targets") else found.labels, dtype=np.int64)
+    images = np.asarray(found.data)
+    if images.ndim == 3:  # noqa: PLR2004  (grey images have no axis of channels)
+        images = images[:, None]
+    elif images.shape[1] != known.shape[0]:
+        images = images.transpose(0, 3, 1, 2)
+    wrong = int(((classes < 0) | (classes >= known.classes)).sum())
+    if wrong or len(images) != len(classes) or images.shape[1:] != known.shape or not len(images):
+        form = (
+            f"{len(images)} images {tuple(images.shape[1:])} with {len(classes)} labels, {wrong} of them out of range"
+        )
+        raise StageError(f"'{root / known.folder}' is damaged: it holds {form}; remove it", "source")
+    return np.ascontiguousarray(images), classes
