@@ -249,12 +249,25 @@ _KINDS: dict[str, str] = {
     "Student": "",
     "tuple[constrained-str, ...]": "a whole number or a list of names",
     "constrained-int": "",
+    "tuple[constrained-int, ...]": "a whole number or [height, width]",
+    "tuple[str, ...]": "the name of a column or a list of them",
+    "constrained-str": "",
     "literal[32]": "a whole number",
     "literal['equal','depth']": "'equal', 'depth' or a list of numbers",
     "tuple[constrained-float, ...]": "",
 }
 _WRONG_KIND = frozenset(
-    ("int_type", "int_from_float", "tuple_type", "literal_error", "model_type", "model_attributes_type", "string_type")
+    (
+        "int_type",
+        "int_from_float",
+        "tuple_type",
+        "literal_error",
+        "model_type",
+        "model_attributes_type",
+        "string_type",
+        "too_short",
+        "too_long",
+    )
 )
 
 

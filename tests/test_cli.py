@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import coc_cli
 from coc_cli.checkpoint import read_header
@@ -234,6 +235,40 @@ def test_inspect_shows_layers_and_lineage(finished: Path) -> None:
     assert coc("inspect", str(finished / "recipe.yaml"), check=2).stderr.endswith(
         "not a safetensors file, or cut short\n"
     )
+
+
+PETS_RECIPE = """\
+name: pets
+device: cpu
+data:
+  source: folder:pets
+model: {arch: "cifar:resnet20", depth: 8, width: 4, train: {epochs: 1, batch: 16}}
+chain:
+  - quantize: {weights: 4, activations: 4, epochs: 1, batch: 16}
+"""
+
+
+def test_a_folder_of_pictures_from_recipe_to_report(recipe: Callable[..., Path]) -> None:
+    for index in range(60):
+        path = Path(f"pets/{['cat', 'dog'][index % 2]}/{index:02d}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (index, 2 * index, 200 * (index % 2))).save(path)
+    coc("plan", str(recipe(PETS_RECIPE)))
+    assert not Path("runs").exists()
+    said = coc("compress", "recipe.yaml").stderr
+    assert said.startswith("data: 60 of 60 images decoded\n")
+    spec = read_header(Path("runs/pets/model.safetensors")).spec
+    assert (spec.labels, spec.task) == (("cat", "dog"), "classification")
+    assert spec.mean != (0.5, 0.5, 0.5)
+    report = json.loads(Path("runs/pets/report.json").read_text())
+    assert [stage["n_test"] for stage in report["stages"]] == [12, 12]
+    again = coc("compress", "recipe.yaml").stderr
+    assert (again.count("decoded"), again.count("from the cache")) == (0, 2)
+    Path("pets/cat/00.png").write_bytes(b"")
+    assert coc("compress", "recipe.yaml", check=2).stderr.endswith(
+        "recipe.yaml:4: data.source: 1 image cannot be read: cat/00.png\n"
+    )
+    assert Path("runs/pets/report.json").exists()  # nothing was done, so what an earlier run left is still true
 
 
 def test_two_runs_do_not_share_a_directory(recipe: Callable[..., Path]) -> None:

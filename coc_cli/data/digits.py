@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
@@ -42,5 +40,5 @@ def read_rotated_digits(seed: int, validation: float = 0.25) -> Data:
     for split, turns in ((data.train, TURNS), (data.validation, 1), (data.test, 1)):
         images = split.images.repeat_interleave(turns, 0)
         degrees = (torch.rand(len(images), generator=generator) * 2 - 1) * MOST_DEGREES
-        splits.append(Split(rotated(images, degrees * (math.pi / 180)), degrees[:, None]))
+        splits.append(Split(rotated(images, degrees.deg2rad()), degrees[:, None]))
     return Data(*splits, info=DataSettings(source="digits-rotation").describe())

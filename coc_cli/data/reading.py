@@ -16,7 +16,7 @@ from coc_cli.data.cut import TEST, TRAIN, cut_all, draw
 from coc_cli.data.decode import decode
 from coc_cli.data.digits import read_digits, read_rotated_digits
 from coc_cli.data.images import Data, Split
-from coc_cli.data.listing import TEST_SHARE, cut_listing
+from coc_cli.data.listing import TEST_SHARE, cut_listing, describe
 from coc_cli.data.source import DataSettings, Progress
 from coc_cli.data.vision import read_files
 
@@ -40,7 +40,7 @@ def read(settings: DataSettings, seed: int, cache: Path, progress: Progress | No
 
 def _read_listing(settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:
     listing = settings.listing()
-    info = settings.describe()
+    info = describe(settings, listing)
     parts = cut_listing(settings, listing, seed)
     wanted = np.sort(np.concatenate(parts))
     decoded = decode(

@@ -56,7 +56,7 @@ class DataSettings(Frozen):
         ),
     ]
     size: Annotated[
-        Pixels | tuple[Pixels, Pixels] | None,
+        Pixels | Annotated[tuple[Pixels, ...], Field(min_length=2, max_length=2)] | None,
         Field(description="H=W or [H, W] to which images are resized; by default that of the first image"),
     ] = None
     channels: Annotated[Literal[1, 3] | None, Field(description="grey or colour; by default as the first image")] = None
@@ -71,7 +71,7 @@ class DataSettings(Frozen):
     image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
     label: Annotated[str | None, Field(description="csv column with the class, any text")] = None
     targets: Annotated[
-        str | Annotated[tuple[str, ...], Field(min_length=1)] | None,
+        Annotated[str, Field(min_length=1)] | Annotated[tuple[str, ...], Field(min_length=1)] | None,
         Field(description="csv column or columns with the numbers to predict"),
     ] = None
     split: Annotated[str | None, Field(description="csv column: train, validation (or val) or test")] = None
@@ -94,7 +94,10 @@ class DataSettings(Frozen):
     @property
     def height_width(self) -> tuple[int, int] | None:
         """The size [H, W] that is asked for, if one is."""
-        return (self.size, self.size) if isinstance(self.size, int) else self.size
+        if self.size is None:
+            return None
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return height, width
 
     @property
     def validation_share(self) -> float:

@@ -1,0 +1,162 @@
+"""The decoded images on disk: decoded once, checked when loaded, mapped when large, and the same bits either way."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from pictures import below, encoded, pack, pixels, tree, unpack
+
+from coc_cli.data import decode
+from coc_cli.data.ahead import ahead
+from coc_cli.data.images import Data
+from coc_cli.data.source import Augment, DataSettings
+from coc_cli.errors import StageError
+from coc_cli.nets.network import Network, clone
+from coc_cli.nets.spec import Spec
+from coc_cli.stages.quantize import Quantize
+from coc_cli.training import Training, fit
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    unpack(
+        {**below("train", tree({"a": 40, "b": 40, "c": 40})), **below("test", tree({"a": 4, "b": 4, "c": 4}))},
+        Path("set"),
+    )
+
+
+def read(**keys: object) -> tuple[Data, int]:
+    """Give the data and how many images were decoded for it."""
+    seen = [0]
+    settings = DataSettings(source="folder:set", **keys)  # type: ignore[arg-type]
+    data = settings.read(0, cache=Path("cache"), progress=lambda done, _: seen.append(done))
+    return data, seen[-1]
+
+
+def test_images_are_decoded_once() -> None:
+    first, decoded = read()
+    assert decoded == 132
+    again, decoded = read()
+    assert decoded == 0
+    assert first.fingerprint() == again.fingerprint()
+    assert torch.equal(first.train.images, again.train.images)
+    assert read(size=4)[1] == 132
+    assert read(channels=1)[1] == 132
+    assert sorted(path.suffix for path in Path("cache/data").iterdir()) == ["", "", "", ".lock", ".lock", ".lock"]
+
+
+def test_a_changed_image_is_decoded_again() -> None:
+    first, _ = read()
+    path = Path("set/train/a/003.png")
+    path.write_bytes(encoded(pixels(999)))
+    os.utime(path, ns=(1, 1))
+    changed, decoded = read()
+    assert decoded == 132
+    assert changed.fingerprint() != first.fingerprint()
+
+
+def test_a_changed_archive_is_decoded_again() -> None:
+    settings, files = DataSettings(source="folder:set.zip"), tree({"a": 9, "b": 9})
+    pack(files, Path("set.zip"))
+    first = settings.read(0, cache=Path("cache"))
+    pack({**files, "a/003.png": encoded(pixels(999))}, Path("set.zip"))
+    assert settings.read(0, cache=Path("cache")).fingerprint() != first.fingerprint()
+
+
+@pytest.mark.parametrize("memory", [0.25, 0.0])
+@pytest.mark.parametrize("name", ["images.npy", "sums.npy", "about.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "other"])
+def test_a_damaged_cache_is_made_again(memory: float, name: str, damage: str) -> None:
+    whole, _ = read(memory=memory)
+    expected = whole.train.take(torch.arange(5)).clone()
+    (path,) = Path("cache/data").glob(f"*/{name}")
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+    if (memory, name, damage) == (0.0, "images.npy", "other"):
+        return  # a mapped file is not read through at the start; only its form is checked
+    data, decoded = read(memory=memory)
+    assert decoded == 132
+    assert torch.equal(data.train.take(torch.arange(5)), expected)
+
+
+def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole() -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: int) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        DataSettings(source="folder:set").read(0, cache=Path("cache"), progress=die)
+    (lock,) = Path("cache/data").iterdir()
+    part = lock.with_suffix(".part")  # as a process leaves it that could not clean up
+    part.mkdir()
+    (part / "images.npy").write_bytes(b"half")
+    assert read()[1] == 132
+    assert not part.exists()
+
+
+def test_a_full_disk_is_said_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: decode.shutil._ntuple_diskusage(1, 1, 1000))
+    with pytest.raises(StageError, match=r"decoded images take 0.0 GB in 'cache/data', where 0.0 GB are free; give a"):
+        read()
+
+
+def _read_in_a_process(_: int) -> tuple[str, int]:
+    data, decoded = read()
+    return data.fingerprint(), decoded
+
+
+def test_of_two_runs_one_decodes_and_the_other_waits() -> None:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        (one, first), (other, second) = pool.map(_read_in_a_process, range(2), chunksize=1)
+    assert one == other
+    assert sorted((first, second)) == [0, 132]
+
+
+def test_images_on_disk_train_to_the_same_bits_as_images_in_memory(spec: Spec, tmp_path: Path) -> None:
+    from coc_cli.nets.network import build
+
+    loss = Quantize(weights=8, activations=8).loss(None)
+    start = build(spec.but(input_shape=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3))
+    trained: list[Network] = []
+    (memory, _), (disk, decoded) = read(), read(memory=0.0)
+    assert (memory.train.mapped, disk.train.mapped, decoded) == (False, True, 0)
+    assert memory.fingerprint() == disk.fingerprint()
+    assert memory.info == disk.info
+    for name, data in (("memory", memory), ("disk", disk)):
+        network = clone(start)
+        augment = Augment(shift=1, flip=True)
+        settings = Training(epochs=2, batch=16)
+        fit(network, data, settings, loss, augment=augment, seed=1, state=tmp_path / name, log=lambda _: None)
+        trained.append(network)
+    one, other = (network.state_dict() for network in trained)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_moving_keeps_shared_images_shared_and_mapped_ones_where_they_are() -> None:
+    memory, disk = read()[0].to("cpu"), read(memory=0.0)[0].to("meta")
+    assert memory.train.images is memory.validation.images is memory.test.images
+    assert (disk.train.images.device.type, disk.train.targets.device.type) == ("cpu", "meta")
+    assert disk.train.take(torch.arange(3)).device.type == "meta"
+
+
+def test_work_is_done_ahead_in_order_and_not_too_far() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item * item
+
+    results = ahead(work, range(100), workers=2)
+    assert next(results) == 0
+    assert len(begun) <= 5
+    assert list(results) == [item * item for item in range(1, 100)]

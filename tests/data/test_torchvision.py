@@ -1,0 +1,111 @@
+"""torchvision's sets, from real files in a folder; nothing is downloaded here."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+
+from coc_cli.data.reading import fitted
+from coc_cli.data.source import DataSettings
+from coc_cli.data.vision import TABLE
+from coc_cli.errors import StageError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision
+
+    def offline(*_: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "download", offline)
+
+
+def idx(array: np.ndarray) -> bytes:
+    """Encode as the idx format says: type 8 is unsigned bytes, then the number of axes and each one's length."""
+    return struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def write_set(root: Path, classes: int = 10, size: int = 28) -> tuple[np.ndarray, np.ndarray]:
+    """Write 100 images to train on and 40 to test; give those to test and their classes."""
+    generator = np.random.default_rng(0)
+    folder = root / "FashionMNIST/raw"
+    folder.mkdir(parents=True)
+    for name, count in (("train", 100), ("t10k", 40)):
+        images = generator.integers(0, 256, (count, size, size), dtype=np.uint8)
+        labels = (np.arange(count) % classes).astype(np.uint8)
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(labels))
+    return images, labels
+
+
+def settings(**keys: object) -> DataSettings:
+    return DataSettings(source="torchvision:FashionMNIST", **keys)  # type: ignore[arg-type]
+
+
+def test_the_files_are_read_and_split() -> None:
+    images, labels = write_set(Path("data"))
+    data = settings(validation=0.2).read(1, cache=Path("unused"))
+    assert [len(split) for split in data.splits] == [80, 20, 40]
+    assert np.array_equal(next(data.test.batches(40))[0][:, 0].numpy(), images)
+    assert data.test.targets.tolist() == labels.tolist()
+    assert data.info.labels[:2] == ("T-shirt/top", "Trouser")
+    assert data.validation.targets.bincount().tolist() == [2] * 10
+    assert data.info.mean == (round(float((next(data.train.batches(80))[0].double() / 255).mean()), 4),)
+    other = settings(validation=0.2).read(2, cache=Path("unused"))
+    assert data.fingerprint() != other.fingerprint()
+
+
+def test_a_root_a_size_colour_and_a_limit() -> None:
+    write_set(Path("elsewhere"))
+    asked = settings(root="elsewhere", size=(8, 6), channels=3, limit=20)
+    data = asked.read(1, cache=Path("unused"))
+    assert [len(split) for split in data.splits] == [20, 10, 20]
+    assert data.train.targets.bincount().tolist() == [2] * 10
+    assert tuple(data.train.images.shape[1:]) == data.info.shape == asked.describe().shape == (3, 8, 6)
+
+
+def test_what_is_not_there_and_cannot_be_downloaded() -> None:
+    with pytest.raises(StageError) as caught:
+        settings().read(0, cache=Path("unused"))
+    assert caught.value.what == (
+        "FashionMNIST is not in 'data/FashionMNIST/raw', or damaged, and cannot be downloaded: <urlopen error no network>;"
+        " put its files there by hand"
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"classes": 12}, {"size": 8}])
+def test_files_of_another_form(wrong: dict[str, int]) -> None:
+    write_set(Path("data"), **wrong)
+    with pytest.raises(StageError, match="'data/FashionMNIST/raw' is damaged: it holds 100 images"):
+        settings().read(0, cache=Path("unused"))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_table_names_what_torchvision_has(name: str) -> None:
+    import torchvision
+
+    assert issubclass(getattr(torchvision.datasets, name), torch.utils.data.Dataset)
+    info = DataSettings(source=f"torchvision:{name}").describe()
+    assert (info.validation_images, len(info.labels)) == (
+        int(TABLE[name].training_images * 0.1 + 0.5),
+        10 ** (2 if name == "CIFAR100" else 1),
+    )
+
+
+def test_colour_to_grey_and_smaller_is_nearly_what_pillow_does() -> None:
+    from PIL import Image
+
+    image = torch.randint(0, 256, (1, 3, 9, 11), dtype=torch.uint8)
+    picture = Image.fromarray(image[0].permute(1, 2, 0).numpy())
+    grey = fitted(image, settings(channels=1))
+    assert np.array_equal(grey[0, 0].numpy(), np.asarray(picture.convert("L")))
+    small = fitted(image, settings(size=(4, 5)))[0].permute(1, 2, 0).int()
+    expected = np.asarray(picture.resize((5, 4), Image.Resampling.BILINEAR)).astype(np.int64)
+    assert np.abs(small.numpy() - expected).max() <= 1
