@@ -6,11 +6,10 @@ layers count, as is usual in the field.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coc_cli.nets.spec import ExitRule, Spec
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
     from coc_cli.data.images import Split
     from coc_cli.nets.network import Network
-
-Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -116,89 +113,84 @@ class ExitShare:
 
     index: int
     share: float  # of the images that leave here
-    metric_value: float | None  # accuracy on the images that leave here; None if none does
-    metric_all: float  # accuracy on all images, had all left here
+    metric_value: float | None  # on the images that leave here; None if none does
+    metric_all: float  # on all images, had all left here
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """How well a network does on one split, its exit rule applied."""
 
-    value: float  # accuracy, 0..1
+    value: float  # the task's metric
     low: float
     high: float
     n: int
-    correct: tuple[bool, ...]  # image by image, for paired comparisons
+    scores: tuple[float, ...]  # image by image, larger is better, for paired comparisons
     exits: tuple[ExitShare, ...]
-
-    def correct_hex(self) -> str:
-        """Give one bit an image, first image in the highest bit, as hexadecimal."""
-        import numpy as np
-
-        return np.packbits(self.correct).tobytes().hex()
+    details: dict[str, Any]  # further figures of the task
 
 
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Give the 95 % interval of a proportion (Wilson 1927)."""
-    share, z2 = correct / n, Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def outputs(network: Network, split: Split, *, batch: int = 512) -> torch.Tensor:
-    """Give the outputs of all exits on a whole split, in eval mode; [E, N, classes]. The mode is put back."""
+def outputs(network: Network, split: Split, *, batch: int = 512) -> list[torch.Tensor]:
+    """Give the outputs of all exits on a whole split, in eval mode, each [N, K]. The mode is put back."""
     import torch
 
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        found = [torch.stack(network(network.normalise(images))) for images, _ in split.batches(batch)]
+        found = [network(network.normalise(images)) for images, _ in split.batches(batch)]
     network.train(was_training)
-    return torch.cat(found, 1)
+    return [torch.cat(pieces) for pieces in zip(*found, strict=True)]
 
 
-def exit_of(logits: torch.Tensor, rule: ExitRule | None) -> torch.Tensor:
-    """Give, for logits [E, N, classes], the exit [N] at which each image leaves: the first whose rule fires."""
+def exit_of(given: list[torch.Tensor], rule: ExitRule | None) -> torch.Tensor:
+    """Give, for the outputs of all exits, the exit [N] at which each image leaves: the first whose rule fires."""
     import torch
 
-    from coc_cli.nets.network import leaves
+    from coc_cli.nets.rules import leaves
 
-    fires = torch.stack([*[leaves(output, rule) for output in logits[:-1]], torch.ones_like(logits[-1, :, 0]) > 0])
-    return fires.int().argmax(0)
+    befores = [None, *given]
+    fires = [leaves(output, rule, before) for output, before in zip(given[:-1], befores, strict=False)]
+    return torch.stack([*fires, torch.ones_like(given[-1][:, 0]) > 0]).int().argmax(0)
 
 
 def evaluate(network: Network, split: Split) -> Evaluation:
     """Measure a network on every image of a split."""
-    logits = outputs(network, split)
-    right = logits.argmax(2) == split.targets  # [E, N]
-    exits = exit_of(logits, network.spec.rule)
-    correct = right.gather(0, exits[None])[0].tolist()
+    import torch
+
+    from coc_cli.tasks import task_of
+
+    task, given = task_of(network.spec), outputs(network, split)
+    scores = torch.stack([task.scores(output, split.targets) for output in given])  # [E, N]
+    exits = exit_of(given, network.spec.rule)
+    chosen = scores.gather(0, exits[None])[0]
     shares = []
-    for index in range(len(logits)):
+    for index, everyone in enumerate(scores):
         here = exits == index
-        value = float(right[index][here].double().mean()) if here.any() else None
-        share = float(here.double().mean())
-        shares.append(ExitShare(index, share, value, float(right[index].double().mean())))
-    n = len(split)
-    low, high = wilson(sum(correct), n)
-    return Evaluation(sum(correct) / n, low, high, n, tuple(correct), tuple(shares))
+        value = task.value(everyone[here]) if here.any() else None
+        shares.append(ExitShare(index, float(here.double().mean()), value, task.value(everyone)))
+    answers = torch.stack([task.answers(output) for output in given])  # [E, N, ...]
+    answer = answers[exits, torch.arange(len(exits), device=exits.device)]
+    low, high = task.interval(chosen)
+    details = task.details(answer, split.targets)
+    return Evaluation(task.value(chosen), low, high, len(split), tuple(chosen.tolist()), tuple(shares), details)
 
 
 @dataclass(frozen=True)
 class Learning:
-    """What training looks at after an epoch, larger is better: mean accuracy over exits, then mean negative loss."""
+    """What training looks at after an epoch, a mean over exits; scores and negative losses are better when larger."""
 
-    accuracy: float
+    value: float  # the metric
+    score: float
     negative_loss: float
 
 
 def learning(network: Network, split: Split) -> Learning:
     """Measure all exits alike, whatever the exit rule says."""
     import torch
-    import torch.nn.functional as F
 
-    logits = outputs(network, split)
-    accuracy = float((logits.argmax(2) == split.targets).double().mean())
-    loss = torch.stack([F.cross_entropy(output, split.targets) for output in logits]).mean()
-    return Learning(accuracy, -float(loss))
+    from coc_cli.tasks import task_of
+
+    task, given = task_of(network.spec), outputs(network, split)
+    score = torch.stack([task.scores(output, split.targets) for output in given]).mean()
+    loss = torch.stack([task.loss(output, split.targets) for output in given]).mean()
+    return Learning(task.value(score), float(score), -float(loss))

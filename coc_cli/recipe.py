@@ -197,12 +197,19 @@ def _exit_faults(stage: EarlyExit, info: DataInfo | None) -> Iterator[tuple[Loc,
         yield ("early_exit",), "needs exactly one of 'exits' and 'every'"
     if stage.exits == ():
         yield ("early_exit", "exits"), "needs at least one item"
-    images = info.validation_images if info else 0
-    if images and stage.max_drop < 1 / images:
+    if info is None:
+        return
+    try:
+        _, max_drop = stage.rule_for(info.task)
+    except StageError as error:
+        yield ("early_exit", *([error.key] if error.key else [])), error.what
+        return
+    images = info.validation_images
+    if info.task == "classification" and max_drop > 1:
+        yield ("early_exit", "max_drop"), f"{max_drop:g} is more than all of the accuracy, which is 0 to 1"
+    elif info.task == "classification" and max_drop < 1 / images:
         least = math.ceil(1e5 / images) / 1e5
-        what = (
-            f"{stage.max_drop:g} is less than one of the {images} validation images; the smallest usable is {least:g}"
-        )
+        what = f"{max_drop:g} is less than one of the {images} validation images; the smallest usable is {least:g}"
         yield ("early_exit", "max_drop"), what
 
 

@@ -8,13 +8,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import coc_cli
 from coc_cli.measure import Cost, cost
 from coc_cli.nets.spec import Spec
 from coc_cli.plan import Step
 from coc_cli.recipe import Limits
+
+if TYPE_CHECKING:
+    from coc_cli.tasks import Task
 
 SMALLEST_DIFFERENCE = 1e-12  # between accuracies that are equal but for rounding
 
@@ -27,12 +30,22 @@ class Made:
     metric_ci95: tuple[float, float]
     n_test: int
     validation_value: float
-    correct: str  # one bit a test image, hexadecimal
+    scores: str | list[float]  # of each test image: hexadecimal, a bit each if right; or errors in the metric's unit
     exits: list[dict[str, Any]]  # by exit, the final output last: share, metric_value, metric_all
+    details: dict[str, Any]  # further figures of the task
     seconds: float
     epochs: list[dict[str, float]]
     sha256: str  # of the checkpoint
     environment: dict[str, Any]  # on which it was made
+
+
+def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
+    """Give the images' scores as they are kept: errors to six digits, right or wrong as a bit, first image highest."""
+    import numpy as np
+
+    if task.sign < 0:
+        return [float(f"{-score:.6g}") for score in scores]
+    return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
 
 
 def entry(step: Step, made: Made, spec: Spec, size: int) -> tuple[dict[str, Any], Cost]:
@@ -52,13 +65,17 @@ def entry(step: Step, made: Made, spec: Spec, size: int) -> tuple[dict[str, Any]
         "exits": made.exits if len(made.exits) > 1 else [],
         "seconds": made.seconds,
         "validation_value": made.validation_value,
+        **made.details,
         "environment": made.environment,
         "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],
     }, found
 
 
-def compared(entries: list[tuple[dict[str, Any], Cost]], limits: Limits) -> dict[str, Any]:
-    """Give the parts of report.json that set stages against the baseline: stages, factors, limits, ok."""
+def compared(entries: list[tuple[dict[str, Any], Cost]], limits: Limits, sign: int) -> dict[str, Any]:
+    """Give the parts of report.json that set stages against the baseline: stages, factors, limits, ok.
+
+    `sign` is 1 if a larger metric is better, else -1.
+    """
     first, baseline = entries[0]
     stages = [
         {
@@ -73,12 +90,12 @@ def compared(entries: list[tuple[dict[str, Any], Cost]], limits: Limits) -> dict
         {"index": now["index"], "name": now["name"], "ratio": before["bitops"] / now["bitops"]}
         for before, now in pairwise(stages)
     ]
-    judged = _judged(limits, stages[0], stages[-1])
+    judged = _judged(limits, stages[0], stages[-1], sign)
     return {"ok": all(limit["ok"] for limit in judged), "stages": stages, "factors": factors, "limits": judged}
 
 
-def _judged(asked: Limits, first: dict[str, Any], last: dict[str, Any]) -> list[dict[str, Any]]:
-    drop = first["metric_value"] - last["metric_value"]
+def _judged(asked: Limits, first: dict[str, Any], last: dict[str, Any], sign: int) -> list[dict[str, Any]]:
+    drop = sign * (first["metric_value"] - last["metric_value"])
     ratio, size = last["bitops_ratio"], last["checkpoint_bytes"]
     found = (
         ("max_drop", asked.max_drop, drop, asked.max_drop is None or drop <= asked.max_drop + SMALLEST_DIFFERENCE),

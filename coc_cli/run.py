@@ -22,7 +22,7 @@ from coc_cli.measure import evaluate
 from coc_cli.plan import BASELINE, Plan, Step, baseline_settings, earlier_lineage, make_plan, own_checkpoint
 from coc_cli.progress import Reporter
 from coc_cli.recipe import RecipeFile, read, resolved
-from coc_cli.result import Made, compared, entry, environment
+from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
 
@@ -237,10 +237,12 @@ class _Run:
         assert model.train is not None
         network.to(self.device)
         lab = Lab(self.data, self.recipe.data.augment, self.device, seed, network, folder, log)
-        lab.train(network, model.train, cross_entropy)
+        lab.train(network, model.train, plain_loss)
         return network
 
     def _measure(self, folder: Path, history: list[Epoch]) -> Made:
+        from coc_cli.tasks import task_of
+
         network = load(folder / RESULT).to(self.device)
         test = evaluate(network, self.data.test)
         validation = evaluate(network, self.data.validation)
@@ -249,8 +251,9 @@ class _Run:
             metric_ci95=(test.low, test.high),
             n_test=test.n,
             validation_value=validation.value,
-            correct=test.correct_hex(),
+            scores=packed(task_of(network.spec), test.scores),
             exits=[asdict(share) for share in test.exits],
+            details=test.details,
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[asdict(epoch) for epoch in history],
             sha256=_sha256(folder / RESULT),
@@ -273,6 +276,9 @@ class _Run:
         write_atomically(path, text)
 
     def _report(self, kept: list[Made]) -> dict[str, Any]:
+        from coc_cli.tasks import task_of
+
+        task = task_of(self.plan.steps[0].spec)
         folders = [self.directory / step.folder for step in self.plan.steps]
         entries = [
             entry(step, made, read_header(folder / RESULT).spec, (folder / RESULT).stat().st_size)
@@ -282,19 +288,19 @@ class _Run:
             "schema": 1,
             "name": self.recipe.name,
             "task": self.plan.steps[0].spec.task,
-            "metric": "accuracy",
-            **compared(entries, self.recipe.limits),
+            "metric": task.metric,
+            **compared(entries, self.recipe.limits, task.sign),
             "environment": environment(self.device),
             "command": _command(),
             "seed": self.recipe.seed,
         }
 
 
-def cross_entropy(network: Network, batch: Any) -> Any:
-    """Give the loss of a baseline: cross-entropy of the final output."""
-    import torch.nn.functional as F
+def plain_loss(network: Network, batch: Any) -> Any:
+    """Give the loss of a baseline: the task's own, of the final output."""
+    from coc_cli.tasks import task_of
 
-    return F.cross_entropy(network(batch.inputs)[-1], batch.targets)
+    return task_of(network.spec).loss(network(batch.inputs)[-1], batch.targets)
 
 
 def _cached(folder: Path) -> Made | None:

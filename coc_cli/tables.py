@@ -23,6 +23,11 @@ def count(value: float) -> str:
     return f"{value:.3g}P"
 
 
+def shown(metric: str, value: float) -> str:
+    """Give a metric's value as a reader wants it: accuracy in percent, an error in its own unit."""
+    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}"
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
@@ -67,14 +72,15 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
 
 def print_result(report: dict[str, Any], directory: Path) -> None:
     """Print the stages of a finished run, the limits, and where everything lies."""
-    title = f"{report['name']}: {report['metric']} on {report['stages'][0]['n_test']} test images, 95 % interval"
-    table = _table(title, "stage", "accuracy", "95 %", "MACs", "BitOps", "ratio (strict)", "nominal", "bytes", "time")
+    metric = report["metric"]
+    title = f"{report['name']}: {metric} on {report['stages'][0]['n_test']} test images, 95 % interval"
+    table = _table(title, "stage", metric, "95 %", "MACs", "BitOps", "ratio (strict)", "nominal", "bytes", "time")
     for stage in report["stages"]:
         low, high = stage["metric_ci95"]
         table.add_row(
             f"{stage['index']} {stage['name']}",
-            f"{stage['metric_value']:.2%}",
-            f"{low:.1%}..{high:.1%}",
+            shown(metric, stage["metric_value"]),
+            f"{shown(metric, low)}..{shown(metric, high)}",
             count(stage["macs"]),
             count(stage["bitops"]),
             f"{stage['bitops_ratio']:.1f}x",
@@ -84,7 +90,7 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
         )
     _print(table)
     for exit_ in report["stages"][-1]["exits"]:
-        here = "" if exit_["metric_value"] is None else f", accuracy there {exit_['metric_value']:.2%}"
+        here = "" if exit_["metric_value"] is None else f", {metric} there {shown(metric, exit_['metric_value'])}"
         print(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")
     for limit in report["limits"]:
         verdict = "met" if limit["ok"] else "MISSED"

@@ -47,7 +47,7 @@ class Batch:
     """What a loss may look at."""
 
     inputs: Tensor  # normalised, [B, C, H, W]
-    targets: Tensor  # [B]
+    targets: Tensor  # classes [B], or numbers [B, T] in their own units
 
 
 Loss = Callable[["Network", Batch], "Tensor"]
@@ -156,7 +156,7 @@ def fit(
     if not settings.epochs:
         return
     optimizer = _optimizer(network, settings)
-    best, best_weights = (-1.0, 0.0), None
+    best, best_weights = (-math.inf, -math.inf), None
     history: list[dict[str, Any]] = []
     if state.exists():
         kept = torch.load(state, weights_only=True)
@@ -172,11 +172,11 @@ def fit(
         if not math.isfinite(mean):
             raise RunError(f"training diverged in epoch {epoch + 1}: the loss is {mean}; a lower lr may help")
         result = learning(network, data.validation)
-        if (result.accuracy, result.negative_loss) >= best:
-            best = (result.accuracy, result.negative_loss)
+        if (result.score, result.negative_loss) >= best:
+            best = (result.score, result.negative_loss)
             best_weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         seconds = time.monotonic() - began
-        passed = Epoch(epoch + 1, settings.epochs, mean, result.accuracy, seconds)
+        passed = Epoch(epoch + 1, settings.epochs, mean, result.value, seconds)
         history.append({name: value for name, value in vars(passed).items() if name != "restored"})
         kept = {
             "network": network.state_dict(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from coc_cli.data.images import Data, Split
 from coc_cli.data.source import Augment, DataInfo
 from coc_cli.nets.network import Network, build
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab
 
 LABELS = ("a", "b", "c")
@@ -59,6 +60,27 @@ def data() -> Data:
 
     info = DataInfo((1, 8, 8), LABELS, "classification", (0.5,), (0.25,), 48)
     return Data(split(96, 1), split(48, 2), split(48, 3), info=info)
+
+
+@pytest.fixture
+def numbers(data: Data) -> Data:
+    """The same images; what is asked for is where the bright third is, and its opposite on another scale."""
+
+    def asked(split: Split) -> Split:
+        place = split.targets.float()
+        return Split(split.images, torch.stack([10 + 5 * place, -100 * place], 1))
+
+    info = replace(data.info, task="regression", labels=("place", "opposite"))
+    return Data(asked(data.train), asked(data.validation), asked(data.test), info=info)
+
+
+@pytest.fixture
+def regressor(spec: Spec, data: Data) -> Network:
+    """A network that gives two numbers, with norms that have seen something."""
+    scale = Scale(mean=(15.0, -100.0), std=(4.1, 82.0))
+    made = build(spec.but(task="regression", labels=("place", "opposite"), scale=scale))
+    made(made.normalise(data.train.images))
+    return made.eval()
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ LAYERS = [
     {"stages"},
     {"progress"},
     {"thresholds"},
-    {"checkpoint", "training", "measure", "losses", "yaml_source"},
+    {"measure", "training"},
+    {"tasks"},
+    {"checkpoint", "losses", "yaml_source"},
     {"nets", "data"},
     {"errors"},
 ]

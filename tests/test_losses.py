@@ -10,6 +10,7 @@ import torch
 from coc_cli.losses import attention, attention_transfer, distillation
 from coc_cli.nets.network import Network
 from coc_cli.stages.distill import Distill
+from coc_cli.tasks import Classification
 from coc_cli.training import Batch
 
 
@@ -45,5 +46,5 @@ def test_a_stage_weighs_classes_and_teacher() -> None:
     taught = torch.tensor([[2 * math.log(3), 0.0]])
     hard = (math.log(1 + math.exp(-1)) + math.log(2)) / 2
     soft = float(sum(distillation(output, taught, 2.0) for output in outputs)) / 2
-    found = stage.loss_of(outputs, Batch(torch.empty(0), torch.tensor([0])), taught)
+    found = stage.loss_of(Classification(), outputs, Batch(torch.empty(0), torch.tensor([0])), taught)
     assert float(found) == pytest.approx(0.75 * hard + 0.25 * soft, rel=1e-6)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coc_cli.data.images import Data
-from coc_cli.measure import Cost, LayerCost, cost, evaluate, outputs, wilson
+from coc_cli.measure import Cost, LayerCost, cost, evaluate, outputs
 from coc_cli.nets.macs import layer_macs
 from coc_cli.nets.network import Network
 from coc_cli.nets.precision import LayerBits, Precision, with_precision
@@ -57,19 +57,12 @@ def test_bitops_of_a_real_quantised_network_by_hand(spec: Spec) -> None:
     assert found.bitops == stem * 64 + body * 6 + 48 * 42
 
 
-def test_wilson_by_hand() -> None:
-    # 8 of 10: (0.8 + 3.8415/20) / 1.38415 -+ 1.96/1.38415 * sqrt(0.016 + 3.8415/400)
-    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    assert wilson(0, 5)[0] == 0.0
-    assert wilson(5, 5)[1] == pytest.approx(1.0)
-
-
 def test_evaluate_counts_right_answers_whatever_the_batch(network: Network, data: Data) -> None:
     whole = evaluate(network, data.test)
     with torch.no_grad():
         right = network(network.normalise(data.test.images))[-1].argmax(1) == data.test.targets
     assert (whole.value, whole.n) == (float(right.float().mean()), 48)
-    assert whole.correct == tuple(right.tolist())
+    assert whole.scores == tuple(right.double().tolist())
     torch.testing.assert_close(outputs(network, data.test, batch=7), outputs(network, data.test, batch=48))
 
 

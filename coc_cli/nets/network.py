@@ -14,7 +14,8 @@ from coc_cli.nets import sources
 from coc_cli.nets.cuts import Segment, segments, splice, trace
 from coc_cli.nets.heads import make_head
 from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, remade
-from coc_cli.nets.spec import ExitRule, Spec
+from coc_cli.nets.rules import leaves
+from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Prediction:
     """What `predict` says of a batch."""
 
-    value: Tensor  # the class index [N], or the regression targets [N, T]
+    value: Tensor  # the class index [N], or the regression targets [N, T] in their own units
     exit: Tensor  # [N], the exit at which each input left; 0 is the first
     confidence: Tensor  # [N], the greatest softmax share; NaN for regression
 
@@ -40,7 +41,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
-        self.exits = nn.ModuleList(make_head(place, len(spec.labels)) for place in spec.exits)
+        self.exits = nn.ModuleList(make_head(place, spec.head_outputs) for place in spec.exits)
         for name, numbers in spec.modules.items():
             self._replace(name, remade(self.layer(name), numbers))
         for name, shape in spec.parameters.items():
@@ -97,20 +98,22 @@ class Network(nn.Module):
         """Answer for normalised images [N, C, H, W]; what leaves at an exit is dropped from all that follows."""
         rows = torch.arange(len(x), device=x.device)  # which image each row of the batch is
         live: tuple[Tensor, ...] = (x,)
+        before: Tensor | None = None
         pieces: list[tuple[Tensor, Tensor, int]] = []
         for index, segment in enumerate(self.segments):
             output, *live_now = segment.run(self, *live)
             stays = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
             if index < len(self.spec.exits):
-                stays = ~leaves(output, self.spec.rule)
-            pieces.append((rows[~stays], output[~stays], index))
+                stays = ~leaves(output, self.spec.rule, before)
+            pieces.append((rows[~stays], output[~stays, : len(self.spec.labels)], index))
             if not stays.any():
                 break
-            rows, live = rows[stays], tuple(tensor[stays] for tensor in live_now)
+            rows, live, before = rows[stays], tuple(tensor[stays] for tensor in live_now), output[stays]
         order = torch.cat([piece[0] for piece in pieces]).argsort()
         outputs = torch.cat([piece[1] for piece in pieces])[order]
         exits = torch.cat([torch.full_like(rows, index) for rows, _, index in pieces])[order]
         if self.spec.task == "regression":
+            outputs = self.spec.scale.values(outputs) if self.spec.scale else outputs
             return Prediction(outputs, exits, torch.full((len(x),), torch.nan, device=x.device))
         confidence, label = outputs.softmax(1).max(1)
         return Prediction(label, exits, confidence)
@@ -170,21 +173,6 @@ class _TracedHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.exits[self.index](x)
         return y
-
-
-def leaves(output: Tensor, rule: ExitRule | None) -> Tensor:
-    """Tell which inputs leave at an exit with these logits [N, C]; bool [N], none without a rule."""
-    if rule is None:
-        return torch.zeros(len(output), dtype=torch.bool, device=output.device)
-    score = exit_score(output, rule.measure)
-    return score <= rule.threshold if rule.measure == "entropy" else score >= rule.threshold
-
-
-def exit_score(output: Tensor, measure: str) -> Tensor:
-    """Give what an exit rule looks at, from logits [N, C]: the greatest softmax share, or the entropy in nats; [N]."""
-    if measure == "max_softmax":
-        return output.softmax(1).amax(1)
-    return -(output.softmax(1) * output.log_softmax(1)).sum(1)
 
 
 def build(spec: Spec, *, device: str = "cpu") -> Network:

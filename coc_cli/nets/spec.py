@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Scalar: TypeAlias = bool | int | float | str
 WeightBits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
 ActivationBits: TypeAlias = Annotated[int, Field(ge=2, le=8)]
+Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
 FLOAT_BITS = 32  # what an unquantised operand counts
 
@@ -37,11 +41,26 @@ class Exit(Frozen):
 
 
 class ExitRule(Frozen):
-    """When an input leaves: `max_softmax` at least, or `entropy` (in nats) at most, the threshold."""
+    """When an input leaves: `max_softmax` at least, any other measure at most, the threshold; see nets/rules.py."""
 
-    measure: Literal["max_softmax", "entropy"]
+    measure: Measure
     threshold: float
     max_drop: float  # what the threshold may cost on validation against the final output; it is found again by this
+
+
+class Scale(Frozen):
+    """What a regression network's outputs mean: value = mean + std x output, per target, in the target's unit."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Give, in the targets' units, what outputs [N, T] say."""
+        return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
+
+    def outputs(self, values: Tensor) -> Tensor:
+        """Give the outputs [N, T] that would say these values."""
+        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
 
 
 class Spec(Frozen):
@@ -58,12 +77,18 @@ class Spec(Frozen):
     std: tuple[float, ...]
     task: Literal["classification", "regression"] = "classification"
     labels: tuple[str, ...]  # class names, or names of the regression targets
+    scale: Scale | None = None  # of a regression network
     modules: dict[str, dict[str, int]] = {}
     parameters: dict[str, tuple[int, ...]] = {}
     bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights; heads are exits.N.*
     edges: dict[str, Edge] = {}
     exits: tuple[Exit, ...] = ()
     rule: ExitRule | None = None
+
+    @property
+    def head_outputs(self) -> int:
+        """How many numbers an inner exit gives: one a class or target, and a log-variance each if it leaves by that."""
+        return len(self.labels) * (2 if self.rule and self.rule.measure == "variance" else 1)
 
     def but(self, **changes: object) -> Spec:
         """Give a checked copy in which some fields are changed."""

@@ -168,14 +168,16 @@ class Distill(TaughtStage):
 
         from coc_cli.losses import attention_transfer
         from coc_cli.nets.features import common_features
+        from coc_cli.tasks import task_of
 
+        task = task_of(student.spec)
         mine, theirs = common_features(student, teacher)
 
         def value(network: Network, batch: Batch) -> Tensor:
             with torch.no_grad():
                 answers, shown = teacher.run(batch.inputs, theirs)
             outputs, features = network.run(batch.inputs, mine)
-            plain = self.loss_of(outputs, batch, answers[-1])
+            plain = self.loss_of(task, outputs, batch, answers[-1])
             return plain + self.feature_weight * attention_transfer(features, shown)
 
         return value

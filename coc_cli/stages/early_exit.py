@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
-from coc_cli.nets.spec import Exit, ExitRule, Spec
+from coc_cli.nets.spec import Exit, ExitRule, Measure, Spec
 from coc_cli.stages.stage import Lab, TaughtStage, answers
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from coc_cli.nets.places import Place, Places
     from coc_cli.training import Batch
 
+MEASURES: dict[str, tuple[Measure, ...]] = {  # by task, the default first
+    "classification": ("max_softmax", "entropy"),
+    "regression": ("variance", "agreement"),
+}
+DEFAULT_DROP = {"classification": 0.005}
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -47,18 +52,27 @@ class EarlyExit(TaughtStage):
         Literal["equal", "depth"] | tuple[Annotated[float, Field(ge=0)], ...],
         Field(description="of the exits and the final output: equal, by the share of MACs done, or a list"),
     ] = "equal"
-    rule: Annotated[Literal["max_softmax", "entropy"], Field(description="what tells how sure an exit is")] = (
-        "max_softmax"
-    )
+    rule: Annotated[
+        Measure | None,
+        Field(
+            description="what tells how sure an exit is: max_softmax (default) or entropy of classes; of numbers,"
+            " variance (default), which heads learn to give beside the mean, or agreement with the exit before"
+        ),
+    ] = None
     max_drop: Annotated[
-        float, Field(ge=0, le=1, description="accuracy that leaving early may cost on validation, at least one image")
-    ] = 0.005
+        float | None,
+        Field(
+            ge=0,
+            description="what leaving early may cost on validation, in the metric's unit: accuracy, at least one image"
+            " (default 0.005), or mean absolute error",
+        ),
+    ] = None
 
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.nets.heads import reads
         from coc_cli.nets.places import Places
         from coc_cli.nets.precision import precision_of, with_rounded_heads
-        from coc_cli.thresholds import NEVER
+        from coc_cli.nets.rules import NEVER
 
         if spec.exits:
             raise StageError("the network already has exits; leave one of the early_exit stages out")
@@ -67,12 +81,14 @@ class EarlyExit(TaughtStage):
             Exit(source=p.source, head=self.head, channels=whole.named(p.source).channels)  # type: ignore[union-attr]
             for p in places
         )
+        measure, max_drop = self.rule_for(spec.task)
+        rule = ExitRule(measure=measure, threshold=NEVER[measure], max_drop=max_drop)
+        made = spec.but(exits=exits, rule=rule)
         modules = dict(spec.modules)
         for index, (place, left) in enumerate(zip(exits, places, strict=True)):
             if left.channels != place.channels:
-                modules.update(reads(index, place, left.channels, len(spec.labels)))
-        rule = ExitRule(measure=self.rule, threshold=NEVER[self.rule], max_drop=self.max_drop)
-        made = spec.but(exits=exits, rule=rule, modules=modules)
+                modules.update(reads(index, place, left.channels, made.head_outputs))
+        made = made.but(modules=modules)
         if not isinstance(self.loss_weights, str) and len(self.loss_weights) != len(exits) + 1:
             raise StageError(
                 f"has {len(self.loss_weights)} numbers for {len(exits)} exits and the final output", "loss_weights"
@@ -81,6 +97,19 @@ class EarlyExit(TaughtStage):
             raise StageError("needs a weight above 0 for something that is trained", "loss_weights")
         precision = precision_of(spec)
         return with_rounded_heads(made, precision) if precision else made
+
+    def rule_for(self, task: str) -> tuple[Measure, float]:
+        """Give measure and max_drop, defaults filled in; raises `StageError` for what the task has not."""
+        first, *others = MEASURES[task]
+        measure = self.rule or first
+        if measure not in (first, *others):
+            raise StageError(f"'{measure}' is no rule for {task}; it has {', '.join(MEASURES[task])}", "rule")
+        if measure == "agreement" and (self.exits == 1 or (isinstance(self.exits, tuple) and len(self.exits) == 1)):
+            raise StageError("agreement is between two exits; there is only one", "rule")
+        max_drop = DEFAULT_DROP.get(task) if self.max_drop is None else self.max_drop
+        if max_drop is None:
+            raise StageError("needs 'max_drop', the mean absolute error that leaving early may add on validation")
+        return measure, max_drop
 
     def places(self, spec: Spec) -> list[Place]:
         """Give where the exits will be, in order; raises `StageError`."""
@@ -101,8 +130,9 @@ class EarlyExit(TaughtStage):
 
     def change(self, network: Network, lab: Lab) -> Network:
         from coc_cli.stages.quantize import start
+        from coc_cli.tasks import task_of
 
-        teacher = self.teaching(network, lab)
+        teacher, task = self.teaching(network, lab), task_of(network.spec)
         made = start(network, self.expect(network.spec), lab)
         weights = self._weights(network.spec, len(made.exits))
         known = set(network.state_dict())
@@ -114,7 +144,7 @@ class EarlyExit(TaughtStage):
 
         def loss(net: Network, batch: Batch) -> Tensor:
             taught = answers(teacher, batch) if teacher else None
-            return self.loss_of(net(batch.inputs), batch, taught, weights)
+            return self.loss_of(task, net(batch.inputs), batch, taught, weights)
 
         lab.train(made, self, loss)
         made.backbone_frozen = False

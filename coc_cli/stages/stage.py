@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coc_cli.data.images import Data
     from coc_cli.data.source import Augment
     from coc_cli.nets.network import Network
+    from coc_cli.tasks import Task
     from coc_cli.training import Batch, Loss
 
 
@@ -102,32 +103,35 @@ class TaughtStage(Stage):
         return (lab.baseline if self.teacher == "baseline" else incoming).to(lab.device).eval()
 
     def loss(self, teacher: Network | None) -> Loss:
-        """Give cross-entropy plus, with a teacher, the distillation term, averaged over all exits."""
+        """Give the task's loss plus, with a teacher, the term of imitation, averaged over all exits."""
+        from coc_cli.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
             taught = answers(teacher, batch) if teacher else None
-            return self.loss_of(network(batch.inputs), batch, taught)
+            return self.loss_of(task_of(network.spec), network(batch.inputs), batch, taught)
 
         return value
 
     def loss_of(
-        self, outputs: list[Tensor], batch: Batch, taught: Tensor | None, weights: list[float] | None = None
+        self,
+        task: Task,
+        outputs: list[Tensor],
+        batch: Batch,
+        taught: Tensor | None,
+        weights: list[float] | None = None,
     ) -> Tensor:
-        """Give the loss of the outputs of all exits, each [B, C], with the teacher's final output if there is one.
+        """Give the loss of the outputs of all exits, each [B, K], with the teacher's final output if there is one.
 
         It is the mean over exits, weighted if there are `weights`.
         """
         import torch
-        import torch.nn.functional as F
-
-        from coc_cli.losses import distillation
 
         given = weights or [1.0] * len(outputs)
         share = torch.tensor([weight / sum(given) for weight in given], device=outputs[0].device)
-        hard = torch.stack([F.cross_entropy(output, batch.targets) for output in outputs]) @ share
+        hard = torch.stack([task.loss(output, batch.targets) for output in outputs]) @ share
         if taught is None:
             return hard
-        soft = torch.stack([distillation(output, taught, self.temperature) for output in outputs]) @ share
+        soft = torch.stack([task.imitation(output, taught, self.temperature) for output in outputs]) @ share
         return (1 - self.kd_weight) * hard + self.kd_weight * soft
 
 

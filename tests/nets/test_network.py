@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -9,10 +11,11 @@ from torch import nn
 from coc_cli.errors import StageError
 from coc_cli.measure import cost, exit_of
 from coc_cli.nets import cuts, sources
-from coc_cli.nets.network import Network, build, changed_numbers, clone, exit_score, leaves, with_spec
+from coc_cli.nets.network import Network, build, changed_numbers, clone, with_spec
 from coc_cli.nets.precision import LayerBits, Precision, precision_of, with_precision
+from coc_cli.nets.rules import exit_score, exit_scores, leaves
 from coc_cli.nets.sources import resolve
-from coc_cli.nets.spec import ExitRule, Spec
+from coc_cli.nets.spec import ExitRule, Scale, Spec
 from coc_cli.stages.early_exit import EarlyExit
 
 PRECISION = Precision(LayerBits(8, 8), LayerBits(2, 3), LayerBits(7, 6), residual=5)
@@ -186,37 +189,63 @@ def test_bitops_with_one_exit_and_given_shares_by_hand(spec: Spec) -> None:
 
 
 def exited(spec: Spec, images: torch.Tensor, measure: str) -> Network:
-    """A network with three exits of which, by its threshold, each sends some images away."""
-    made = build(with_exits(spec, "relu1", "stages.0.0.relu1", "stages.1.0"))
+    """A network with three exits of which, by its threshold, each sends some images away (the first needs a forerunner
+    where exits must agree)."""
+    rule = ExitRule(measure=measure, threshold=0.0, max_drop=0.01)
+    made = build(with_exits(spec, "relu1", "stages.0.0.relu1", "stages.1.0").but(rule=rule))
     made(images)
     with torch.no_grad():
         for head, output in zip(made.exits, made.eval()(images), strict=False):
             centred = output - output.mean(0)  # as sure as a trained one, of different classes
             head.linear.bias.sub_(output.mean(0)).div_(centred.std() / 2)
             head.linear.weight.div_(centred.std() / 2)
-    logits = torch.stack(made.eval()(images))
-    scores = exit_score(logits[:-1].flatten(0, 1), measure).sort().values
-    rules = [ExitRule(measure=measure, threshold=float(score), max_drop=0.01) for score in scores]
-    rule = max(rules, key=lambda rule: int(exit_of(logits, rule).bincount(minlength=4).min()))
+        given = made.eval()(images)
+    scores = exit_scores(given, measure).flatten().sort().values
+    between = (scores[scores.isfinite()][1:] + scores[scores.isfinite()][:-1]) / 2
+    rules = [rule.model_copy(update={"threshold": float(score)}) for score in between]
+    first = int(measure == "agreement")
+    rule = max(rules, key=lambda rule: int(exit_of(given, rule).bincount(minlength=4)[first:].min()))
     return with_spec(made, made.spec.but(rule=rule)).eval()
 
 
-@pytest.mark.parametrize("measure", ["max_softmax", "entropy"])
+NUMBERS = {"task": "regression", "labels": ("angle", "size"), "scale": Scale(mean=(10.0, -1.0), std=(3.0, 0.5))}
+
+
+@pytest.mark.parametrize("measure", ["max_softmax", "entropy", "variance", "agreement"])
 def test_predict_on_a_batch_is_forward_and_the_rule_on_each_image(
     spec: Spec, images: torch.Tensor, measure: str
 ) -> None:
-    made = exited(spec, images, measure)
+    is_class = measure in ("max_softmax", "entropy")
+    made = exited(spec if is_class else spec.but(**NUMBERS), images, measure)
     prediction = made.predict(images)
-    assert len(prediction.exit.unique()) == 4
+    assert prediction.exit.unique().tolist() == [0, 1, 2, 3][int(measure == "agreement") :]
     for index, image in enumerate(images):
         outputs = made(image[None])
-        fires = [bool(leaves(output, made.spec.rule)) for output in outputs[:-1]]
+        befores = [None, *outputs]
+        fires = [
+            bool(leaves(output, made.spec.rule, before)) for output, before in zip(outputs[:-1], befores, strict=False)
+        ]
         first = fires.index(True) if any(fires) else 3
         assert int(prediction.exit[index]) == first
-        assert int(prediction.value[index]) == int(outputs[first].argmax())
-        assert float(prediction.confidence[index]) == pytest.approx(float(outputs[first].softmax(1).max()), abs=1e-5)
-    logits = torch.stack(made(images))
-    assert torch.equal(exit_of(logits, made.spec.rule), prediction.exit)
+        if is_class:
+            assert int(prediction.value[index]) == int(outputs[first].argmax())
+            assert float(prediction.confidence[index]) == pytest.approx(
+                float(outputs[first].softmax(1).max()), abs=1e-5
+            )
+        else:
+            value = outputs[first][0, :2] * torch.tensor([3.0, 0.5]) + torch.tensor([10.0, -1.0])
+            torch.testing.assert_close(prediction.value[index], value, rtol=1e-4, atol=1e-4)
+    assert torch.equal(exit_of(made(images), made.spec.rule), prediction.exit)
+
+
+def test_the_rules_scores_by_hand() -> None:
+    logits = torch.tensor([[math.log(3.0), 0.0]])
+    assert float(exit_score(logits, "max_softmax", None)) == pytest.approx(0.75)
+    assert float(exit_score(logits, "entropy", None)) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+    given = torch.tensor([[5.0, -5.0, 2 * math.log(3.0), 0.0]])  # two means, then log-variances of deviations 3 and 1
+    assert float(exit_score(given, "variance", None)) == pytest.approx(2.0)
+    assert float(exit_score(given[:, :2], "agreement", None)) == math.inf
+    assert float(exit_score(given[:, :2], "agreement", torch.tensor([[4.0, -8.0]]))) == pytest.approx(2.0)
 
 
 def test_what_leaves_does_not_run_the_rest(spec: Spec, images: torch.Tensor) -> None:
