@@ -11,6 +11,7 @@ import io
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from coc_cli.data.source import Augment
     from coc_cli.nets.network import Network
 
+IN_BFLOAT16 = ("cuda",)  # kinds of device; weights, their gradients and all evaluation stay in float32
 FLOOR = 0.01  # the cosine ends at this share of the learning rate
 
 
@@ -99,6 +101,13 @@ def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=settings.lr)
 
 
+def mixed_precision(device_type: str) -> AbstractContextManager[Any]:
+    """Give the context in which a loss is taken: convolutions and linear layers in bfloat16 where that is faster."""
+    import torch
+
+    return torch.autocast(device_type, torch.bfloat16) if device_type in IN_BFLOAT16 else nullcontext()
+
+
 def _one_pass(
     network: Network,
     train: Split,
@@ -124,7 +133,8 @@ def _one_pass(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, settings.epochs * len(batches))
         inputs = network.normalise(augmented(images, augment, generator))
-        value = loss(network, Batch(inputs, targets))
+        with mixed_precision(inputs.device.type):
+            value = loss(network, Batch(inputs, targets))
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+from PIL import Image
 
 PACKAGE = Path(__file__).parent.parent / "coc_cli"
 LAYERS = [
@@ -58,3 +62,17 @@ def test_torch_is_imported_late_where_the_user_waits() -> None:
         names = [a.name for n in top if isinstance(n, ast.Import) for a in n.names]
         names += [n.module or "" for n in top if isinstance(n, ast.ImportFrom)]
         assert not any(n.split(".")[0] in ("torch", "torchvision", "sklearn") for n in names), name
+
+
+def test_a_folder_is_described_without_torch(tmp_path: Path) -> None:
+    for index in range(40):
+        path = tmp_path / f"{index % 2}" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (4, 3)).save(path)
+    code = (
+        "import sys; from coc_cli.data.source import DataSettings\n"
+        f"info = DataSettings(source='folder:{tmp_path}').describe()\n"
+        "print(info.shape, info.validation_images, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 3, 4) 3 False\n"

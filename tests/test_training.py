@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from coc_cli import training
 from coc_cli.data.images import Data
 from coc_cli.data.source import Augment
 from coc_cli.errors import RunError
 from coc_cli.nets.network import Network, clone
+from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import Quantize
+from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, Training, fit, learning_rate
 
 LOSS = Quantize(weights=8, activations=8).loss(None)
@@ -62,6 +66,31 @@ def test_the_learning_rate_rises_then_falls() -> None:
     assert rates[55] == pytest.approx(0.01 + 0.99 / 2)  # half of the way down
     assert rates[99] == pytest.approx(0.01, abs=1e-3)
     assert all(a > b for a, b in pairwise(rates[10:]))
+
+
+def test_training_in_bfloat16_keeps_weights_and_gradients_in_float32(
+    network: Network, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a CUDA device does, on the CPU: through quantisers of 1 to 4 bits, exits and a teacher."""
+    stages = [
+        Quantize(weights=1, activations=4, epochs=2, batch=32),
+        EarlyExit(exits=2, head="bof", epochs=2, batch=32),
+    ]
+
+    def made(kind: str) -> list[Network]:
+        return [stage.apply(network, replace(lab, state=lab.state / kind / stage.name)) for stage in stages]
+
+    full = made("float32")
+    monkeypatch.setattr(training, "IN_BFLOAT16", ("cpu",))
+    half = made("bfloat16")
+    for one, other in zip(full, half, strict=True):
+        kept = {tensor.dtype for tensor in other.state_dict().values() if tensor.is_floating_point()}
+        assert kept == {torch.float32}
+        weights = [torch.cat([p.detach().flatten() for p in net.parameters()]) for net in (one, other)]
+        assert not torch.equal(*weights)
+        assert torch.nn.functional.cosine_similarity(*weights, dim=0) > 0.98
+        with training.mixed_precision("cpu"):
+            assert other.layer("linear")(torch.randn(1, 16)).dtype == torch.bfloat16
 
 
 def test_a_diverging_training_says_so(network: Network, data: Data, tmp_path: Path) -> None:

@@ -18,26 +18,33 @@ def amount(n: int, share: float, classes: int) -> int:
     return max(int(share * n + 0.5), classes, 1)
 
 
-def stratified(labels: NDArray[np.int64], total: int) -> Rows:
-    """Give how many images of each class make up `total`: in proportion, one at least where the total allows."""
+def stratified(labels: NDArray[np.int64], total: int, leave: int) -> Rows:
+    """Give how many images of each class make up `total`: in proportion, one at least where the total allows.
+
+    `leave` images of each class are not taken, even if that makes fewer than `total`.
+    """
     sizes = np.bincount(labels)
+    most = np.maximum(0, sizes - leave)
+    total = min(total, int(most.sum()))
     wanted = sizes * (total / len(labels))
-    least = (sizes > 0).astype(np.int64) if total >= (sizes > 0).sum() else np.zeros_like(sizes)
-    taken = np.maximum(wanted.astype(np.int64), least)
+    least = np.minimum(1, most) if total >= (most > 0).sum() else np.zeros_like(sizes)
+    taken = np.clip(wanted.astype(np.int64), least, most)
     while taken.sum() < total:
-        taken[(wanted - taken).argmax()] += 1
+        taken[np.where(taken < most, wanted - taken, -np.inf).argmax()] += 1
     while taken.sum() > total:
         taken[np.where(taken > least, taken - wanted, -np.inf).argmax()] -= 1
     return taken
 
 
-def draw(rows: Rows, labels: NDArray[np.int64] | None, total: int, seed: list[int]) -> tuple[Rows, Rows]:
-    """Part rows [N] into (the rest, `total` drawn ones), both ascending; by class if there are labels [N] of them."""
+def draw(
+    rows: Rows, labels: NDArray[np.int64] | None, total: int, seed: list[int], *, leave: int = 0
+) -> tuple[Rows, Rows]:
+    """Part rows [N] into (the rest, `total` drawn ones), both in order; see `stratified` for labels [N] and `leave`."""
     labels = np.zeros(len(rows), dtype=np.int64) if labels is None else labels
     # Ranks of uniform numbers instead of a permutation: numpy keeps that stream the same in every version.
     order = np.random.Generator(np.random.PCG64(seed)).random(len(rows)).argsort(kind="stable")
     taken = np.zeros(len(rows), dtype=bool)
-    for label, count in enumerate(stratified(labels, total)):
+    for label, count in enumerate(stratified(labels, total, leave)):
         taken[order[labels[order] == label][:count]] = True
     return rows[~taken], rows[taken]
 
@@ -57,12 +64,12 @@ def cut_all(
     is None for regression. Train is in random order, so that any part of it holds all classes; the others ascend.
     """
     parts: list[Rows] = [np.flatnonzero(given == split) for split in (TRAIN, VALIDATION, TEST)]
-    for split, share in ((TEST, test), (VALIDATION, validation)):
-        if not len(parts[split]):
-            rows = parts[TRAIN]
-            labels = None if classes is None else classes[rows]
-            total = amount(len(rows), share, 0 if labels is None else len(np.unique(labels)))
-            parts[TRAIN], parts[split] = draw(rows, labels, total, [seed, split])
+    missing = [cut for cut in ((TEST, test), (VALIDATION, validation)) if not len(parts[cut[0]])]
+    for done, (split, share) in enumerate(missing):
+        rows = parts[TRAIN]
+        labels = None if classes is None else classes[rows]
+        total = amount(len(rows), share, 0 if labels is None else len(np.unique(labels)))
+        parts[TRAIN], parts[split] = draw(rows, labels, total, [seed, split], leave=len(missing) - done)
     if limit:
         for split, rows in enumerate(parts):
             if len(rows) > limit:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROOT = "data"
+LONGEST_REASON = 160  # characters; torchvision tells every mirror that it tried
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _opened(name: str, root: Path, *, is_train: bool) -> Any:
         with contextlib.redirect_stdout(io.StringIO()):
             return kind(str(root), **split, download=True)
     except Exception as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         what = f"{name} is not in '{root / known.folder}', or damaged, and cannot be downloaded: {why}"
         raise StageError(f"{what}; put its files there by hand", "source") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 
 from coc_cli.data.reading import fitted
 from coc_cli.data.source import DataSettings
-from coc_cli.data.vision import TABLE
+from coc_cli.data.vision import TABLE, _arrays
 from coc_cli.errors import StageError
 
 
@@ -85,6 +86,18 @@ def test_files_of_another_form(wrong: dict[str, int]) -> None:
     write_set(Path("data"), **wrong)
     with pytest.raises(StageError, match="'data/FashionMNIST/raw' is damaged: it holds 100 images"):
         settings().read(0, cache=Path("unused"))
+
+
+@pytest.mark.parametrize("name", ["CIFAR10", "SVHN"])
+def test_images_of_either_layout(name: str) -> None:
+    """CIFAR's are [N, H, W, C] with a list of `targets`, SVHN's are [N, C, H, W] with `labels`."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    held = {"data": images.transpose(0, 2, 3, 1), "targets": [3, 0, 9, 1]}
+    if name == "SVHN":
+        held = {"data": images, "labels": np.array([3, 0, 9, 1])}
+    found, classes = _arrays(SimpleNamespace(**held), DataSettings(source=f"torchvision:{name}"), Path("data"))
+    assert np.array_equal(found, images)
+    assert classes.tolist() == [3, 0, 9, 1]
 
 
 @pytest.mark.parametrize("name", TABLE)
