@@ -247,8 +247,13 @@ CANNOT: dict[str, tuple[str, str, str]] = {
     ),
     "a ratio out of reach": (
         "limits:",
-        "  - prune: {ratio: 0.9, layers: {'*': {prune: false}, linear: {prune: true}, conv1: {prune: true}}}\nlimits:",
+        "  - prune: {ratio: 0.9, layers: {'*': {prune: false}, linear: {prune: true}, stages.0.0.conv1: {prune: true}}}\nlimits:",
         "r.yaml:13: chain[2].prune.ratio: cannot leave 10.0% of the MACs, the nearest is",
+    ),
+    "only the classifier": (
+        "limits:",
+        "  - prune: {ratio: 0.1, layers: {'*': {prune: false}, linear: {prune: true}}}\nlimits:",
+        "r.yaml:13: chain[2].prune: no layer of this network can be pruned: each is held by a pattern or tied to the output",
     ),
     "a limit out of reach": (
         "max_drop: 0.5",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.fx import Graph, Node
 
-from coc_cli.nets.cuts import WEIGHTED, operation
+from coc_cli.nets.cuts import WEIGHTED, is_number, operation
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
 ACTIVATIONS = frozenset(
@@ -95,7 +95,7 @@ def _may_be_negative(node: Node, root: nn.Module) -> bool:
 def _operands(graph: Graph, root: nn.Module) -> Iterator[Node]:
     for node in graph.nodes:
         if operation(node, root) in ELEMENTWISE:
-            tensors = [arg for arg in node.args if isinstance(arg, Node)]
+            tensors = [arg for arg in node.args if isinstance(arg, Node) and not is_number(arg)]
             if len(tensors) > 1:
                 yield from tensors
 
