@@ -102,9 +102,7 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
         raise refuse(path, f"damaged header: {error.what}") from error
     if is_code(read.spec.arch) and not trust_code:
         file = read.spec.arch.split(":")[1]
-        raise refuse(
-            path, f"its architecture is code, '{file}'; if you trust that file, pass --trust-code (trust_code=True)"
-        )
+        raise refuse(path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it")
     return read
 
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from coc_cli.nets.network import Network
 
-FaultAt = Callable[[tuple[str, ...], str], Fault]  # makes a fault at a key of the recipe's model
-Keys = Mapping[str, str | None]  # regular expressions of whole names, and the names they stand for; None drops them
+Place = tuple[str | int, ...]
+FaultAt = Callable[[Place, str], Fault]  # makes a fault at a key of the recipe's model
+Renaming = Mapping[str, str | None]  # regular expressions of whole names, and what they become; None drops them
+Keys = Mapping[Place, Renaming]  # passes over the names, in order, by their places below `checkpoint.keys`
 HERE = ("checkpoint",)
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # what training scripts put the weights under
 PREFIX = "module."  # what torch's data-parallel wrappers put before every name
@@ -61,8 +63,10 @@ def _fitting(
     state = _state(path, fault, device)
     if state and all(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): value for name, value in state.items()}
-    names = renamed(list(state), keys, fault)
-    found = {new: state[old] for old, new in names.items()}
+    found = state
+    for place, renaming in keys.items():
+        at = (*HERE, "keys", *place)
+        found = {new: found[old] for old, new in renamed(list(found), renaming, at, fault).items()}
     misfit = _misfit(
         {name: tuple(value.shape) for name, value in own.items()},
         {name: tuple(value.shape) for name, value in found.items()},
@@ -102,7 +106,7 @@ def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
     return dict(content)
 
 
-def renamed(names: list[str], keys: Keys, fault: FaultAt) -> dict[str, str]:
+def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> dict[str, str]:
     """Give the new name of each name that is kept; the first pattern that matches a whole name decides.
 
     Raises `UserError` for each pattern that decides nothing and for two names that become one.
@@ -112,25 +116,25 @@ def renamed(names: list[str], keys: Keys, fault: FaultAt) -> dict[str, str]:
     faults = []
     for name in names:
         new: str | None = name
-        for pattern, replacement in keys.items():
+        for pattern, replacement in renaming.items():
             match = re.fullmatch(pattern, name)
             if match:
                 used[pattern] += 1
                 try:
                     new = match.expand(replacement) if replacement else None
                 except (re.error, IndexError) as error:
-                    faults.append(fault((*HERE, "keys", pattern), f"'{replacement}' does not fit: {error}"))
+                    faults.append(fault((*at, pattern), f"'{replacement}' does not fit: {error}"))
                 break
         if new:
             made[name] = new
-    for pattern in keys:
+    for pattern in renaming:
         if not used[pattern]:
             near = f"; the first is '{names[0]}'" if names else ""
-            faults.append(fault((*HERE, "keys", pattern), f"matches no name that the patterns before it leave{near}"))
+            faults.append(fault((*at, pattern), f"matches no name that the patterns before it leave{near}"))
     twice = [new for new, count in Counter(made.values()).items() if count > 1]
     for new in twice[:SHOWN]:
         both = " and ".join(f"'{old}'" for old in made if made[old] == new)
-        faults.append(fault((*HERE, "keys"), f"{both} both become '{new}'"))
+        faults.append(fault(at, f"{both} both become '{new}'"))
     if faults:
         raise UserError(dict.fromkeys(faults))
     return made

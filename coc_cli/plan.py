@@ -162,7 +162,7 @@ def _check_weights(file: RecipeFile, spec: Spec) -> None:
     """Make sure that weights from elsewhere fit the architecture; raises `UserError`."""
     weights = file.recipe.model.weights
     if weights is not None and own_checkpoint(file) is None:
-        check_foreign(Path(weights.path), weights.keys, spec, lambda loc, what: file.fault(("model", *loc), what))
+        check_foreign(Path(weights.path), weights.passes, spec, lambda loc, what: file.fault(("model", *loc), what))
 
 
 def make_plan(file: RecipeFile) -> Plan:

@@ -25,18 +25,25 @@ from coc_cli.stages.stage import Stage
 from coc_cli.training import Training
 from coc_cli.yaml_source import Loc, Source, dotted, written
 
+Renaming = dict[str, str | None]
+
 
 class Checkpoint(Frozen):
     """Weights from elsewhere whose names differ from the architecture's."""
 
-    path: Annotated[str, Field(min_length=1, description="as above")]
+    path: Annotated[str, Field(min_length=1, description=".safetensors, .pt or .pth; a path from where coc runs")]
     keys: Annotated[
-        dict[str, str | None],
+        Renaming | tuple[Renaming, ...],
         Field(
             description="regular expressions for whole names, each with the name that its tensors get (\\1 is the first"
-            " group), or nothing to drop them; the first that matches decides"
+            " group), or nothing to drop them; the first that matches decides. A list: passes, one after another"
         ),
-    ] = {}
+    ] = ()
+
+    @property
+    def passes(self) -> dict[tuple[str | int, ...], Renaming]:
+        """The passes over the names in order, each by its place below `keys`."""
+        return {(): self.keys} if isinstance(self.keys, dict) else {(i,): each for i, each in enumerate(self.keys)}
 
 
 class Model(Choice):
@@ -170,12 +177,7 @@ def _sense(source: Source) -> Iterator[Fault]:
 def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
     weights = model.weights
     if weights is not None:
-        here: Loc = ("checkpoint",) if isinstance(model.checkpoint, str) else ("checkpoint", "path")
-        if not Path(weights.path).is_file():
-            yield here, f"no such file '{weights.path}'"
-        for pattern in weights.keys:
-            if what := _no_pattern(pattern):
-                yield ("checkpoint", "keys", pattern), what
+        yield from _weights_faults(weights, () if isinstance(model.checkpoint, str) else ("path",))
     if weights is not None and model.train is not None:
         yield ("train",), "there is a checkpoint as well; give one of them"
     if weights is None and model.train is None:
@@ -186,6 +188,15 @@ def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
         yield ("mean" if model.std is None else "std",), "needs the other of 'mean' and 'std' beside it"
     if model.arch is not None:
         yield from _arch_faults(model, model.arch, {})
+
+
+def _weights_faults(weights: Checkpoint, here: Loc) -> Iterator[tuple[Loc, str]]:
+    if not Path(weights.path).is_file():
+        yield ("checkpoint", *here), f"no such file '{weights.path}'"
+    for place, renaming in weights.passes.items():
+        for pattern in renaming:
+            if what := _no_pattern(pattern):
+                yield ("checkpoint", "keys", *place, pattern), what
 
 
 def _no_pattern(pattern: str) -> str | None:
@@ -274,9 +285,17 @@ _KINDS: dict[str, str] = {
     "literal[32]": "a whole number",
     "literal['equal','depth']": "'equal', 'depth' or a list of numbers",
     "tuple[constrained-float, ...]": "",
+    "str": "",
+    "Checkpoint": "a path or a mapping of 'path' and 'keys'",
+    "dict[str,nullable[str]]": "a mapping of patterns to names, or a list of them",
+    "tuple[dict[str,nullable[str]], ...]": "",
+    "bool": "a number, a text, true or false",
+    "int": "",
+    "float": "",
 }
 _WRONG_KIND = frozenset(
     ("int_type", "int_from_float", "tuple_type", "literal_error", "model_type", "model_attributes_type", "string_type")
+    + ("bool_type", "float_type", "dict_type")
 )
 
 
@@ -286,7 +305,8 @@ def _readable(error: ValidationError, source: Source) -> Iterator[Fault]:
     for details in every:
         loc = _place(details)
         if _is_wrong_kind(details):
-            if not any(place[: len(loc)] == loc for place in meant):
+            deeper = {place for place in map(_place, every) if len(place) > len(loc)}
+            if not any(place[: len(loc)] == loc for place in meant | deeper):
                 kinds = [str(other["loc"][-1]) for other in every if _place(other) == loc]
                 needs = next(text for kind in kinds if (text := _KINDS.get(kind)))
                 yield source.fault(loc, f"needs {needs}, got {_shown(details['input'])}")

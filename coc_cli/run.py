@@ -140,7 +140,7 @@ class _Run:
         import torch
 
         weights = self.recipe.model.weights
-        given = [_sha256(Path(weights.path)), *weights.keys.items()] if weights else []
+        given = [_sha256(Path(weights.path)), weights.keys] if weights else []
         code = [fingerprint(step.spec.arch) for step in self.plan.steps]
         spec = self.plan.steps[0].spec
         settings = {**baseline_settings(self.file, spec), "data": self.fingerprint}
@@ -229,7 +229,7 @@ class _Run:
             weights = model.weights
             fault = self.file.fault
             return load_foreign(
-                Path(weights.path), weights.keys, step.spec, lambda loc, what: fault(("model", *loc), what)
+                Path(weights.path), weights.passes, step.spec, lambda loc, what: fault(("model", *loc), what)
             ).to(self.device)
         network = build(step.spec)
         assert model.train is not None

@@ -105,11 +105,12 @@ class Choice(Frozen):
 
     def arguments(self, arch: str, incoming: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Give every argument of `arch`: those set here over the incoming ones; raises `StageError`."""
+        resolve(arch, {})  # what is wrong with its name comes first
         sized = {key: value for key in ("depth", "width") if (value := getattr(self, key)) is not None}
         for key in sized:
             if key in self.args:
                 raise StageError(f"'{key}' stands under 'args' too; give it once", key)
-            if arch not in ARCHITECTURES and arch.partition(":")[0] in FAMILIES:
+            if arch not in ARCHITECTURES:
                 what = "by the name its maker has for it, as in args: {width_mult: 0.5}"
                 raise StageError(f"{arch} takes no '{key}'; give it under 'args', {what}", key)
         return resolve(arch, {**incoming, **self.args, **sized})
