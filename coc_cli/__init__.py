@@ -18,11 +18,14 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "compress", "load"]
 
 
-def load(path: str | Path) -> Network:
-    """Rebuild the network of a checkpoint, in eval mode on the CPU; raises `UserError` for a file that is not one."""
+def load(path: str | Path, *, trust_code: bool = False) -> Network:
+    """Rebuild the network of a checkpoint, in eval mode on the CPU; raises `UserError` for a file that is not one.
+
+    With `trust_code` it may run the Python file that the checkpoint names for its architecture (`file:`).
+    """
     from coc_cli.checkpoint import load as load_checkpoint
 
-    return load_checkpoint(Path(path))
+    return load_checkpoint(Path(path), trust_code=trust_code)
 
 
 def compress(
@@ -32,8 +35,16 @@ def compress(
     overrides: tuple[str, ...] = (),
     fresh: bool = False,
     device: str | None = None,
+    trust_code: bool = False,
 ) -> Result:
     """Run a recipe as `coc compress` does and return its report and result; raises `UserError` for a wrong recipe."""
     from coc_cli.run import compress as run_compress
 
-    return run_compress(Path(recipe), out=Path(out) if out else None, overrides=overrides, fresh=fresh, device=device)
+    return run_compress(
+        Path(recipe),
+        out=Path(out) if out else None,
+        overrides=overrides,
+        fresh=fresh,
+        device=device,
+        trust_code=trust_code,
+    )

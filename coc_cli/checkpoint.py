@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from coc_cli.errors import StageError, refuse
-from coc_cli.nets.sources import resolve
+from coc_cli.nets.sources import is_code, resolve
 from coc_cli.nets.spec import Frozen, Spec
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from coc_cli.nets.network import Network
 
@@ -53,7 +53,8 @@ def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def _raw_header(path: Path) -> dict[str, Any]:
+def raw_header(path: Path) -> dict[str, Any]:
+    """Read the header of a safetensors file, without torch; raises `UserError` if it is none."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -73,14 +74,17 @@ def _raw_header(path: Path) -> dict[str, Any]:
 
 def is_checkpoint(path: Path) -> bool:
     """Tell whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
-    return METADATA_KEY in _raw_header(path).get("__metadata__", {})
+    return METADATA_KEY in raw_header(path).get("__metadata__", {})
 
 
-def read_header(path: Path) -> Header:
-    """Read and check spec and lineage without importing torch; raises `UserError`."""
+def read_header(path: Path, *, trust_code: bool = False) -> Header:
+    """Read and check spec and lineage without importing torch; raises `UserError`.
+
+    So it does, unless `trust_code`, where making the architecture would run a Python file that the checkpoint names.
+    """
     if path.suffix in PICKLE_SUFFIXES:
         raise refuse(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
-    header = _raw_header(path)
+    header = raw_header(path)
     if METADATA_KEY not in header.get("__metadata__", {}):
         raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
     text = header["__metadata__"][METADATA_KEY]
@@ -96,6 +100,9 @@ def read_header(path: Path) -> Header:
         raise refuse(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except StageError as error:
         raise refuse(path, f"damaged header: {error.what}") from error
+    if is_code(read.spec.arch) and not trust_code:
+        file = read.spec.arch.split(":")[1]
+        raise refuse(path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it")
     return read
 
 
@@ -182,9 +189,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def load(path: Path) -> Network:
-    """Rebuild a network from its file alone, in eval mode on the CPU; raises `UserError` if it cannot be."""
-    header = read_header(path)
+def load(path: Path, *, trust_code: bool = False) -> Network:
+    """Rebuild a network from its file alone, in eval mode on the CPU; raises `UserError` if it cannot be.
+
+    An architecture in a file of the user's needs that file beside it, and `trust_code`.
+    """
+    header = read_header(path, trust_code=trust_code)
     from safetensors.torch import load_file
 
     from coc_cli.nets.network import build
@@ -234,37 +244,4 @@ def through_file(network: Network) -> Network:
 
     with tempfile.TemporaryDirectory() as folder:
         save(network, (), Path(folder) / "model.safetensors")
-        return load(Path(folder) / "model.safetensors")
-
-
-def load_foreign(path: Path, module: nn.Module, where: str) -> None:
-    """Fill a plain module with weights from elsewhere (.safetensors, .pt, .pth); raises `UserError` listing misfits.
-
-    A pickle is read with `weights_only`: a plain state dict passes, anything with code in it is refused.
-    """
-    import pickle
-
-    import torch
-    from safetensors.torch import load_file
-
-    if path.suffix == ".safetensors":
-        _raw_header(path)
-        state = load_file(path)
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-            raise refuse(
-                where, f"{path} is not a plain state dict; save model.state_dict() with torch.save and name that file"
-            ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise refuse(where, f"{path} is not a plain state dict; save model.state_dict() and name that file")
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    misfits = [f"'{n}' is missing" for n in expected if n not in found and not n.endswith("num_batches_tracked")]
-    misfits += [f"'{n}' is not in the architecture" for n in found if n not in expected]
-    misfits += [f"'{n}' is {found[n]}, not {expected[n]}" for n in expected if n in found and expected[n] != found[n]]
-    if misfits:
-        more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""  # noqa: PLR2004
-        raise refuse(where, f"{path} does not fit: {'; '.join(misfits[:5])}{more}")
-    module.load_state_dict(state, strict=False)
+        return load(Path(folder) / "model.safetensors", trust_code=True)

@@ -28,6 +28,9 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML recip
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="a.b=c", help="change a key of the recipe, e.g. chain.0.distill.epochs=5")
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names for its architecture")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
@@ -86,12 +89,13 @@ def compress(
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
     fresh: Annotated[bool, typer.Option("--fresh", help="make every stage anew, whatever the cache holds")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the recipe's")] = None,
+    trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> ExitCode:
     """Apply a recipe's chain; leaves a compressed checkpoint and a report in the run directory."""
     from coc_cli.run import compress as run
 
-    result = run(recipe, out=out, overrides=tuple(overrides), fresh=fresh, device=device)
+    result = run(recipe, out=out, overrides=tuple(overrides), fresh=fresh, device=device, trust_code=trust_code)
     from coc_cli.tables import print_result
 
     print_result(result.report, result.directory)
@@ -103,6 +107,7 @@ def compress(
 def plan(
     recipe: RecipePath,
     overrides: Overrides = [],  # noqa: B006
+    trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Say what a recipe would do and cost after each stage, without data and training."""
@@ -110,7 +115,7 @@ def plan(
     from coc_cli.recipe import read
     from coc_cli.tables import print_plan
 
-    file = read(recipe, tuple(overrides))
+    file = read(recipe, tuple(overrides), trust_code=trust_code)
     print_plan(make_plan(file), file.recipe)
 
 
@@ -127,13 +132,14 @@ def schema(debug: Debug = False) -> None:  # noqa: ARG001
 @answers
 def inspect(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model.safetensors that coc wrote")],
+    trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Show what a checkpoint holds: architecture, lineage, and each layer's shape, bits and BitOps."""
     from coc_cli.checkpoint import read_header
     from coc_cli.tables import print_header
 
-    print_header(read_header(checkpoint), checkpoint)
+    print_header(read_header(checkpoint, trust_code=trust_code), checkpoint)
 
 
 def main() -> None:

@@ -7,12 +7,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coc_cli.checkpoint import Ancestor, is_checkpoint, read_header, size_bytes
+from coc_cli.checkpoint import Ancestor, Header, is_checkpoint, read_header, size_bytes
 from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.foreign import check_foreign
 from coc_cli.measure import Cost, cost
-from coc_cli.nets.sources import resolve
+from coc_cli.nets.sources import is_code
 from coc_cli.nets.spec import Spec
-from coc_cli.recipe import RecipeFile
+from coc_cli.recipe import Checkpoint, RecipeFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,36 +77,51 @@ def _why(early: str, late: str) -> str:
 
 def own_checkpoint(file: RecipeFile) -> Path | None:
     """Give the baseline's file if coc wrote it, so that it brings its own spec."""
-    checkpoint = file.recipe.model.checkpoint
-    if checkpoint is None or not checkpoint.endswith(".safetensors") or not is_checkpoint(Path(checkpoint)):
+    weights = file.recipe.model.weights
+    if weights is None or not weights.path.endswith(".safetensors") or not is_checkpoint(Path(weights.path)):
         return None
-    return Path(checkpoint)
+    return Path(weights.path)
+
+
+def own_header(file: RecipeFile) -> Header | None:
+    """Give what a baseline that coc made says of itself; a recipe that names the user's code trusts that code."""
+    own = own_checkpoint(file)
+    if own is None:
+        return None
+    named = file.recipe.model.arch or ""  # `baseline_spec` refuses the checkpoint if it names another
+    return read_header(own, trust_code=file.trust_code or is_code(named))
 
 
 def baseline_spec(file: RecipeFile) -> Spec:
     """Give the spec of the network that the chain starts from; raises `UserError`."""
     model, info = file.recipe.model, file.info
-    own = own_checkpoint(file)
+    own = own_header(file)
     if own is None:
         if model.arch is None:
             raise UserError([file.fault(("model",), "needs 'arch', the architecture of the weights")])
+        faults = [
+            file.fault(("model", key), f"has {len(given)} numbers for images of {info.shape[0]} channels")
+            for key, given in (("mean", model.mean), ("std", model.std))
+            if given is not None and len(given) != info.shape[0]
+        ]
+        if faults:
+            raise UserError(faults)
         return Spec(
             arch=model.arch,
-            args=resolve(model.arch, model.arguments()),
+            args=model.arguments(model.arch, {}),
             input_shape=info.shape,
-            mean=info.mean or (UNKNOWN_MEAN,) * info.shape[0],
-            std=info.std or (UNKNOWN_STD,) * info.shape[0],
+            mean=model.mean or info.mean or (UNKNOWN_MEAN,) * info.shape[0],
+            std=model.std or info.std or (UNKNOWN_STD,) * info.shape[0],
             task=info.task,
             labels=info.labels,
         )
-    spec = read_header(own).spec
+    spec = own.spec
     noun = "classes" if info.task == "classification" else "targets"
-    faults = [
-        file.fault(("model", key), "the checkpoint says it; leave it out, or give 'arch' too")
-        for key in model.arguments()
-        if model.arch is None
-    ]
-    if model.arch is not None and (model.arch, resolve(model.arch, model.arguments())) != (spec.arch, spec.args):
+    given = ("depth", "width", "args", "mean", "std") if model.arch is None else ("mean", "std")
+    faults = [file.fault(("model", key), _SAID[key]) for key in given if getattr(model, key)]
+    if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
+        faults.append(file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out"))
+    if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
         faults.append(
             file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
         )
@@ -122,6 +138,12 @@ def baseline_spec(file: RecipeFile) -> Spec:
     return spec
 
 
+_SAID = {
+    **dict.fromkeys(("depth", "width", "args"), "the checkpoint says it; leave it out, or give 'arch' too"),
+    **dict.fromkeys(("mean", "std"), "coc made the checkpoint, which brings its own; leave it out"),
+}
+
+
 def baseline_settings(file: RecipeFile, spec: Spec) -> dict[str, Any]:
     """Give what the lineage says of the baseline; the run adds what only the data tells."""
     train = file.recipe.model.train
@@ -136,14 +158,25 @@ def baseline_settings(file: RecipeFile, spec: Spec) -> dict[str, Any]:
 
 def earlier_lineage(file: RecipeFile) -> tuple[Ancestor, ...]:
     """Give the lineage of a baseline that coc made before."""
-    own = own_checkpoint(file)
-    return read_header(own).lineage if own else ()
+    own = own_header(file)
+    return own.lineage if own else ()
+
+
+def _check_weights(file: RecipeFile, spec: Spec) -> None:
+    """Make sure that weights from elsewhere fit the architecture; raises `UserError`."""
+    weights = file.recipe.model.weights
+    if weights is not None and own_checkpoint(file) is None:
+        check_foreign(Path(weights.path), weights.passes, spec, lambda loc, what: file.fault(("model", *loc), what))
 
 
 def make_plan(file: RecipeFile) -> Plan:
     """Walk the chain dry; raises `UserError` where a stage cannot follow or a limit cannot be met."""
+    from coc_cli.nets.shapes import check_runs
+
     try:
         spec = baseline_spec(file)
+        check_runs(spec)
+        _check_weights(file, spec)
         lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=baseline_settings(file, spec), key=NO_KEY))
         steps = [_step(0, BASELINE, spec, (), lineage)]
     except StageError as error:

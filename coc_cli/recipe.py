@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from pydantic_core import ErrorDetails
 
 from coc_cli.data.source import DataInfo, DataSettings
 from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
-from coc_cli.nets.sources import resolve
-from coc_cli.nets.spec import Frozen
+from coc_cli.nets.sources import Choice
+from coc_cli.nets.spec import Frozen, Scalar
 from coc_cli.stages.distill import Distill
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.prune import Prune
@@ -24,22 +25,47 @@ from coc_cli.stages.stage import Stage
 from coc_cli.training import Training
 from coc_cli.yaml_source import Loc, Source, dotted, written
 
+Renaming = dict[str, str | None]
 
-class Model(Frozen):
+
+class Checkpoint(Frozen):
+    """Weights from elsewhere whose names differ from the architecture's."""
+
+    path: Annotated[str, Field(min_length=1, description=".safetensors, .pt or .pth; a path from where coc runs")]
+    keys: Annotated[
+        Renaming | tuple[Renaming, ...],
+        Field(
+            description="regular expressions for whole names, each with the name that its tensors get (\\1 is the first"
+            " group), or nothing to drop them; the first that matches decides. A list: passes, one after another"
+        ),
+    ] = ()
+
+    @property
+    def passes(self) -> dict[tuple[str | int, ...], Renaming]:
+        """The passes over the names in order, each by its place below `keys`."""
+        return {(): self.keys} if isinstance(self.keys, dict) else {(i,): each for i, each in enumerate(self.keys)}
+
+
+class Model(Choice):
     """The baseline: an architecture with weights from a file, or trained here."""
 
-    arch: Annotated[str | None, Field(description="architecture; not needed with a checkpoint of coc's own")] = None
-    depth: Annotated[int | None, Field(ge=1)] = None
-    width: Annotated[int | None, Field(ge=1)] = None
     checkpoint: Annotated[
-        str | None,
+        str | Checkpoint | None,
         Field(description=".safetensors, .pt or .pth with the baseline's weights; a path from where coc runs"),
+    ] = None
+    mean: Annotated[
+        tuple[float, ...] | None,
+        Field(description="with weights from elsewhere: what was subtracted from images scaled to 0..1, per channel"),
+    ] = None
+    std: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...] | None, Field(description="and what they were divided by then")
     ] = None
     train: Annotated[Training | None, Field(description="how to train the baseline, if there is no checkpoint")] = None
 
-    def arguments(self) -> dict[str, int]:
-        """Give the architecture's arguments that were set."""
-        return {key: value for key, value in (("depth", self.depth), ("width", self.width)) if value is not None}
+    @property
+    def weights(self) -> Checkpoint | None:
+        """The checkpoint, however it was written."""
+        return Checkpoint(path=self.checkpoint) if isinstance(self.checkpoint, str) else self.checkpoint
 
 
 class Link(Frozen):
@@ -86,13 +112,14 @@ class RecipeFile:
     recipe: Recipe
     source: Source
     info: DataInfo
+    trust_code: bool = False  # run code that a checkpoint names, not only what the recipe names
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Give a fault at a key of the recipe."""
         return self.source.fault(loc, what)
 
 
-def read(path: Path, overrides: tuple[str, ...] = ()) -> RecipeFile:
+def read(path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = False) -> RecipeFile:
     """Read a recipe; raises `UserError` with every fault in it."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -115,7 +142,7 @@ def read(path: Path, overrides: tuple[str, ...] = ()) -> RecipeFile:
     faults += [*about_data, *_sense(source, info)]
     if faults or recipe is None or info is None:
         raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
-    return RecipeFile(recipe, source, info)
+    return RecipeFile(recipe, source, info, trust_code)
 
 
 def _line_number(fault: Fault) -> tuple[bool, int]:
@@ -163,23 +190,44 @@ def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:
 
 
 def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
-    if model.checkpoint is not None and not Path(model.checkpoint).is_file():
-        yield ("checkpoint",), f"no such file '{model.checkpoint}'"
-    if model.checkpoint is not None and model.train is not None:
+    weights = model.weights
+    if weights is not None:
+        yield from _weights_faults(weights, () if isinstance(model.checkpoint, str) else ("path",))
+    if weights is not None and model.train is not None:
         yield ("train",), "there is a checkpoint as well; give one of them"
-    if model.checkpoint is None and model.train is None:
+    if weights is None and model.train is None:
         yield (), "needs a 'checkpoint' with weights, or 'train' to make them"
-    if model.arch is None and (model.checkpoint is None or not model.checkpoint.endswith(".safetensors")):
+    if model.arch is None and (weights is None or not weights.path.endswith(".safetensors")):
         yield (), "needs 'arch', the architecture of the weights"
+    if (model.mean is None) != (model.std is None):
+        yield ("mean" if model.std is None else "std",), "needs the other of 'mean' and 'std' beside it"
     if model.arch is not None:
-        yield from _arch_faults(model.arch, model.arguments())
+        yield from _arch_faults(model, model.arch, {})
 
 
-def _arch_faults(arch: str, args: dict[str, int]) -> Iterator[tuple[Loc, str]]:
+def _weights_faults(weights: Checkpoint, here: Loc) -> Iterator[tuple[Loc, str]]:
+    if not Path(weights.path).is_file():
+        yield ("checkpoint", *here), f"no such file '{weights.path}'"
+    for place, renaming in weights.passes.items():
+        for pattern in renaming:
+            if what := _no_pattern(pattern):
+                yield ("checkpoint", "keys", *place, pattern), what
+
+
+def _no_pattern(pattern: str) -> str | None:
     try:
-        resolve(arch, args)
+        re.compile(pattern)
+    except re.error as error:
+        return f"is not a regular expression: {error}"
+    return None
+
+
+def _arch_faults(choice: Choice, arch: str, incoming: dict[str, Scalar]) -> Iterator[tuple[Loc, str]]:
+    try:
+        choice.arguments(arch, incoming)
     except StageError as error:
-        yield (error.key or "arch",), error.what
+        key = error.key or "arch"
+        yield ("args", key) if key in choice.args else (key,), error.what
 
 
 def _link_faults(link: Link, index: int, model: Model | None) -> Iterator[tuple[Loc, str]]:
@@ -222,10 +270,17 @@ def _student_faults(stage: Distill, index: int, model: Model | None) -> Iterator
     before = model.arch if model else None
     arch = stage.student.arch or before
     if arch is not None and (stage.student.arch or index == 0):
-        incoming = model.arguments() if model and arch == before else {}
-        for loc, what in _arch_faults(arch, {**incoming, **stage.student.arguments()}):
+        for loc, what in _arch_faults(stage.student, arch, _incoming(model) if arch == before else {}):
             if stage.student.arch or loc != ("arch",):  # else the model's own fault, said there
                 yield ("distill", "student", *loc), what
+
+
+def _incoming(model: Model | None) -> dict[str, Scalar]:
+    """Give the arguments of the model, as far as they are right."""
+    try:
+        return model.arguments(model.arch, {}) if model and model.arch else {}
+    except StageError:
+        return {}
 
 
 _NEEDS: dict[str, str] = {
@@ -255,19 +310,17 @@ _KINDS: dict[str, str] = {
     "literal[32]": "a whole number",
     "literal['equal','depth']": "'equal', 'depth' or a list of numbers",
     "tuple[constrained-float, ...]": "",
+    "str": "",
+    "Checkpoint": "a path or a mapping of 'path' and 'keys'",
+    "dict[str,nullable[str]]": "a mapping of patterns to names, or a list of them",
+    "tuple[dict[str,nullable[str]], ...]": "",
+    "bool": "a number, a text, true or false",
+    "int": "",
+    "float": "",
 }
 _WRONG_KIND = frozenset(
-    (
-        "int_type",
-        "int_from_float",
-        "tuple_type",
-        "literal_error",
-        "model_type",
-        "model_attributes_type",
-        "string_type",
-        "too_short",
-        "too_long",
-    )
+    ("int_type", "int_from_float", "tuple_type", "literal_error", "model_type", "model_attributes_type", "string_type")
+    + ("bool_type", "float_type", "dict_type", "too_short", "too_long")
 )
 
 
@@ -277,7 +330,8 @@ def _readable(error: ValidationError, source: Source) -> Iterator[Fault]:
     for details in every:
         loc = _place(details)
         if _is_wrong_kind(details):
-            if not any(place[: len(loc)] == loc for place in meant):
+            deeper = {place for place in map(_place, every) if len(place) > len(loc)}
+            if not any(place[: len(loc)] == loc for place in meant | deeper):
                 kinds = [str(other["loc"][-1]) for other in every if _place(other) == loc]
                 needs = next(text for kind in kinds if (text := _KINDS.get(kind)))
                 yield source.fault(loc, f"needs {needs}, got {_shown(details['input'])}")

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
-from coc_cli.checkpoint import Ancestor, load, load_foreign, read_header, save, write_atomically
+from coc_cli.checkpoint import Ancestor, load, read_header, save, write_atomically
 from coc_cli.errors import RunError, StageError, UserError, refuse
+from coc_cli.foreign import load_foreign
 from coc_cli.measure import evaluate
+from coc_cli.nets.sources import fingerprint
 from coc_cli.plan import BASELINE, Plan, Step, baseline_settings, earlier_lineage, make_plan, own_checkpoint
 from coc_cli.progress import Reporter
 from coc_cli.recipe import RecipeFile, read, resolved
@@ -56,12 +58,13 @@ def compress(
     overrides: tuple[str, ...] = (),
     fresh: bool = False,
     device: str | None = None,
+    trust_code: bool = False,
 ) -> Result:
     """Apply a recipe's chain; what is already there, from this run or another, is taken from the cache.
 
     Raises `UserError` before any work, `RunError` on the way.
     """
-    file = read(path, overrides)
+    file = read(path, overrides, trust_code=trust_code)
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
@@ -144,17 +147,19 @@ class _Run:
         """Give, for each step, what led to it; the last key names the step's result by all that went into it."""
         import torch
 
-        checkpoint = self.recipe.model.checkpoint
-        given = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest() if checkpoint else ""
-        settings = {**baseline_settings(self.file, self.plan.steps[0].spec), "data": self.fingerprint}
+        weights = self.recipe.model.weights
+        given = [_sha256(Path(weights.path)), weights.keys] if weights else []
+        code = [fingerprint(step.spec.arch) for step in self.plan.steps]
+        spec = self.plan.steps[0].spec
+        settings = {**baseline_settings(self.file, spec), "data": self.fingerprint}
         root: list[Any] = [coc_cli.__version__, torch.__version__, given, self.device.partition(":")[0]]
-        root += [self.recipe.data.augment.model_dump(mode="json"), asdict(self.data.info)]
+        root += [self.recipe.data.augment.model_dump(mode="json"), asdict(self.data.info), code[0], spec.mean, spec.std]
         lineage = (*earlier_lineage(self.file), Ancestor(stage=BASELINE, settings=settings, key=_key(root, settings)))
         yield lineage
         for index, link in enumerate(self.recipe.chain):
             stage = link.stage
             settings = stage.model_dump(mode="json")
-            key = _key([lineage[-1].key, self._occurrence(index + 1)], {stage.name: settings})
+            key = _key([lineage[-1].key, self._occurrence(index + 1), code[index + 1]], {stage.name: settings})
             lineage = (*lineage, Ancestor(stage=stage.name, settings=settings, key=key))
             yield lineage
 
@@ -177,7 +182,7 @@ class _Run:
         folder = CACHE / lineage[-1].key
         if self.fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        made = _cached(folder)
+        made = _cached(folder, step.spec.arch)
         source = "from the cache"
         if made is None:
             made = self._make(step, lineage, folder)
@@ -216,7 +221,7 @@ class _Run:
         return made
 
     def _load(self, index: int) -> Network:
-        return load(self.directory / self.plan.steps[index].folder / RESULT).to(self.device)
+        return load(self.directory / self.plan.steps[index].folder / RESULT, trust_code=True).to(self.device)
 
     def _baseline(self, step: Step, seed: int, folder: Path, log: Any) -> Network:
         import torch
@@ -226,18 +231,19 @@ class _Run:
 
         own = own_checkpoint(self.file)
         if own is not None:
-            return load(own).to(self.device)
+            return load(own, trust_code=True).to(self.device)  # the plan has read its header
         torch.manual_seed(derived_seed(seed, "init"))
-        info = self.data.info
+        info, model = self.data.info, self.recipe.model
         scale = scale_of(self.data.train.targets) if info.task == "regression" else None
-        network = build(step.spec.but(mean=info.mean, std=info.std, labels=info.labels, scale=scale))
-        model = self.recipe.model
-        if model.checkpoint is not None:
-            where = self.file.fault(("model", "checkpoint"), "")
-            load_foreign(Path(model.checkpoint), network.backbone, f"{where.where}: model.checkpoint")
-            return network.to(self.device)
+        mean, std = model.mean or info.mean, model.std or info.std
+        spec = step.spec.but(mean=mean, std=std, labels=info.labels, scale=scale)
+        if model.weights is not None:
+            weights, fault = model.weights, self.file.fault
+            return load_foreign(
+                Path(weights.path), weights.passes, spec, lambda loc, what: fault(("model", *loc), what)
+            ).to(self.device)
+        network = build(spec).to(self.device)
         assert model.train is not None
-        network.to(self.device)
         lab = Lab(self.data, self.recipe.data.augment, self.device, seed, network, folder, log)
         lab.train(network, model.train, plain_loss)
         return network
@@ -245,7 +251,7 @@ class _Run:
     def _measure(self, folder: Path, history: list[Epoch]) -> Made:
         from coc_cli.tasks import task_of
 
-        network = load(folder / RESULT).to(self.device)
+        network = load(folder / RESULT, trust_code=True).to(self.device)
         test = evaluate(network, self.data.test)
         validation = evaluate(network, self.data.validation)
         return Made(
@@ -283,7 +289,7 @@ class _Run:
         task = task_of(self.plan.steps[0].spec)
         folders = [self.directory / step.folder for step in self.plan.steps]
         entries = [
-            entry(step, made, read_header(folder / RESULT).spec, (folder / RESULT).stat().st_size)
+            entry(step, made, read_header(folder / RESULT, trust_code=True).spec, (folder / RESULT).stat().st_size)
             for step, made, folder in zip(self.plan.steps, kept, folders, strict=True)
         ]
         return {
@@ -305,13 +311,17 @@ def plain_loss(network: Network, batch: Any) -> Any:
     return task_of(network.spec).loss(network(batch.inputs)[-1], batch.targets)
 
 
-def _cached(folder: Path) -> Made | None:
-    """Give a finished stage's result; None where there is none, or it is damaged."""
+def _cached(folder: Path, arch: str) -> Made | None:
+    """Give a finished stage's result; None where there is none, it is damaged, or of another architecture.
+
+    So the code that loading it runs is code that the recipe names.
+    """
     try:
         content = json.loads((folder / "result.json").read_text())
         made = Made(**{**content, "metric_ci95": tuple(content["metric_ci95"])})
-        return made if _sha256(folder / RESULT) == made.sha256 else None
-    except (OSError, ValueError, TypeError, KeyError):
+        is_right = _sha256(folder / RESULT) == made.sha256
+        return made if is_right and read_header(folder / RESULT, trust_code=True).spec.arch == arch else None
+    except (OSError, ValueError, TypeError, KeyError, UserError):
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,13 @@ from coc_cli.checkpoint import (
     Ancestor,
     is_checkpoint,
     load,
-    load_foreign,
     read_header,
     save,
     size_bytes,
     write_atomically,
 )
-from coc_cli.errors import UserError
+from coc_cli.errors import Fault, UserError
+from coc_cli.foreign import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.quantize import Quantize
@@ -146,15 +147,36 @@ class Evil:
         return os.system, ("touch owned",)
 
 
+def at(loc: tuple[str | int, ...], what: str) -> Fault:
+    return Fault(".".join(("model", *map(str, loc))), what)
+
+
+def said(call: Callable[..., object], *inputs: object) -> str:
+    try:
+        call(*inputs)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def foreign(path: Path, spec: Spec, keys: dict[str, str | None] | None = None) -> Network:
+    """Load weights from elsewhere; what is said from names and shapes alone must be the same."""
+    inputs = (path, {(): keys or {}}, spec, at)
+    assert said(check_foreign, *inputs) == said(load_foreign, *inputs)
+    return load_foreign(*inputs)
+
+
 def test_a_pickle_with_code_in_it_is_refused_and_not_run(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: Network, spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("evil.pt").write_bytes(pickle.dumps({"conv1.weight": Evil()}))
     torch.save(network.backbone, "whole.pt")
     for name in ("evil.pt", "whole.pt"):
-        with pytest.raises(UserError, match=f"^here: {name} is not a plain state dict; save model.state_dict"):
-            load_foreign(Path(name), network.backbone, "here")
+        with pytest.raises(
+            UserError, match=f"^model.checkpoint: {name} is not a plain state dict; save model.state_dict"
+        ):
+            foreign(Path(name), spec)
     assert not Path("owned").exists()
 
 
@@ -167,22 +189,77 @@ def test_plain_state_dicts_are_read(network: Network, spec: Spec, tmp_path: Path
         assert not is_checkpoint(path)
     else:
         torch.save(state, path)
-    fresh = build(spec)
-    load_foreign(path, fresh.backbone, "here")
-    assert all(torch.equal(value, state[name]) for name, value in fresh.backbone.state_dict().items())
+    assert same_state(foreign(path, spec), network)
 
 
-def test_misfits_are_listed(network: Network, tmp_path: Path) -> None:
+def same_state(one: Network, other: Network) -> bool:
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_under_the_usual_names_are_found(
+    network: Network, spec: Spec, tmp_path: Path, wrapper: str, prefix: str
+) -> None:
+    state = {f"{prefix}{name}": value for name, value in network.backbone.state_dict().items()}
+    torch.save({wrapper: state, "epoch": 90, "optimizer": {"lr": 0.1}}, tmp_path / "weights.pt")
+    assert same_state(foreign(tmp_path / "weights.pt", spec), network)
+
+
+def test_what_is_no_tensor_is_named(network: Network, spec: Spec, tmp_path: Path) -> None:
+    torch.save({**network.backbone.state_dict(), "epoch": 90}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"is not a plain state dict, its 'epoch' is no tensor; save model.state_dict"):
+        foreign(tmp_path / "weights.pt", spec)
+
+
+def test_misfits_are_listed(network: Network, spec: Spec, tmp_path: Path) -> None:
     state = dict(network.backbone.state_dict())
     state["linear.weight"] = torch.zeros(7, 16)
+    for name in ("bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var"):
+        del state[name]
     state["extra"] = state.pop("conv1.weight")
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(UserError) as caught:
-        load_foreign(tmp_path / "weights.pt", network.backbone, "here")
+        foreign(tmp_path / "weights.pt", spec)
     assert str(caught.value).endswith(
-        "does not fit: 'conv1.weight' is missing; 'extra' is not in the architecture; 'linear.weight' is (7, 16),"
-        " not (3, 16)"
+        "weights.pt does not fit cifar:resnet20: 5 missing: 'conv1.weight', 'bn1.weight', 'bn1.bias', ...; 1 unexpected:"
+        " 'extra'; 1 of another shape: 'linear.weight' is 7x16, not 3x16"
     )
+
+
+def test_another_number_of_classes_is_said_so(network: Network, spec: Spec, tmp_path: Path) -> None:
+    state = {**network.backbone.state_dict(), "linear.weight": torch.zeros(1000, 16), "linear.bias": torch.zeros(1000)}
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"does not fit cifar:resnet20: the checkpoint has 1000 classes, the data 3$"):
+        foreign(tmp_path / "weights.pt", spec)
+
+
+def test_names_are_mapped_by_the_first_pattern_that_matches(network: Network, spec: Spec, tmp_path: Path) -> None:
+    state = {f"net.{name}".replace("linear", "head"): value for name, value in network.backbone.state_dict().items()}
+    state |= {"net.aux.weight": torch.zeros(3), "net.ema": torch.zeros(3)}
+    torch.save(state, tmp_path / "weights.pt")
+    keys = {r"net\.aux\..*": None, r"net\.ema": "", r"net\.head\.(.*)": r"linear.\1", r"net\.(.*)": r"\1"}
+    assert same_state(foreign(tmp_path / "weights.pt", spec, keys), network)
+
+
+def test_wrong_patterns_are_all_told(network: Network, spec: Spec, tmp_path: Path) -> None:
+    torch.save(network.backbone.state_dict(), tmp_path / "weights.pt")
+    keys = {"(.*)": r"\1", "net.*": "", "linear.weight": "linear.weight"}
+    with pytest.raises(UserError) as caught:
+        foreign(tmp_path / "weights.pt", spec, keys)
+    left = "matches no name that the patterns before it leave; the first is 'conv1.weight'"
+    assert str(caught.value).splitlines() == [
+        f"model.checkpoint.keys.net.*: {left}",
+        f"model.checkpoint.keys.linear.weight: {left}",
+    ]
+    with pytest.raises(UserError) as caught:
+        foreign(tmp_path / "weights.pt", spec, {"conv1.weight": r"\2"})
+    assert str(caught.value).startswith(
+        "model.checkpoint.keys.conv1.weight: '\\2' does not fit: invalid group reference 2"
+    )
+    with pytest.raises(UserError) as caught:
+        foreign(tmp_path / "weights.pt", spec, {r"bn1\.(weight|bias)": "bn1.weight"})
+    assert str(caught.value) == "model.checkpoint.keys: 'bn1.weight' and 'bn1.bias' both become 'bn1.weight'"
 
 
 def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ LAYERS = [
     {"thresholds"},
     {"measure", "training"},
     {"tasks"},
+    {"foreign"},
     {"checkpoint", "losses", "yaml_source"},
     {"nets", "data"},
     {"errors"},
@@ -56,7 +57,19 @@ def test_no_module_imports_upward() -> None:
 
 
 def test_torch_is_imported_late_where_the_user_waits() -> None:
-    for name in ("cli", "recipe", "plan", "run", "tables", "progress", "training", "measure", "checkpoint", "errors"):
+    for name in (
+        "cli",
+        "recipe",
+        "plan",
+        "run",
+        "tables",
+        "progress",
+        "training",
+        "measure",
+        "checkpoint",
+        "foreign",
+        "errors",
+    ):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text())
         top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
         names = [a.name for n in top if isinstance(n, ast.Import) for a in n.names]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node, Tracer
-from torch.fx.proxy import TraceError
 
 from coc_cli.errors import StageError
 
@@ -29,17 +32,182 @@ class LeafTracer(Tracer):
 
 
 def trace(root: nn.Module) -> Graph:
-    """Trace `root.forward`; raises `StageError` that names the module in which it cannot be done."""
-    tracer = LeafTracer()
-    try:
-        graph = tracer.trace(root)
-    except (TraceError, TypeError, ValueError, AssertionError) as error:
-        inside = next(reversed(tracer.module_stack.values()), ("", type(root)))[0] or "the network's forward"
-        raise StageError(f"cannot be traced: in {inside}: {str(error).splitlines()[0]}", "arch") from error
+    """Trace `root.forward`; raises `StageError` that names the module in which it cannot be done.
+
+    What runs is the same in training and in evaluation but for training flags, which are looked up when it runs.
+    Nothing is changed in place: modules of `root` lose their `inplace`, so that a head or a quantiser may read any
+    tensor.
+    """
+    graph = _flagged(_traced(root.train()), _traced(root.eval()))
+    root.train()
+    _out_of_place(graph, root)
+    _sink_numbers(graph)
     for node in graph.nodes:
         if node.op == "call_method" and node.target == "view":
             node.target = "reshape"  # the same, but for tensors that lie channels last
+    _check(graph, root)
     return graph
+
+
+def _traced(root: nn.Module) -> Graph:
+    tracer = LeafTracer()
+    try:
+        return tracer.trace(root)
+    except Exception as error:
+        inside = next(reversed(tracer.module_stack.values()), ("", type(root)))[0] or "the network's forward"
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StageError(f"cannot be traced: in {inside}: {first}", "arch") from error
+
+
+def _module_of(node: Node) -> str:
+    """Give the name of the module in whose forward a node stands."""
+    stack = list(node.meta.get("nn_module_stack", {"the network's forward": None}))
+    if node.op == "call_module":
+        stack = stack[:-1] or stack
+    return str(stack[-1]).split("@")[0]
+
+
+def _flagged(training: Graph, evaluation: Graph) -> Graph:
+    """Give the first of two graphs, in which every constant that is True there and False here is a flag looked up."""
+    pairs = list(zip(training.nodes, evaluation.nodes, strict=False))
+    for one, other in pairs:
+        flags: list[Node] = []
+
+        def merged(a: Any, b: Any, one: Node = one, flags: list[Node] = flags) -> Any:
+            if isinstance(a, Node) and isinstance(b, Node) and a.name == b.name:
+                return a
+            if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b):
+                return type(a)(merged(x, y) for x, y in zip(a, b, strict=True))
+            if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+                return {key: merged(a[key], b[key]) for key in a}
+            if a is True and b is False:
+                with training.inserting_before(one):
+                    flags.append(training.create_node("get_attr", f"{_module_of(one)}.training"))
+                return flags[-1]
+            if type(a) is not type(b) or a != b:
+                raise _differs(one)
+            return a
+
+        if (one.op, one.target) != (other.op, other.target):
+            raise _differs(one)
+        one.args, one.kwargs = merged(one.args, other.args), merged(one.kwargs, other.kwargs)
+    if len(pairs) < max(len(evaluation.nodes), len(pairs)):
+        raise _differs(pairs[-1][0])
+    return training
+
+
+def _differs(node: Node) -> StageError:
+    where = _module_of(node).removeprefix("backbone.")
+    return StageError(f"cannot be traced: in {where}: it does another thing in training than in evaluation", "arch")
+
+
+_OUT_OF_PLACE: dict[Any, Any] = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
+
+def _out_of_place(graph: Graph, root: nn.Module) -> None:
+    """Let every operation make a new tensor, which is read by all that came after a change in place."""
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        was = False
+        if node.op == "call_module":
+            was = bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
+        elif node.op == "call_method" and re.fullmatch(r"[a-z]\w*[a-z0-9]_", str(node.target)):
+            node.target, was = str(node.target)[:-1], True
+        elif node.op == "call_function":
+            was = _plain_function(node)
+        if was and isinstance(changed := node.args[0], Node):
+            later = [user for user in changed.users if order.get(user, -1) > order[node]]
+            for user in later:
+                user.replace_input_with(changed, node)
+    for module in root.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+
+
+def _plain_function(node: Node) -> bool:
+    """Make a function that changes its first argument one that does not; tell whether it was one."""
+    name = getattr(node.target, "__name__", "")
+    if node.target in _OUT_OF_PLACE:
+        node.target = _OUT_OF_PLACE[node.target]
+        return True
+    if name.endswith("_") and hasattr(torch, name[:-1]):  # torch.relu_, F.relu_
+        node.target = getattr(torch, name[:-1])
+        return True
+    try:
+        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # of a function written in C
+        return False
+    if "inplace" not in names:
+        return False
+    at = names.index("inplace")
+    was = bool(node.args[at] if at < len(node.args) else node.kwargs.get("inplace", False))
+    node.args, node.kwargs = node.args[:at], {key: v for key, v in node.kwargs.items() if key != "inplace"}
+    return was
+
+
+_SHAPE_METHODS = frozenset(("size", "dim", "ndimension", "numel"))
+_SHAPE_ATTRIBUTES = frozenset(("shape", "ndim", "dtype", "device"))
+_ARITHMETIC = frozenset(("_operator", "builtins", "math"))
+
+
+def is_number(node: Node) -> bool:
+    """Tell whether a node gives a shape, a size or what is computed from them, or a flag: not a tensor."""
+    if node.op == "get_attr":
+        return str(node.target).endswith(".training")
+    if node.op == "call_method":
+        return node.target in _SHAPE_METHODS or bool(node.all_input_nodes and all(map(is_number, node.all_input_nodes)))
+    if node.op != "call_function":
+        return False
+    if node.target is getattr:
+        return node.args[1] in _SHAPE_ATTRIBUTES
+    is_arithmetic = getattr(node.target, "__module__", "") in _ARITHMETIC
+    return is_arithmetic and bool(node.all_input_nodes) and all(map(is_number, node.all_input_nodes))
+
+
+def _sink_numbers(graph: Graph) -> None:
+    """Compute each number just before the operation that uses it, so that only tensors pass from segment to segment."""
+    for node in list(graph.nodes):
+        if not is_number(node):
+            for number in filter(is_number, node.all_input_nodes):
+                with graph.inserting_before(node):
+                    node.replace_input_with(number, _copied(graph, number))
+    for node in reversed(list(graph.nodes)):
+        if is_number(node) and not node.users:
+            graph.erase_node(node)
+
+
+def _copied(graph: Graph, number: Node) -> Node:
+    copies = {inner: _copied(graph, inner) for inner in number.all_input_nodes if is_number(inner)}
+    return graph.node_copy(number, lambda node: copies.get(node, node))
+
+
+_AS_FUNCTIONS = frozenset(("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "bilinear"))
+
+
+def _check(graph: Graph, root: nn.Module) -> None:
+    """Refuse what would be run but not counted, or counted once and run twice."""
+    called: set[str] = set()
+    for node in graph.nodes:
+        where = _module_of(node).removeprefix("backbone.")
+        if node.op == "call_function" and operation(node, root) in _AS_FUNCTIONS:
+            raise StageError(
+                f"in {where}: calls {operation(node, root)} as a function; make it a layer, a torch.nn module", "arch"
+            )
+        if node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED):
+            if node.target in called:
+                name = str(node.target).removeprefix("backbone.")
+                raise StageError(f"layer '{name}' runs twice in one pass; give each run a layer of its own", "arch")
+            called.add(str(node.target))
+            if not node.args:  # called by keyword
+                node.args, node.kwargs = tuple(node.kwargs.values()), {}
+    result: Any = graph.output_node().args[0]
+    if not isinstance(result, Node):
+        raise StageError(f"gives a {type(result).__name__}, not one tensor", "arch")
 
 
 def operation(node: Node, root: nn.Module) -> str:

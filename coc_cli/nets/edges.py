@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import nn
 from torch.fx import Graph, Node
 
-from coc_cli.nets.cuts import WEIGHTED, operation
+from coc_cli.nets.cuts import WEIGHTED, is_number, operation
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
 ACTIVATIONS = frozenset(
@@ -95,7 +95,7 @@ def _may_be_negative(node: Node, root: nn.Module) -> bool:
 def _operands(graph: Graph, root: nn.Module) -> Iterator[Node]:
     for node in graph.nodes:
         if operation(node, root) in ELEMENTWISE:
-            tensors = [arg for arg in node.args if isinstance(arg, Node)]
+            tensors = [arg for arg in node.args if isinstance(arg, Node) and not is_number(arg)]
             if len(tensors) > 1:
                 yield from tensors
 
@@ -107,9 +107,10 @@ def summed(graph: Graph, root: nn.Module) -> set[str]:
     return {node.name for node in operands} | {str(node.args[0]) for node in quantizers}
 
 
-def _reaches_output_only(node: Node, root: nn.Module) -> bool:
+def reaches_output_only(node: Node, root: nn.Module) -> bool:
+    """Tell whether nothing but moving values about lies between a node and the network's output."""
     return all(
-        user.op == "output" or (operation(user, root) in VALUE_PRESERVING and _reaches_output_only(user, root))
+        user.op == "output" or (operation(user, root) in VALUE_PRESERVING and reaches_output_only(user, root))
         for user in node.users
     )
 
@@ -131,7 +132,7 @@ def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, 
         return {}
     places = {_chain_end(layer, root) for layer in layers if wanted[layer] < FLOAT_BITS}
     places |= {node for node in graph.nodes if node.op == "placeholder"} | set(_operands(graph, root))
-    places = {node for node in places if not _reaches_output_only(node, root)}
+    places = {node for node in places if not reaches_output_only(node, root)}
     places |= {
         _reads(layer) for layer in layers if wanted[layer] < FLOAT_BITS and _origin(_reads(layer), root) not in places
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -88,31 +89,45 @@ def weight_bits(layer: nn.Module) -> int:
     return layer.bits if isinstance(layer, QuantizedWeight) else FLOAT_BITS
 
 
-def remade(layer: nn.Module, numbers: dict[str, int], kind: type[nn.Module] | None = None) -> nn.Module:
-    """Give a fresh module with other constructor numbers (in, out, groups, features), of class `kind` if given.
+def remade(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
+    """Give a fresh module of the same class with other constructor numbers (in, out, groups, features).
 
-    All else (kernel, stride, padding, bias) stays as it is.
+    All else (kernel, stride, padding, bias, whatever a subclass adds) stays as it is.
     """
-    make: Any = kind or type(layer)
+    made: Any = copy.copy(layer)
+    made._parameters, made._buffers = dict(layer._parameters), dict(layer._buffers)  # noqa: SLF001
     if isinstance(layer, nn.Conv2d):
-        made: nn.Module = make(
-            numbers["in"],
-            numbers["out"],
-            layer.kernel_size,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            numbers["groups"],
-            bias=layer.bias is not None,
-            padding_mode=layer.padding_mode,
-            device=layer.weight.device,
-        )
+        made.in_channels, made.out_channels, made.groups = numbers["in"], numbers["out"], numbers["groups"]
+        weight = (numbers["out"], numbers["in"] // numbers["groups"], *layer.kernel_size)
+        _empty(made, weight=weight, bias=(numbers["out"],))
     elif isinstance(layer, nn.Linear):
-        made = make(numbers["in"], numbers["out"], bias=layer.bias is not None, device=layer.weight.device)
+        made.in_features, made.out_features = numbers["in"], numbers["out"]
+        _empty(made, weight=(numbers["out"], numbers["in"]), bias=(numbers["out"],))
     else:
-        assert isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d), f"no rule to remake {type(layer).__name__}"
-        made = make(numbers["features"], layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
-    return made
+        features = (numbers["features"],)
+        if isinstance(layer, nn.LayerNorm):
+            made.normalized_shape = features
+        elif isinstance(layer, nn.GroupNorm):
+            made.num_channels, made.num_groups = numbers["features"], numbers["groups"]
+        else:
+            assert isinstance(layer, BATCH_NORM), f"no rule to remake {type(layer).__name__}"
+            made.num_features = numbers["features"]
+        _empty(made, weight=features, bias=features, running_mean=features, running_var=features)
+    made.reset_parameters()
+    return made  # type: ignore[no-any-return]
+
+
+def _empty(module: nn.Module, **shapes: tuple[int, ...]) -> None:
+    """Give a module new tensors of these shapes, where it has tensors of these names."""
+    for name, shape in shapes.items():
+        old = getattr(module, name, None)
+        if isinstance(old, nn.Parameter):
+            setattr(module, name, nn.Parameter(old.new_empty(shape)))
+        elif old is not None:
+            setattr(module, name, old.new_empty(shape))
+
+
+BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def numbers_of(layer: nn.Module) -> dict[str, int] | None:
@@ -121,8 +136,12 @@ def numbers_of(layer: nn.Module) -> dict[str, int] | None:
         return {"in": layer.in_channels, "out": layer.out_channels, "groups": layer.groups}
     if isinstance(layer, nn.Linear):
         return {"in": layer.in_features, "out": layer.out_features}
-    if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+    if isinstance(layer, nn.GroupNorm):
+        return {"features": layer.num_channels, "groups": layer.num_groups}
+    if isinstance(layer, BATCH_NORM):
         return {"features": layer.num_features}
+    if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1:
+        return {"features": layer.normalized_shape[0]}
     return None
 
 
@@ -130,7 +149,7 @@ def quantized(layer: Layer, bits: int) -> QuantizedConv2d | QuantizedLinear:
     """Give a quantised layer of the same shape; it shares no tensor with the one given."""
     numbers = numbers_of(layer)
     assert numbers is not None
-    made = remade(layer, numbers, QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedConv2d)
-    assert isinstance(made, QuantizedConv2d | QuantizedLinear)
+    made: Any = remade(layer, numbers)
+    made.__class__ = QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedConv2d
     made.add_scale(bits)
-    return made
+    return made  # type: ignore[no-any-return]

@@ -109,22 +109,33 @@ def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Ten
     return best
 
 
+_AT_ONCE = 1 << 20  # codes, a multiple of 8: what lies in memory as single bits
+
+
 def pack(values: Tensor, bits: int) -> Tensor:
     """Pack signed codes (any shape) into bytes, `bits` a code, lowest bit first; uint8 [ceil(n * bits / 8)]."""
-    flat = values.flatten().to(torch.int64)
-    unsigned = (flat + 1) // 2 if bits == 1 else flat + code_range(bits, signed=True)[1]
-    stream = (unsigned[:, None] >> torch.arange(bits)) & 1  # [n, bits]
+    return torch.cat([_packed(part, bits) for part in values.flatten().split(_AT_ONCE)])
+
+
+def _packed(flat: Tensor, bits: int) -> Tensor:
+    unsigned = ((flat + 1) // 2 if bits == 1 else flat + code_range(bits, signed=True)[1]).to(torch.uint8)
+    stream = (unsigned[:, None] >> torch.arange(bits, dtype=torch.uint8)) & 1  # [n, bits]
     stream = torch.nn.functional.pad(stream.flatten(), (0, -stream.numel() % 8)).view(-1, 8)
-    return (stream << torch.arange(8)).sum(1).to(torch.uint8)
+    return (stream << torch.arange(8, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
     """Give back the codes (int32, [shape]) that `pack` was given."""
     count = torch.Size(shape).numel()
-    stream = (packed.to(torch.int64)[:, None] >> torch.arange(8)) & 1
-    unsigned = (stream.flatten()[: count * bits].view(count, bits) << torch.arange(bits)).sum(1)
-    values = unsigned * 2 - 1 if bits == 1 else unsigned - code_range(bits, signed=True)[1]
-    return values.to(torch.int32).view(shape)
+    parts = [_unpacked(part, bits) for part in packed.split(_AT_ONCE // 8 * bits)]
+    return torch.cat(parts)[:count].view(shape)
+
+
+def _unpacked(packed: Tensor, bits: int) -> Tensor:
+    stream = ((packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1).flatten()
+    stream = stream[: stream.numel() // bits * bits].view(-1, bits)
+    unsigned = (stream << torch.arange(bits, dtype=torch.uint8)).sum(1, dtype=torch.int32)
+    return unsigned * 2 - 1 if bits == 1 else unsigned - code_range(bits, signed=True)[1]
 
 
 def packed_bytes(count: int, bits: int) -> int:

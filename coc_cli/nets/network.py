@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from coc_cli.nets import sources
 from coc_cli.nets.cuts import Segment, segments, splice, trace
 from coc_cli.nets.heads import make_head
 from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, remade
+from coc_cli.nets.plain import plain
 from coc_cli.nets.rules import leaves
 from coc_cli.nets.spec import Spec
 
@@ -37,10 +40,10 @@ class Network(nn.Module):
     Inputs are normalised images [N, C, H, W]; `normalise` makes them of uint8 ones.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone = sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
+        self.backbone = plain(backbone or raw(spec), spec.input_shape)
         self.exits = nn.ModuleList(make_head(place, spec.head_outputs) for place in spec.exits)
         for name, numbers in spec.modules.items():
             self._replace(name, remade(self.layer(name), numbers))
@@ -51,9 +54,9 @@ class Network(nn.Module):
             assert isinstance(layer, nn.Conv2d | nn.Linear)
             self._replace(name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
-        self.graph = trace(
-            _Traced(self.backbone)
-        )  # with heads and quantisers in it; targets are names below this module
+        with sources.blamed(spec.arch):
+            self.graph = trace(_Traced(self.backbone))
+        # with heads and quantisers in it; targets are names below this module
         for index, place in enumerate(spec.exits):
             splice(self.graph, place.source, _TracedHead(self.exits, index))
         edge_places.insert(self.graph, spec.edges)
@@ -125,6 +128,12 @@ class Network(nn.Module):
             self.backbone.eval()
         return self
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take tensors as usual; they are those of the modules as they are now, not of an older version of a class."""
+        state = OrderedDict(state_dict)
+        state._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]  # noqa: SLF001
+        return super().load_state_dict(state, strict, assign)
+
     def layer(self, name: str) -> nn.Module:
         """Give the module of that name in the backbone, or exits.N.NAME in a head."""
         return self.get_submodule(edge_places.module_path(name))
@@ -175,13 +184,19 @@ class _TracedHead(nn.Module):
         return y
 
 
-def build(spec: Spec, *, device: str = "cpu") -> Network:
+def raw(spec: Spec) -> nn.Module:
+    """Make the architecture of a spec just as its source makes it, with fresh random weights."""
+    return sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
+
+
+def build(spec: Spec, *, device: str = "cpu", backbone: nn.Module | None = None) -> Network:
     """Make the network of a spec, channels last, in train mode, with fresh random weights (none on "meta").
 
-    Raises `StageError` where the backbone cannot be traced.
+    A `backbone`, made by `raw` and filled, is taken over instead of fresh weights. Raises `StageError` where the
+    backbone cannot be made or traced.
     """
     with torch.device(device):
-        network = Network(spec)
+        network = Network(spec, backbone)
     return network.to(memory_format=torch.channels_last)
 
 

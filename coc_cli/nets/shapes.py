@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.fx import Interpreter, Node
 
-from coc_cli.nets.network import Network
+from coc_cli.errors import StageError
+from coc_cli.nets.network import Network, build
+from coc_cli.nets.sources import blamed
+from coc_cli.nets.spec import Spec
 
 
 class _Shapes(Interpreter):
@@ -30,3 +33,20 @@ def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     with torch.no_grad():
         interpreter.run(torch.empty(1, *network.spec.input_shape, device="meta"))
     return interpreter.shapes
+
+
+def check_runs(spec: Spec) -> None:
+    """Raise `StageError` if a network cannot be made, traced or run on its images, or gives no output per class."""
+    network = build(spec, device="meta").eval()
+    try:
+        with torch.no_grad(), blamed(spec.arch):
+            outputs = network(torch.empty(1, *spec.input_shape, device="meta"))
+    except RuntimeError as error:
+        size = "x".join(map(str, spec.input_shape))
+        raise StageError(f"cannot run on images of {size}: {str(error).splitlines()[0]}", "arch") from error
+    for output in outputs:
+        if output.shape != (1, len(spec.labels)):
+            found = "x".join(map(str, output.shape[1:])) or "nothing"
+            raise StageError(
+                f"gives {found} for an image, not one number for each of {len(spec.labels)} classes", "arch"
+            )

@@ -1,14 +1,25 @@
-"""Where architectures come from: a table of names, each with the arguments it takes. No torch until `create`."""
+"""Where architectures come from: coc's own table, torchvision, timm, and the user's files. No torch until `create`."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Mapping
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
-from coc_cli.nets.spec import Scalar
+from coc_cli.nets.spec import Frozen, Scalar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,6 +48,12 @@ class Architecture:
             raise StageError(f"{arch} has no depth {depth}; it has {depths}", "depth")
         return {**self.defaults, **given}
 
+    def make(self, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
+        """Make the module."""
+        module, function = self.function.split(":")
+        made: nn.Module = getattr(importlib.import_module(module), function)(outputs=outputs, channels=channels, **args)
+        return made
+
 
 LARGEST_ARGUMENT = 4096
 _THIN_DEPTHS = tuple(range(8, 111, 6))
@@ -60,19 +77,248 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+@dataclass(frozen=True)
+class Family:
+    """A source of architectures that take whatever arguments their makers take."""
+
+    form: str  # what its names look like
+    pattern: str  # the same for `re.fullmatch`
+    reserved: tuple[str, ...]  # arguments that are not the recipe's to give
+    make: Callable[[str, Mapping[str, Scalar], int, int], nn.Module]  # (name, args, outputs, channels)
+    fingerprint: Callable[[str], str]  # of a name: what the module depends on besides coc
+
+
+class Choice(Frozen):
+    """An architecture and its arguments as a recipe writes them."""
+
+    arch: Annotated[
+        str | None, Field(description="cifar:NAME, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION")
+    ] = None
+    depth: Annotated[int | None, Field(ge=1, description="of a cifar: architecture")] = None
+    width: Annotated[int | None, Field(ge=1, description="of a cifar: architecture")] = None
+    args: Annotated[dict[str, Scalar], Field(description="what else the architecture's maker takes")] = {}
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether no argument was set."""
+        return not (self.depth or self.width or self.args)
+
+    def arguments(self, arch: str, incoming: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Give every argument of `arch`: those set here over the incoming ones; raises `StageError`."""
+        resolve(arch, {})  # what is wrong with its name comes first
+        sized = {key: value for key in ("depth", "width") if (value := getattr(self, key)) is not None}
+        for key in sized:
+            if key in self.args:
+                raise StageError(f"'{key}' stands under 'args' too; give it once", key)
+            if arch not in ARCHITECTURES:
+                what = "by the name its maker has for it, as in args: {width_mult: 0.5}"
+                raise StageError(f"{arch} takes no '{key}'; give it under 'args', {what}", key)
+        return resolve(arch, {**incoming, **self.args, **sized})
+
+
 def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Give every argument of an architecture, defaults filled in; raises `StageError` for what it does not know."""
-    if arch not in ARCHITECTURES:
-        raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, ARCHITECTURES)}", "arch")
-    return ARCHITECTURES[arch].arguments(arch, args)
+    """Give every argument of an architecture, defaults filled in; raises `StageError` for what it does not know.
+
+    Of the families with free arguments only the form of the name is checked; `create` says the rest.
+    """
+    if arch in ARCHITECTURES:
+        return ARCHITECTURES[arch].arguments(arch, args)
+    prefix, _, name = arch.partition(":")
+    family = FAMILIES.get(prefix)
+    if family is None:
+        known = [*ARCHITECTURES, *(f"{prefix}:{family.form}" for prefix, family in FAMILIES.items())]
+        raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, known)}", "arch")
+    if not re.fullmatch(family.pattern, name):
+        raise StageError(f"'{arch}' does not fit; it needs the form {prefix}:{family.form}", "arch")
+    for key in args:
+        if key in family.reserved:
+            what = "classes and channels come from the data, weights from model.checkpoint"
+            raise StageError(f"'{key}' is not yours to give: {what}", key)
+    return dict(args)
 
 
 def create(arch: str, args: Mapping[str, Scalar], *, outputs: int, channels: int) -> nn.Module:
     """Make the module of an architecture with fresh random weights from torch's global generator.
 
-    `outputs` is the number of classes or of regression targets, `channels` that of the input images.
+    `outputs` is the number of classes or of regression targets, `channels` that of the input images. Raises
+    `StageError` where a library does not have it, does not take an argument, or the user's code fails.
     """
-    architecture = ARCHITECTURES[arch]
-    module, function = architecture.function.split(":")
-    made: nn.Module = getattr(importlib.import_module(module), function)(outputs=outputs, channels=channels, **args)
+    if arch in ARCHITECTURES:
+        return ARCHITECTURES[arch].make(args, outputs, channels)
+    import torch
+
+    prefix, _, name = arch.partition(":")
+    make = FAMILIES[prefix].make
+    try:
+        return make(name, args, outputs, channels)
+    except StageError as error:
+        if not isinstance(error.__cause__, NotImplementedError) or torch.get_default_device().type != "meta":
+            raise
+    with torch.device("cpu"):  # it computes with tensors while it is made
+        return make(name, args, outputs, channels).to("meta")
+
+
+def fingerprint(arch: str) -> str:
+    """Give what an architecture depends on besides coc: the library's version, or the checksum of the user's file."""
+    prefix, _, name = arch.partition(":")
+    return "" if arch in ARCHITECTURES else FAMILIES[prefix].fingerprint(name)
+
+
+def is_code(arch: str) -> bool:
+    """Tell whether making the architecture runs code from a file of the user's."""
+    return arch.startswith("file:")
+
+
+@contextmanager
+def blamed(arch: str) -> Iterator[None]:
+    """Turn what goes wrong in the user's code into a `StageError` that names its file and line."""
+    path = arch.split(":")[1] if is_code(arch) else None
+    try:
+        yield
+    except Exception as error:
+        cause = (error.__cause__ or error) if isinstance(error, StageError) else error
+        line = _line_in(path, cause) if path else None
+        if line is None:
+            raise
+        what = error.what if isinstance(error, StageError) else f"{type(error).__name__}: {_first_line(error)}"
+        raise StageError(f"{path}:{line}: {what}", "arch") from error
+
+
+def _line_in(path: str, error: BaseException) -> int | None:
+    """Give the last line of the file at `path` in which an error was, or None if it was not in it."""
+    here = Path(path).resolve()
+    if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == here:
+        return error.lineno
+    lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).resolve() == here]
+    return lines[-1] if lines else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, known)}", "arch")
+    # These two have a second classifier, for training only, unless told otherwise.
+    single = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    with _refused(f"torchvision:{name}"):
+        made = torchvision.models.get_model(name, weights=None, num_classes=outputs, **{**single, **args})
+    return made if channels == RGB else _with_channels(made, channels, f"torchvision:{name}")
+
+
+RGB = 3
+
+
+def _with_channels(made: nn.Module, channels: int, arch: str) -> nn.Module:
+    """Give a network for RGB images another number of input channels, in place: its first convolution is made anew."""
+    from torch import nn
+
+    from coc_cli.nets.layers import numbers_of, remade
+
+    path, first = next((item for item in made.named_modules() if isinstance(item[1], nn.Conv2d)), ("", None))
+    numbers = numbers_of(first) if first else None
+    if first is None or numbers is None or (numbers["in"], numbers["groups"]) != (RGB, 1):
+        raise StageError(f"{arch} takes images of {RGB} channels, not {channels}", "arch")
+    parent, _, last = path.rpartition(".")
+    again = remade(first, {**numbers, "in": channels})
+    again.reset_parameters()  # type: ignore[operator]
+    setattr(made.get_submodule(parent), last, again)
     return made
+
+
+def _timm(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise StageError(f"timm:{name} needs timm; install it with: pip install 'coc-cli[timm]'", "arch") from error
+    known = timm.list_models()
+    if name not in known:
+        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, known)}", "arch")
+    with _refused(f"timm:{name}"):
+        free: dict[str, Any] = dict(args)
+        made: nn.Module = timm.create_model(name, pretrained=False, num_classes=outputs, in_chans=channels, **free)
+    return made
+
+
+@contextmanager
+def _refused(arch: str) -> Iterator[None]:
+    """Turn a maker's error, mostly about its arguments, into a `StageError` of one line."""
+    try:
+        yield
+    except Exception as error:
+        raise StageError(f"{arch} cannot be made: {_first_line(error)}", "args") from error
+
+
+def _from_file(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
+    from torch import nn
+
+    path, _, function = name.rpartition(":")
+    with blamed(f"file:{name}"):
+        module = _executed(path)
+        make = getattr(module, function, None)
+        if not callable(make):
+            known = [word for word, value in vars(module).items() if callable(value) and not word.startswith("_")]
+            raise StageError(f"'{path}' has no function '{function}'; {did_you_mean(function, known)}", "arch")
+        takes = inspect.signature(make).parameters
+        given = {"outputs": outputs, "num_classes": outputs, "channels": channels, "in_channels": channels}
+        every = {**{key: value for key, value in given.items() if key in takes}, **args}
+        try:
+            inspect.signature(make).bind(**every)
+        except TypeError as error:
+            raise StageError(f"{function} in '{path}': {error}", "args") from error
+        made = make(**every)
+    if not isinstance(made, nn.Module):
+        raise StageError(f"{function} in '{path}' gives a {type(made).__name__}, not a torch.nn.Module", "arch")
+    return made
+
+
+def _executed(path: str) -> Any:
+    """Run the user's file as a module of its own; it finds its neighbours as a script would."""
+    file = _existing(path)
+    name = f"coc_file_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(file.parent))
+    return module
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).resolve()
+    if not file.is_file():
+        beside = [other.name for other in file.parent.glob("*.py")]
+        near = f"; {did_you_mean(file.name, beside, otherwise='there are')}" if beside else ""
+        raise StageError(f"no such file '{path}'{near}", "arch")
+    return file
+
+
+FAMILIES: dict[str, Family] = {
+    "torchvision": Family(
+        "NAME", r"\w+", ("name", "weights", "num_classes"), _torchvision, lambda _: metadata.version("torchvision")
+    ),
+    "timm": Family(
+        "NAME",
+        r"\w+",
+        ("model_name", "num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
+        + ("checkpoint_path", "cache_dir"),  # it would read a pickle with code in it
+        _timm,
+        lambda _: metadata.version("timm"),
+    ),
+    "file": Family(
+        "PATH.py:FUNCTION",
+        r"[^:]+\.py:[A-Za-z_]\w*",
+        ("outputs", "num_classes", "channels", "in_channels"),
+        _from_file,
+        lambda name: hashlib.sha256(_existing(name.rpartition(":")[0]).read_bytes()).hexdigest(),
+    ),
+}

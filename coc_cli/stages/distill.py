@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from coc_cli.errors import StageError
-from coc_cli.nets.sources import resolve
-from coc_cli.nets.spec import Exit, Frozen, Spec
+from coc_cli.nets.sources import Choice
+from coc_cli.nets.spec import Exit, Spec
 from coc_cli.stages.stage import Lab, TaughtStage
 
 if TYPE_CHECKING:
@@ -23,16 +23,8 @@ if TYPE_CHECKING:
     from coc_cli.training import Batch, Loss
 
 
-class Student(Frozen):
+class Student(Choice):
     """The architecture that takes the backbone's place; what is not given is the incoming network's."""
-
-    arch: Annotated[str | None, Field(description="architecture; the incoming one if not given")] = None
-    depth: Annotated[int | None, Field(ge=1)] = None
-    width: Annotated[int | None, Field(ge=1)] = None
-
-    def arguments(self) -> dict[str, int]:
-        """Give the arguments that were set."""
-        return {key: value for key, value in (("depth", self.depth), ("width", self.width)) if value is not None}
 
 
 @dataclass(frozen=True)
@@ -90,9 +82,14 @@ class Distill(TaughtStage):
         """Give the student before anything is done to it, and what it takes over from the incoming network."""
         from coc_cli.nets.places import Places, spread
         from coc_cli.nets.precision import precision_of
+        from coc_cli.nets.shapes import check_runs
         from coc_cli.stages.prune import backbone_macs
 
         student = self._backbone(spec)
+        try:
+            check_runs(student)
+        except StageError as error:
+            raise StageError(error.what, "student") from error
         exits: tuple[Exit, ...] = ()
         if spec.exits:
             before, after = Places(spec), Places(student)
@@ -107,11 +104,13 @@ class Distill(TaughtStage):
         return Carried(student.but(exits=exits, rule=rule), kept, precision_of(spec))
 
     def _backbone(self, spec: Spec) -> Spec:
-        """Give the student's spec before anything is carried over; raises `StageError` with a key below `student`."""
+        """Give the student's spec before anything is carried over; raises `StageError`."""
         assert isinstance(self.student, Student)
         arch = self.student.arch or spec.arch
-        incoming = spec.args if arch == spec.arch else {}
-        args = resolve(arch, {**incoming, **self.student.arguments()})
+        try:
+            args = self.student.arguments(arch, spec.args if arch == spec.arch else {})
+        except StageError as error:
+            raise StageError(error.what, "student") from error
         return spec.but(arch=arch, args=args, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None)
 
     def notes(self, spec: Spec) -> list[str]:

@@ -141,6 +141,9 @@ def choose(network: Network, stage: Prune, share: float, *, exactly: bool = True
             gone = group.importance.argsort(stable=True)[: len(group.importance) - count]
             group.remove(sorted(gone.tolist()))
     modules = changed_numbers(twin, network.spec)
+    for name, numbers in modules.items():
+        if min(numbers.values()) < 1 or numbers.get("in", 0) % numbers.get("groups", 1):
+            raise _unprunable(name, "torch-pruning does not see which of its channels belong together")
     tensors = (*twin.named_parameters(), *twin.named_buffers())
     indices = {name: tensor.detach().long() for name, tensor in tensors if name in network.state_dict()}
     parameters = changed_parameters(twin, network.spec.but(modules=modules))
@@ -228,13 +231,14 @@ def _held(twin: Network, stage: Prune) -> set[str]:
     from coc_cli.nets.edges import is_head
 
     names = list(twin.layers)
-    held = {name for name in names if is_head(name)} | {[name for name in names if not is_head(name)][-1]}
+    classifiers = {name for name in names if is_head(name)} | {[name for name in names if not is_head(name)][-1]}
+    held: set[str] = set()
     for pattern, rule in stage.layers.items():
         matched = {name for name in names if fnmatchcase(name, pattern)}
         if not matched:
             raise StageError(f"pattern '{pattern}' matches no layer; {did_you_mean(pattern, names)}", "layers")
         held = held - matched if rule.prune else held | matched
-    return held
+    return held | classifiers
 
 
 def _unprunable(layer: str, why: str) -> StageError:

@@ -42,9 +42,9 @@ class _Work:
             for name in group.outs:
                 self.outs.setdefault(name, []).append(index)
             for name, count in group.ins.items():
-                if name in group.outs:
-                    continue  # depthwise: its channels go once
                 layer: Any = twin.layer(name)
+                if name in group.outs and getattr(layer, "groups", 1) > 1:
+                    continue  # depthwise: its channels go once
                 width = getattr(layer, "in_channels", None) or layer.in_features
                 self.ins.setdefault(name, []).append((index, count / width))
 
