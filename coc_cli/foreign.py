@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from coc_cli.checkpoint import raw_header
 from coc_cli.errors import Fault, UserError
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import Scale, Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,12 +66,11 @@ def _in_deviations(network: Network) -> Network:
 
     from coc_cli.nets.edges import reaches_output_only
     from coc_cli.nets.network import with_spec
-    from coc_cli.tasks import plain_scale
 
     scale, last = network.spec.scale, network.layer_nodes[-1]
     assert scale is not None
     if not reaches_output_only(last, network):
-        return with_spec(network, network.spec.but(scale=plain_scale(len(scale.std))))
+        return with_spec(network, network.spec.but(scale=Scale.plain(len(scale.std))))
     layer = network.get_submodule(str(last.target))
     with torch.no_grad():
         for parameter in layer.parameters():

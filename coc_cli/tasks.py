@@ -135,12 +135,7 @@ def task_of(spec: Spec) -> Task:
     """Give the task of a network."""
     if spec.task == "classification":
         return Classification()
-    return Regression(spec.labels, spec.scale or plain_scale(len(spec.labels)))
-
-
-def plain_scale(targets: int) -> Scale:
-    """Give the scale that changes nothing."""
-    return Scale(mean=(0.0,) * targets, std=(1.0,) * targets)
+    return Regression(spec.labels, spec.scale or Scale.plain(len(spec.labels)))
 
 
 def scale_of(targets: Tensor) -> Scale:

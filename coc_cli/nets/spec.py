@@ -54,6 +54,11 @@ class Scale(Frozen):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @classmethod
+    def plain(cls, targets: int) -> Scale:
+        """Give the scale that changes nothing."""
+        return cls(mean=(0.0,) * targets, std=(1.0,) * targets)
+
     def values(self, outputs: Tensor) -> Tensor:
         """Give, in the targets' units, what outputs [N, T] say."""
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
