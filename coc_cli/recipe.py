@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from coc_cli.data.source import DataInfo, DataSettings
@@ -40,10 +40,22 @@ class Checkpoint(Frozen):
         ),
     ] = ()
 
+    @field_validator("keys")
+    @classmethod
+    def _dropped(cls, keys: Renaming | tuple[Renaming, ...]) -> Renaming | tuple[Renaming, ...]:
+        """Write nothing as an empty text, which a resolved recipe keeps."""
+        passes: list[Renaming] = [{pattern: new or "" for pattern, new in each.items()} for each in _listed(keys)]
+        return passes[0] if isinstance(keys, dict) else tuple(passes)
+
     @property
-    def passes(self) -> dict[tuple[str | int, ...], Renaming]:
+    def passes(self) -> dict[Loc, Renaming]:
         """The passes over the names in order, each by its place below `keys`."""
-        return {(): self.keys} if isinstance(self.keys, dict) else {(i,): each for i, each in enumerate(self.keys)}
+        places: list[Loc] = [()] if isinstance(self.keys, dict) else [(index,) for index in range(len(self.keys))]
+        return dict(zip(places, _listed(self.keys), strict=True))
+
+
+def _listed(keys: Renaming | tuple[Renaming, ...]) -> tuple[Renaming, ...]:
+    return (keys,) if isinstance(keys, dict) else keys
 
 
 class Model(Choice):

@@ -320,3 +320,30 @@ def test_an_unusable_run_directory(recipe: Callable[..., Path]) -> None:
     done = coc("compress", str(path), "--out", "taken", check=2)
     assert done.stderr == "taken: cannot be the run directory: File exists; choose another with --out\n"
     assert os.path.isfile("taken")  # noqa: PTH113
+
+
+def test_trust_is_asked_for_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = (
+        "from torch import nn\n\n\ndef net(outputs, channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, outputs))\n"
+    )
+    Path("nets.py").write_text(code)
+    text = "name: mine\ndevice: cpu\ndata: {source: digits}\nmodel: {arch: 'file:nets.py:net', train: {epochs: 1}}\n"
+    Path("r.yaml").write_text(text + "chain:\n  - quantize: {weights: 8, activations: 8, epochs: 1}\n")
+    coc("compress", "r.yaml")
+    result = "runs/mine/model.safetensors"
+    refused = f"{result}: its architecture is code in 'nets.py'; pass --trust-code (trust_code=True) if you trust it\n"
+    Path("next.yaml").write_text(
+        Path("r.yaml")
+        .read_text()
+        .replace(
+            text,
+            text.replace("mine", "next").replace(
+                "{arch: 'file:nets.py:net', train: {epochs: 1}}", f"{{checkpoint: {result}}}"
+            ),
+        )
+    )
+    for verb, path in (("inspect", result), ("plan", "next.yaml"), ("compress", "next.yaml")):
+        assert coc(verb, path, check=2).stderr == refused
+        coc(verb, path, "--trust-code")

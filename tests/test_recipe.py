@@ -651,6 +651,16 @@ def test_the_resolved_recipe_is_the_same_recipe(write: Callable[[str], Path]) ->
     assert read(write(resolved(recipe))).recipe == recipe
 
 
+@pytest.mark.parametrize("keys", ["{'a\\.(.*)': '\\1', b: null}", "[{a: b}, {b: ''}]"])
+def test_the_resolved_recipe_keeps_the_keys_of_weights(keys: str, write: Callable[[str], Path]) -> None:
+    Path("w.pt").touch()
+    text = GOOD.replace("train: {epochs: 1}", f"checkpoint: {{path: w.pt, keys: {keys}}}\n  mean: [0.5]\n  std: [0.5]")
+    recipe = read(write(text)).recipe
+    assert recipe.model.weights is not None
+    assert sum(len(renaming) for renaming in recipe.model.weights.passes.values()) == 2
+    assert read(write(resolved(recipe))).recipe == recipe
+
+
 def test_a_wrong_recipe_ends_with_2_in_a_second_without_torch(write: Callable[[str], Path]) -> None:
     write(GOOD.replace("weights: 4", "weights: 9"))
     code = (

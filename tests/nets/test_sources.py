@@ -213,7 +213,7 @@ REFUSED = (
 
 @pytest.mark.parametrize("reader", [read_header, load, coc_cli.load])
 def test_code_runs_only_where_it_is_trusted(checkpoint: Path, reader: Callable[..., object]) -> None:
-    Path("nets.py").write_text("open('ran', 'w').close()\n" + NETS)
+    Path("nets.py").write_text(NETS + "open('ran', 'w').close()\n")
     with pytest.raises(UserError) as caught:
         reader(checkpoint)
     assert str(caught.value) == REFUSED
@@ -277,6 +277,6 @@ def test_a_cached_result_that_names_other_code_is_made_again(nets: Path) -> None
         save(digits(nets), (), stored)
         changed = {**json.loads(result.read_text()), "sha256": hashlib.sha256(stored.read_bytes()).hexdigest()}
         result.write_text(json.dumps(changed))
-    nets.write_text("open('ran', 'w').close()\n" + NETS)
+    nets.write_text(NETS + "open('ran', 'w').close()\n")
     compress(path)
     assert not Path("ran").exists()
