@@ -26,6 +26,9 @@ from coc_cli.errors import Fault, UserError
 from coc_cli.foreign import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
+from coc_cli.plan import make_plan
+from coc_cli.recipe import read
+from coc_cli.run import compress
 from coc_cli.stages.quantize import Quantize
 
 LINEAGE = (
@@ -273,3 +276,64 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="no space left"):
         write_atomically(path, b"new and longer")
     assert path.read_bytes() == b"old"
+
+
+FOREIGN = """\
+name: foreign
+device: cpu
+data: {source: digits}
+model:
+  arch: cifar:resnet20
+  depth: 8
+  width: 4
+  mean: [0.25]
+  std: [0.5]
+  checkpoint: {path: weights.pt, keys: {'net\\.(.*)': '\\1'}}
+chain:
+  - quantize: {weights: 8, activations: 8, epochs: 0}
+"""
+
+
+def test_a_recipe_starts_from_weights_from_elsewhere(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(FOREIGN)
+    source = build(spec.but(labels=tuple("0123456789"))).backbone.state_dict()
+    torch.save({f"net.{name}": value for name, value in source.items()}, "weights.pt")
+    compress(Path("r.yaml"))
+    baseline = load(Path("runs/foreign/stages/00-baseline/model.safetensors"))
+    assert (baseline.spec.mean, baseline.spec.std) == ((0.25,), (0.5,))
+    assert torch.equal(baseline.backbone.conv1.weight, source["conv1.weight"])
+    compress(Path("r.yaml"), overrides=("model.mean=[0.5]",), out=Path("again"))  # another network: not from the cache
+    assert load(Path("again/model.safetensors")).spec.mean == (0.5,)
+
+
+def test_weights_that_do_not_fit_are_refused_before_any_work(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(FOREIGN)
+    state = build(spec).backbone.state_dict()
+    torch.save({f"net.{name}": value for name, value in state.items()}, "weights.pt")
+    with pytest.raises(UserError) as caught:
+        compress(Path("r.yaml"))
+    assert str(caught.value) == (
+        "r.yaml:10: model.checkpoint: weights.pt does not fit cifar:resnet20: the checkpoint has 3 classes, the data 10"
+    )
+    assert not Path("runs").exists()
+
+
+def test_a_checkpoint_of_cocs_own_brings_its_own_normalisation(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(build(spec.but(labels=tuple("0123456789"))), (), Path("own.safetensors"))
+    Path("r.yaml").write_text(FOREIGN.replace("weights.pt", "own.safetensors"))
+    with pytest.raises(UserError) as caught:
+        make_plan(read(Path("r.yaml")))
+    assert str(caught.value).splitlines() == [
+        "r.yaml:8: model.mean: coc made the checkpoint, which brings its own; leave it out",
+        "r.yaml:9: model.std: coc made the checkpoint, which brings its own; leave it out",
+        "r.yaml:10: model.checkpoint.keys: coc made the checkpoint; leave them out",
+    ]
