@@ -683,7 +683,8 @@ def test_the_schema_knows_every_key() -> None:
     assert all(f'"{key}"' in made for key in ("distill", "quantize", "kd_weight", "min_bitops_ratio", "augment"))
 
 
-EVERY = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+RECIPES = Path(__file__).parent.parent / "recipes"
+EVERY = sorted(RECIPES.rglob("*.yaml"))
 SHIPPED = [path for path in EVERY if "folder:imagenet" not in path.read_text()]  # that one needs the user's own images
 
 
@@ -701,28 +702,39 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures and the table that recipes/turned_digits.py makes."""
+    folder = tmp_path_factory.mktemp("table")
+    subprocess.run([sys.executable, str(RECIPES / "turned_digits.py")], cwd=folder, check=True)
+    return folder / "turned-digits"
+
+
 @pytest.fixture
-def beside_archive(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def beside_images(archive: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path(archive.name).symlink_to(archive)
+    for made in (archive, table):
+        Path(made.name).symlink_to(made)
 
 
 def test_every_shipped_recipe_is_found() -> None:
-    assert (len(EVERY), len(SHIPPED)) == (10, 9)  # the last has its own test, test_efficientnet_lite.py
+    assert (len(EVERY), len(SHIPPED)) == (11, 10)  # the last has its own test, test_efficientnet_lite.py
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("beside_archive")
+@pytest.mark.usefixtures("beside_images")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_runs(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     stages = [next(iter(link)) for link in content["chain"]]
-    short = ["model.train.epochs=1", "limits.max_drop=1"]
+    short = ["model.train.epochs=1", "limits.max_drop=100"]
     short += [f"chain.{index}.{stage}.epochs=1" for index, stage in enumerate(stages)]
     if path.stem.startswith("cifar10"):
         short += ["data.limit=40", "limits.min_bitops_ratio=1", "chain.3.early_exit.max_drop=0.5"]
     if content["model"]["arch"] != "cifar:resnet20":
         short += ["model.width=8", "chain.0.distill.student.width=8"]
+    if path.stem in ("regression", "table"):
+        short += ["data.limit=200"]
     result = compress(path, overrides=tuple(short))
     assert [stage["name"] for stage in result.report["stages"][1:]] == stages
 
@@ -733,7 +745,7 @@ def test_the_readmes_recipe_can_be_planned(write: Callable[[str], Path]) -> None
 
 
 def test_the_plan_warns_of_another_order_and_says_why() -> None:
-    folder = Path(__file__).parent.parent / "recipes"
+    folder = RECIPES
     assert make_plan(read(folder / "quickstart.yaml")).warnings == []
     warnings = make_plan(read(folder / "orders/pqde.yaml")).warnings
     assert warnings == [
@@ -747,7 +759,7 @@ def test_the_plan_warns_of_another_order_and_says_why() -> None:
     assert warnings[0].endswith(": what is the same for every input comes before what depends on the input")
 
 
-@pytest.mark.usefixtures("beside_archive")
+@pytest.mark.usefixtures("beside_images")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_can_be_planned(path: Path) -> None:
     plan = make_plan(read(path))
