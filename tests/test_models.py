@@ -12,7 +12,7 @@ from torch import nn
 
 from coc_cli.checkpoint import through_file
 from coc_cli.data.images import Data, Split
-from coc_cli.data.source import Augment
+from coc_cli.data.source import Augment, DataInfo
 from coc_cli.errors import StageError
 from coc_cli.nets.network import Network, build, raw
 from coc_cli.nets.spec import Spec
@@ -38,7 +38,8 @@ def images_of(spec: Spec) -> Data:
         images = torch.randint(0, 256, (n, *spec.input_shape), generator=generator, dtype=torch.uint8)
         return Split(images, torch.arange(n) % len(spec.labels))
 
-    return Data(split(6, 1), split(4, 2), split(4, 3))
+    info = DataInfo(spec.input_shape, spec.labels, "classification", spec.mean, spec.std, 4)
+    return Data(split(6, 1), split(4, 2), split(4, 3), info=info)
 
 
 def applied(spec: Spec, chain: list[Stage], folder: Path) -> Network:
