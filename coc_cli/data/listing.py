@@ -36,6 +36,7 @@ NEARLY_SPLITS = (*SPLITS, "dev", "eval", "trainset", "valset", "testset")  # as 
 MOST_LOST = 1e-6  # of the spread of a target, by rounding to 32 bits
 SPLIT_NAMES = ("train", "validation", "test")
 TEST_SHARE = 0.2
+ORIENTATION = 0x0112  # the EXIF tag
 LEAST_TRAIN = 2  # norms need two images in a batch
 
 
@@ -95,7 +96,7 @@ def _shape(settings: DataSettings, listing: Listing) -> tuple[int, int, int]:
     for name in listing.names:
         try:
             with open_image(fetch(name)) as image:
-                width, height = image.size
+                width, height = upright(image).size
                 channels = settings.channels or (1 if is_grey(image) else 3)
                 return (channels, *(settings.height_width or (height, width)))
         except Exception:  # noqa: BLE001, S112, PERF203  (whatever a decoder raises; reading will name every broken image)
@@ -110,6 +111,17 @@ def open_image(content: bytes) -> OpenImage:
     from PIL import Image
 
     return Image.open(BytesIO(content))
+
+
+def upright(image: OpenImage) -> OpenImage:
+    """Turn an image as its EXIF orientation says."""
+    from PIL import ImageOps
+
+    try:
+        is_turned = image.getexif().get(ORIENTATION, 1) != 1
+    except Exception:  # noqa: BLE001  (EXIF that cannot be read is none; the pixels may be sound)
+        is_turned = False
+    return ImageOps.exif_transpose(image) if is_turned else image
 
 
 def is_grey(image: OpenImage) -> bool:
