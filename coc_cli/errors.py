@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -56,6 +56,24 @@ class StageError(Exception):
         self.what, self.key = what, key
         super().__init__(what)
 
+    @property
+    def parts(self) -> tuple[tuple[str | None, str], ...]:
+        """Every single thing that is wrong, with its key."""
+        return ((self.key, self.what),)
+
+
+class DataError(StageError):
+    """Images or a table cannot be used; holds everything that is wrong, each with its key in the recipe's `data`."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(what for _, what in problems), problems[0][0])
+
+    @property
+    def parts(self) -> tuple[tuple[str | None, str], ...]:
+        """Every single thing that is wrong, with its key."""
+        return self.problems
+
 
 def refuse(where: object, what: str) -> UserError:
     """Give the error for a single fault, to be raised."""
@@ -66,6 +84,8 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -
     """Give the end of a message: the nearest known word, or the list of them."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    if not names:
+        return "there are none"
     if not near:
         return f"{otherwise}: {', '.join(names)}"
     nearest = max(near, key=lambda name: sum(a == b for a, b in zip(name, word, strict=False)))

@@ -184,7 +184,7 @@ def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
     try:
         return data.describe(), []
     except StageError as error:
-        return None, [source.fault(("data", error.key) if error.key else ("data",), error.what)]
+        return None, [source.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
 
 
 def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:

@@ -149,7 +149,13 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a column that is not there": (
         "{source: digits}",
         "{source: 'csv:r.yaml', label: kind}",
-        "r.yaml:2: data.image: 'r.yaml' has no column 'image'; known: name: good",
+        "r.yaml:2: data.image: 'r.yaml' has no column 'image'; known: name: good\n"
+        "r.yaml:2: data.label: 'r.yaml' has no column 'kind'; known: name: good",
+    ),
+    "a target twice": (
+        "{source: digits}",
+        "{source: 'csv:r.yaml', targets: [a, b, a]}",
+        "r.yaml:2: data.targets: 'a' is named twice",
     ),
     "a column without a table": (
         "{source: digits}",

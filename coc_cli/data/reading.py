@@ -48,6 +48,7 @@ def _read_listing(settings: DataSettings, seed: int, cache: Path, progress: Prog
         wanted,
         info.shape,
         resize=settings.size is not None,
+        grey_only=settings.channels is None and info.shape[0] == 1,
         cache=cache,
         most_bytes=int(settings.memory * _ram_bytes()),
         progress=progress,

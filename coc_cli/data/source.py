@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from coc_cli.errors import StageError, did_you_mean
+from coc_cli.errors import DataError, did_you_mean
 from coc_cli.nets.spec import Frozen
 
 if TYPE_CHECKING:
@@ -100,6 +100,11 @@ class DataSettings(Frozen):
         return height, width
 
     @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns with numbers to predict, however they were written."""
+        return (self.targets,) if isinstance(self.targets, str) else self.targets or ()
+
+    @property
     def validation_share(self) -> float:
         """The share of what is not test that is cut off for validation."""
         return self.validation or (0.25 if self.kind.startswith("digits") else 0.1)
@@ -114,6 +119,9 @@ class DataSettings(Frozen):
                 yield from (((key,), f"{why}; leave it out") for key in keys if getattr(self, key) is not None)
         if self.kind == "csv" and (self.label is None) == (self.targets is None):
             yield (), "needs exactly one of 'label' (classification) and 'targets' (regression)"
+        if isinstance(self.targets, tuple):
+            twice = sorted({name for name in self.targets if self.targets.count(name) > 1})
+            yield from ((("targets",), f"'{name}' is named twice") for name in twice)
         if self.kind == "digits-rotation":
             turning = [key for key in ("rotate", "flip") if getattr(self.augment, key)]
             yield from ((("augment", key), "would change the target, the angle; leave it out") for key in turning)
@@ -190,7 +198,12 @@ def named(names: list[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def refuse_all(problems: list[str], key: str = "source") -> None:
-    """Raise one `StageError` that tells every problem, if there is one."""
+def refuse_all(problems: Sequence[tuple[str, str]]) -> None:
+    """Raise one `DataError` that tells every problem, each with its key, if there is one."""
     if problems:
-        raise StageError("; ".join(problems), key)
+        raise DataError(problems)
+
+
+def at(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
+    """Give problems with the key of the settings that they belong to."""
+    return [(key, problem) for problem in problems]

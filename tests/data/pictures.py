@@ -17,8 +17,12 @@ def pixels(number: int, size: tuple[int, int] = (8, 8), channels: int = 3) -> np
 
 
 def encoded(array: np.ndarray, ending: str = "png") -> bytes:
+    return saved(Image.fromarray(array), ending)
+
+
+def saved(image: Image.Image, ending: str = "png", **options: object) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(array).save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(ending, ending))
+    image.save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(ending, ending), **options)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

@@ -80,11 +80,46 @@ def test_a_damaged_cache_is_made_again(memory: float, name: str, damage: str) ->
         path.unlink()
     else:
         path.write_bytes(content[:-1] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
-    if (memory, name, damage) == (0.0, "images.npy", "other"):
-        return  # a mapped file is not read through at the start; only its form is checked
+    os.utime(path, ns=(1, 1)) if path.exists() else None  # as a clock of any coarseness would show it
     data, decoded = read(memory=memory)
     assert decoded == 132
     assert torch.equal(data.train.take(torch.arange(5)), expected)
+
+
+def test_a_mapped_cache_that_was_only_copied_is_used() -> None:
+    read(memory=0.0)
+    (path,) = Path("cache/data").glob("*/images.npy")
+    os.utime(path, ns=(1, 1))
+    assert read(memory=0.0)[1] == 0
+
+
+@pytest.mark.parametrize("memory", [0.25, 0.0])
+@pytest.mark.parametrize("name", ["images.npy", "sums.npy"])
+def test_a_cache_that_looks_like_an_archive_is_made_again(memory: float, name: str) -> None:
+    read(memory=memory)
+    (path,) = Path("cache/data").glob(f"*/{name}")
+    path.write_bytes(b"PK\x03\x04" + path.read_bytes()[4:])
+    assert read(memory=memory)[1] == 132
+    pack({"a.npy": b""}, path)
+    assert read(memory=memory)[1] == 132
+
+
+@pytest.mark.parametrize("place", ["cache", "cache/data"])
+def test_a_file_where_the_cache_should_be_is_told(place: str) -> None:
+    Path(place).parent.mkdir(exist_ok=True)
+    Path(place).write_text("no folder")
+    with pytest.raises(StageError, match=r"decoded images cannot be kept in 'cache/data': .*; make that a folder that"):
+        read()
+
+
+@pytest.mark.parametrize("where", [(Path, "mkdir"), (decode.fcntl, "flock"), (decode.os, "fsync")])
+def test_a_cache_that_cannot_be_written_is_told(where: tuple[object, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(*where, refuse)
+    with pytest.raises(StageError, match="decoded images cannot be kept in 'cache/data': Permission denied"):
+        read()
 
 
 def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole() -> None:

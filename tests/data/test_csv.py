@@ -27,6 +27,18 @@ def table(header: str, row: str, rows: int = 30) -> None:
     Path("set/all.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
 
 
+def rows(labels: str) -> bytes:
+    """Give a table of as many pictures as there are letters, each a picture's class."""
+    return "\n".join(["image,kind", *(f"images/{i}.png,{label}" for i, label in enumerate(labels))]).encode()
+
+
+def faults(**keys: object) -> list[tuple[str | None, str]]:
+    """Give all that is wrong with the table, each with its key."""
+    with pytest.raises(StageError) as caught:
+        settings(**keys).describe()
+    return list(caught.value.parts)
+
+
 def settings(**keys: object) -> DataSettings:
     return DataSettings(source="csv:set/all.csv", **keys)  # type: ignore[arg-type]
 
@@ -72,7 +84,7 @@ def test_every_wrong_row_is_counted_and_named_by_its_line() -> None:
     table("image,a,part", "images/{i}.png,{i},train", rows=20)
     with Path("set/all.csv").open("a") as file:
         file.writelines(f"images/{i}.png,1,train\n" for i in range(40, 47))
-        file.write("images/1.png,many,train\nimages/2.png,nan,test\nimages/3.png,3,tset\nimages/4.png\n")
+        file.write("images/21.png,many,train\nimages/22.png,nan,test\nimages/23.png,3,tset\nimages/24.png\n")
     with pytest.raises(StageError) as caught:
         settings(targets="a", split="part").describe()
     assert caught.value.what.split("; ") == [
@@ -104,12 +116,12 @@ def test_a_column_that_is_not_there(keys: dict[str, object], what: str, key: str
     [
         (b"image,kind\n", "'set/all.csv' has no rows"),
         (b"image,kind\nimages/1.png,\xff\n", "'set/all.csv' cannot be read as a csv: "),
-        (b"image,kind\n" + b"images/1.png,a\n" * 9, "needs at least two classes, has a"),
+        (rows("a" * 9), "needs at least two classes, has a"),
         (
             b"image,kind\nimages/1.png,\nimages,b\n",
             "set/all.csv: no such image in 1 row: line 3 ('images'); set/all.csv: no",
         ),
-        (b"image,kind\n" + b"images/1.png,a\n" * 9 + b"images/2.png,b", "1 class with too few images to train on"),
+        (rows("a" * 9 + "b"), "1 class with too few images to train on"),
     ],
 )
 def test_tables_that_cannot_be_used(content: bytes, what: str) -> None:
@@ -117,3 +129,100 @@ def test_tables_that_cannot_be_used(content: bytes, what: str) -> None:
     with pytest.raises(StageError) as caught:
         settings(label="kind").describe()
     assert caught.value.what.startswith(what)
+
+
+def write(*lines: str) -> None:
+    Path("set/all.csv").write_text("\n".join(lines) + "\n")
+
+
+WHOLE = [f"images/{i}.png,{'xy'[i % 2]},{part}" for i, part in enumerate(["train"] * 8 + ["val"] * 2 + ["test"] * 2)]
+
+
+def test_an_image_in_two_splits_is_refused_however_its_path_is_written() -> None:
+    write("image,kind,part", *WHOLE, "./images/../images/0.png,x,test", "images/1.png,y,val")
+    what = "2 images in more than one split: images/0.png (lines 2, 14), images/1.png (lines 3, 15)"
+    assert faults(label="kind", split="part") == [("split", f"set/all.csv: {what}")]
+
+
+def test_an_image_in_two_rows_that_may_be_cut_apart_is_refused() -> None:
+    write("image,a", *(f"images/{i}.png,{i}" for i in range(20)), "images/3.png,5")
+    what = "1 image in several rows, which may be cut into two splits: images/3.png (lines 5, 22)"
+    assert faults(targets="a") == [("image", f"set/all.csv: {what}; keep one row of each")]
+    write("image,kind,part", *WHOLE[:10], "images/0.png,x,train", "images/3.png,y,train")
+    assert "2 images in several rows" in faults(label="kind", split="part")[0][1]
+
+
+def test_an_image_twice_in_a_split_that_is_given_is_taken_twice() -> None:
+    write("image,kind,part", *WHOLE, "images/0.png,x,train")
+    data = settings(label="kind", split="part").read(0, cache=Path("cache"))
+    assert [len(split) for split in data.splits] == [9, 2, 2]
+
+
+def test_too_few_images_to_train_on() -> None:
+    table("image,a", "images/{i}.png,{i}", rows=3)
+    what = "3 images are too few: 1 to train on, 1 to validate and 1 to test; needs at least 2, 1 and 1"
+    assert faults(targets="a") == [("source", what)]
+    table("image,a", "images/{i}.png,{i}", rows=4)
+    assert settings(targets="a").describe().validation_images == 1
+
+
+def test_case_and_blanks_do_not_matter() -> None:
+    lines = [line.replace(",x", ", x ").replace("train", " Train").replace("test", "TESTING ") for line in WHOLE]
+    write("image , kind,part", *lines)
+    data = settings(label="kind", split="part").read(0, cache=Path("cache"))
+    assert (data.info.labels, [len(split) for split in data.splits]) == (("x", "y"), [8, 2, 2])
+
+
+def test_a_share_beside_a_given_split_is_refused() -> None:
+    write("image,kind,part", *WHOLE)
+    assert faults(label="kind", split="part", validation=0.2, test=0.2) == [
+        ("validation", "the source brings its own validation split; leave it out"),
+        ("test", "the source brings its own test split; leave it out"),
+    ]
+
+
+def test_all_columns_that_are_missing_are_told_at_their_keys() -> None:
+    table("image,kind", "images/{i}.png,{word}")
+    assert [key for key, _ in faults(image="i", targets=("a", "kind", "b"), split="part")] == [
+        *("image", "split", "targets", "targets")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "what"),
+    [
+        ("", "'set/all.csv' is empty; its first line has to name the columns"),
+        ("image;kind", "'set/all.csv' has one column, 'image;kind'; is it separated by ';'? It needs commas"),
+        ("image\tkind", "'set/all.csv' has one column, 'image\tkind'; is it separated by tabs? It needs commas"),
+        ("image,kind,a,kind", "'set/all.csv' has the column 'kind' more than once"),
+    ],
+)
+def test_headers_that_cannot_be_used(header: str, what: str) -> None:
+    Path("set/all.csv").write_text(header)
+    assert faults(label="kind") == [("source", what)]
+
+
+def test_more_fields_than_columns() -> None:
+    table("image,kind", "images/{i}.png,{word}")
+    with Path("set/all.csv").open("a") as file:
+        file.write("images/1,5.png,x\n")
+    assert faults(label="kind")[0] == ("source", "set/all.csv: more fields than columns in 1 row: line 32 ('images/1')")
+
+
+@pytest.mark.filterwarnings("error")
+def test_targets_that_cannot_be_learnt() -> None:
+    table("image,a,b,c", "images/{i}.png,5,{i},20261121{i}")
+    columns = ("a", "b", "c")
+    assert faults(targets=columns) == [
+        ("targets", "'a' is 5 for every training image; there is nothing to learn"),
+    ]
+    write("image,a", *(f"images/{i}.png,{20261121 + i}" for i in range(30)))
+    what = "'a' varies too little for its size to be kept in 32 bits; subtract an offset such as 20261121"
+    assert faults(targets="a") == [("targets", what)]
+    write("image,a", *(f"images/{i}.png,{i}e39" for i in range(2, 5)))
+    assert faults(targets="a")[0][1].startswith("set/all.csv: no number for a in 3 rows: line 2 ('2e39')")
+
+
+def test_the_same_target_twice_is_refused_by_the_recipe() -> None:
+    table("image,a", "images/{i}.png,{i}")
+    assert list(settings(targets=("a", "a")).faults()) == [(("targets",), "'a' is named twice")]

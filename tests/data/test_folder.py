@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_a_part_of_train_holds_all_classes() -> None:
 @pytest.mark.parametrize("name", ["val", "validation", "valid"])
 def test_a_validation_split_of_its_own_is_used(name: str) -> None:
     unpack({**SPLIT, **below(name, tree({"cat": 2, "dog": 1}, first=90))}, Path("pets"))
-    data = settings(validation=0.5).read(0, cache=Path("cache"))
+    data = settings().read(0, cache=Path("cache"))
     assert [len(split) for split in data.splits] == [20, 3, 6]
     assert settings().describe().validation_images == 3
 
@@ -106,13 +107,6 @@ def test_size_and_channels_are_those_of_the_first_image_unless_asked_for() -> No
     assert (images.dtype, tuple(images.shape[1:])) == (torch.uint8, (3, 4, 5))
     assert torch.equal(images[:, 0], images[:, 2])
     assert settings(size=4).describe().shape == (1, 4, 4)
-
-
-def test_sixteen_bits_become_eight() -> None:
-    from coc_cli.data.decode import pixels_of
-
-    deep = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
-    assert np.array_equal(pixels_of(encoded(deep), (1, 8, 8), resize=False)[0], (deep // 256).astype(np.uint8))
 
 
 WRONG: dict[str, tuple[dict[str, bytes], str]] = {
@@ -174,8 +168,8 @@ def test_every_image_that_cannot_be_used_is_counted_in_one_error() -> None:
     with pytest.raises(StageError) as caught:
         settings().read(0, cache=Path("cache"))
     assert caught.value.what == (
-        "8 images cannot be read: train/dog/000.png, train/dog/001.png, train/dog/002.png, train/dog/003.png,"
-        " train/dog/004.png and 3 more; 1 image not 8x8 as the first: train/cat/004.png (9x8); give 'size' to resize all"
+        "8 images cannot be read: train/dog/000.png (not an image), train/dog/001.png (not an image), train/dog/002.png"
+        " (not an image), train/dog/003.png (not an image), train/dog/004.png (not an image) and 3 more; 1 image not 8x8 as the first: train/cat/004.png (9x8); give 'size' to resize all"
     )
     assert not list(Path("cache/data").glob("*/images.npy"))
 
@@ -192,3 +186,67 @@ def test_a_file_that_is_no_archive() -> None:
     Path("pets.zip").write_bytes(b"PK no")
     with pytest.raises(StageError, match=r"'pets.zip' cannot be read: File is not a zip file"):
         settings("folder:pets.zip").describe()
+
+
+@pytest.mark.parametrize("names", [("training", "testing"), ("Train", "TEST"), ("TRAINING", "test")])
+def test_splits_by_other_names(names: tuple[str, str]) -> None:
+    train, test = names
+    unpack({**below(train, tree({"a": 9, "b": 9})), **below(test, tree({"a": 2, "b": 2}, first=50))}, Path("pets"))
+    pack({**below(train, tree({"a": 9, "b": 9})), **below(test, tree({"a": 2, "b": 2}, first=50))}, Path("pets.zip"))
+    for source in ("folder:pets", "folder:pets.zip"):
+        data = settings(source).read(0, cache=Path("cache"))
+        assert (data.info.labels, [len(split) for split in data.splits]) == (("a", "b"), [16, 2, 4])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("train_set", "test_set"), "test_set, train_set look like splits; rename them to train, validation and test"),
+        (("train2020", "valid-2"), "train2020, valid-2 look like splits; rename them to train, validation and test"),
+        (("testing", "learning"), "has testing/, but no train/"),
+    ],
+)
+def test_what_looks_like_splits_is_not_taken_for_classes(names: tuple[str, str], message: str) -> None:
+    unpack(
+        {name: content for top in names for name, content in below(top, tree({"a": 9, "b": 9})).items()}, Path("pets")
+    )
+    with pytest.raises(StageError) as caught:
+        settings().describe()
+    assert caught.value.what == message
+
+
+def test_classes_that_only_sound_like_a_split() -> None:
+    unpack(tree({"training shoes": 5, "boots": 5, "valley": 5}), Path("pets"))
+    assert settings().describe().labels == ("boots", "training shoes", "valley")
+
+
+def test_a_link_to_a_folder_above_adds_no_images() -> None:
+    unpack(tree({"a": 5, "b": 5}), Path("pets"))
+    Path("pets/a/up").symlink_to("..")
+    assert sum(map(len, settings().read(0, cache=Path("cache")).splits)) == 10
+
+
+def test_a_folder_that_a_link_shows_twice_is_refused() -> None:
+    unpack(tree({"a": 5, "b": 5}), Path("pets"))
+    Path("pets/c").symlink_to("a")
+    with pytest.raises(StageError, match=r"1 folder that a link shows a second time: pets/c \(as pets/a\)"):
+        settings().describe()
+
+
+def test_links_to_nothing_and_folders_that_cannot_be_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpack(tree({"a": 5, "b": 5}), Path("pets"))
+    Path("pets/a/x.png").symlink_to("nowhere.png")
+    whole = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StageError) as caught:
+        settings().describe()
+    assert [what for _, what in caught.value.parts] == [
+        "1 folder that cannot be read: pets/b (Permission denied)",
+        "1 image that cannot be opened: pets/a/x.png (a link to nothing)",
+    ]
