@@ -149,8 +149,8 @@ class _Run:
         try:
             return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=self.reporter.decoding)
         except StageError as error:
-            loc = ("data", error.key) if error.key else ("data",)
-            raise UserError([self.file.fault(loc, error.what)]) from error
+            faults = [self.file.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
+            raise UserError(faults) from error
 
     def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
         """Give, for each step, what led to it; the last key names the step's result by all that went into it."""
