@@ -105,6 +105,22 @@ class Limits(Frozen):
     max_bytes: Annotated[int | None, Field(gt=0, description="of the result's file")] = None
 
 
+class PredictExit(Frozen):
+    """How the finished run is looked at by `coc predict-exit`; the same keys as its options."""
+
+    profile: Annotated[str, Field(description="a device by name (see coc profiles), or the path of a profile")] = (
+        "jetson-tx2-gpu"
+    )
+    deadline: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)(x|ms)$",
+            description="12ms, or 1.25x: times what the longest path takes at the highest frequency",
+        ),
+    ] = "1.0x"
+    out: Annotated[str | None, Field(description="folder; by default predict-exit/PROFILE below the run's")] = None
+
+
 class Recipe(Frozen):
     """A whole recipe."""
 
@@ -115,6 +131,9 @@ class Recipe(Frozen):
     model: Model
     chain: Annotated[tuple[Link, ...], Field(min_length=1, description="the stages, in the order in which they run")]
     limits: Limits = Limits()
+    predict_exit: Annotated[
+        PredictExit | None, Field(description="forecast exits and plan frequencies when the chain is done")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -417,3 +436,22 @@ def resolved(recipe: Recipe) -> str:
 def schema() -> dict[str, Any]:
     """Give the JSON Schema of recipes, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+def torch_device(file: RecipeFile, asked: str | None) -> str:
+    """Give the device to use; raises `UserError` for one that is not there."""
+    import torch
+
+    name = asked or file.recipe.device
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    where = "--device" if asked else file.fault(("device",), "").where
+    try:
+        kind = torch.device(name)
+    except RuntimeError as error:
+        raise refuse(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
+    if kind.type not in ("cpu", "cuda"):
+        raise refuse(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise refuse(where, f"there is no {name} here; use cpu, or auto")
+    return name
