@@ -99,6 +99,8 @@ def compress(
     from coc_cli.tables import print_result
 
     print_result(result.report, result.directory)
+    if result.recipe.predict_exit is not None:
+        _forecast(result.directory, device=device or result.recipe.device, trust_code=True)
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
 
 
@@ -121,7 +123,7 @@ def plan(
 
 @app.command("predict-exit")
 @answers
-def predict_exit(
+def forecast(
     target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="a run directory, or a model.safetensors")],
     data: Annotated[Path | None, typer.Option(metavar="RECIPE", help="whose images  [default: the run's own]")] = None,
     profile: Annotated[str | None, typer.Option(help="a device (see coc profiles), or a profile's path")] = None,
@@ -134,11 +136,13 @@ def predict_exit(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Forecast where inputs leave, and plan a frequency and voltage for each; compares exit policies."""
-    from coc_cli.predict_exit import ask
-    from coc_cli.predict_exit import predict_exit as run
+    _forecast(target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code)
 
-    asked = ask(target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code)
-    outcome = run(asked, say=lambda text: print(text, file=sys.stderr))
+
+def _forecast(target: Path, **options: Any) -> None:
+    from coc_cli.predict_exit import ask, predict_exit
+
+    outcome = predict_exit(ask(target, **options), say=lambda text: print(text, file=sys.stderr))
     from coc_cli.tables import print_policies
 
     print_policies(outcome.report, outcome.directory)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from coc_cli.data.source import DataInfo, DataSettings
+from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
 from coc_cli.nets.sources import Choice
 from coc_cli.nets.spec import Frozen, Scalar
@@ -211,6 +212,9 @@ def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:
     model = _whole(Model, source.content.get("model"))
     if model is not None:
         yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
+    wanted = _whole(PredictExit, source.content.get("predict_exit"))
+    if wanted is not None:
+        yield from _profile_faults(wanted, source)
     chain = source.content.get("chain")
     for index, content in enumerate(chain if isinstance(chain, list) else []):
         link = _whole(Link, content)
@@ -218,6 +222,15 @@ def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in _link_faults(link, index, model))
         if link is not None and link.early_exit is not None:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in _exit_faults(link.early_exit, info))
+
+
+def _profile_faults(wanted: PredictExit, source: Source) -> Iterator[Fault]:
+    try:
+        read_profile(wanted.profile)
+    except UserError as error:
+        for fault in error.faults:
+            where = "" if fault.where == "--profile" else f"{fault.where}: "
+            yield source.fault(("predict_exit", "profile"), f"{where}{fault.what}")
 
 
 def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:

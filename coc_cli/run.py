@@ -23,7 +23,7 @@ from coc_cli.measure import evaluate
 from coc_cli.nets.sources import fingerprint
 from coc_cli.plan import BASELINE, Plan, Step, baseline_settings, earlier_lineage, make_plan, own_checkpoint
 from coc_cli.progress import Reporter
-from coc_cli.recipe import RecipeFile, read, resolved, torch_device
+from coc_cli.recipe import Recipe, RecipeFile, read, resolved, torch_device
 from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
@@ -44,6 +44,7 @@ class Result:
 
     directory: Path
     report: dict[str, Any]
+    recipe: Recipe
 
     @property
     def ok(self) -> bool:
@@ -114,7 +115,7 @@ class _Run:
             write_atomically(self.directory / RESULT, last.read_bytes())
             write_atomically(self.directory / "report.json", json.dumps(report, indent=2).encode())
             self.reporter.event("end", ok=report["ok"])
-        return Result(self.directory, report)
+        return Result(self.directory, report, self.recipe)
 
     def _read(self) -> Data:
         """Read the images; what is wrong with them is the recipe's fault, as all that is said before any training."""
