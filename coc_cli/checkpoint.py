@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from coc_cli.errors import StageError, refuse
-from coc_cli.nets.sources import is_code, resolve
+from coc_cli.nets.sources import fingerprint, is_code, resolve
 from coc_cli.nets.spec import Frozen, Spec
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Header(Frozen):
 
     format: Literal[1]
     spec: Spec
+    code: str = ""  # sha256 of the user's file that makes the architecture
     lineage: tuple[Ancestor, ...]
 
 
@@ -48,6 +49,7 @@ def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
     content = {
         "format": FORMAT,
         "spec": spec.model_dump(mode="json", exclude_defaults=True),
+        **({"code": fingerprint(spec.arch)} if is_code(spec.arch) else {}),
         "lineage": [ancestor.model_dump(mode="json") for ancestor in lineage],
     }
     return json.dumps(content, separators=(",", ":"))
@@ -103,7 +105,19 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
     if is_code(read.spec.arch) and not trust_code:
         file = read.spec.arch.split(":")[1]
         raise refuse(path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it")
+    if is_code(read.spec.arch):
+        _check_code(path, read)
     return read
+
+
+def _check_code(path: Path, read: Header) -> None:
+    try:
+        found = fingerprint(read.spec.arch)
+    except StageError as error:
+        raise refuse(path, error.what) from error
+    if found != read.code:
+        file = read.spec.arch.split(":")[1]
+        raise refuse(path, f"'{file}' is not the file that this network was made with; put that back, or run coc again")
 
 
 def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
@@ -192,7 +206,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 def load(path: Path, *, trust_code: bool = False) -> Network:
     """Rebuild a network from its file alone, in eval mode on the CPU; raises `UserError` if it cannot be.
 
-    An architecture in a file of the user's needs that file beside it, and `trust_code`.
+    An architecture in a file of the user's needs `trust_code`, and that file, unchanged, where its path leads from the
+    current folder.
     """
     header = read_header(path, trust_code=trust_code)
     from safetensors.torch import load_file

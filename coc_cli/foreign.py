@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from coc_cli.checkpoint import raw_header
 from coc_cli.errors import Fault, UserError
-from coc_cli.nets.spec import Scale, Spec
+from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,30 +52,39 @@ def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
     own = module.state_dict()
     with torch.no_grad():
         for name, value in _fitting(path, keys, spec, own, fault, device="cpu").items():
+            if not value.isfinite().all():
+                raise UserError([fault(HERE, f"{path} holds numbers that are none: '{name}' is not finite throughout")])
             own[name].copy_(value)
-    return build(spec, backbone=module) if spec.scale is None else _in_deviations(build(spec, backbone=module))
+    network = build(spec, backbone=module)
+    return network if spec.scale is None else _in_deviations(network, fault)
 
 
-def _in_deviations(network: Network) -> Network:
-    """Give a network that says numbers in their own units one that says them in standard deviations of the targets.
+def _in_deviations(network: Network, fault: FaultAt) -> Network:
+    """Give a network that says numbers in their own units one that says them in standard deviations from their mean.
 
-    Its last layer is divided by them, so the mean of the targets stays with the network. Where something follows that
-    layer the outputs stay as they are.
+    That is what fresh students and heads beside it learn. Its last layer takes over mean and deviation; raises
+    `UserError` where that would not give the same numbers, as it is tried on random images.
     """
     import torch
 
-    from coc_cli.nets.edges import reaches_output_only
-    from coc_cli.nets.network import with_spec
-
-    scale, last = network.spec.scale, network.layer_nodes[-1]
-    assert scale is not None
-    if not reaches_output_only(last, network):
-        return with_spec(network, network.spec.but(scale=Scale.plain(len(scale.std))))
-    layer = network.get_submodule(str(last.target))
+    assert network.spec.scale is not None
+    example = torch.randn(4, *network.spec.input_shape, generator=torch.Generator().manual_seed(0))
+    network.eval()
+    layer = network.get_submodule(str(network.layer_nodes[-1].target))
+    mean, std = (torch.tensor(part) for part in (network.spec.scale.mean, network.spec.scale.std))
     with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.div_(parameter.new_tensor(scale.std).view(-1, *[1] * (parameter.dim() - 1)))
-    return with_spec(network, network.spec.but(scale=scale.model_copy(update={"mean": (0.0,) * len(scale.std)})))
+        wanted = network(example)[-1]
+        if isinstance(layer.bias, torch.Tensor) and layer.bias.shape == mean.shape:
+            layer.bias.sub_(mean).div_(std)
+            assert isinstance(layer.weight, torch.Tensor)
+            layer.weight.div_(std.view(-1, *[1] * (layer.weight.dim() - 1)))
+        given = network.spec.scale.values(network(example)[-1])
+    if not torch.allclose(given, wanted, rtol=1e-3, atol=1e-3 * float(std.min())):
+        what = (
+            "its outputs cannot be brought to standard deviations: the last layer must be linear, with a bias, and give"
+        )
+        raise UserError([fault(HERE, f"{what} the {len(mean)} targets in the order of the data")])
+    return network.train()
 
 
 def _fitting(
@@ -93,6 +102,7 @@ def _fitting(
         {name: tuple(value.shape) for name, value in own.items()},
         {name: tuple(value.shape) for name, value in found.items()},
         len(spec.labels),
+        "classes" if spec.task == "classification" else "targets",
     )
     if misfit:
         raise UserError([fault(HERE, f"{path} does not fit {spec.arch}: {misfit}")])
@@ -115,14 +125,19 @@ def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
     advice = "save model.state_dict() with torch.save and name that file"
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except PermissionError as error:
+        raise UserError([fault(HERE, f"{path} cannot be read: {error.strerror}")]) from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         raise UserError([fault(HERE, f"{path} is not a plain state dict; {advice}")]) from error
     if isinstance(content, dict):
+        wrapped = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
+        if len(wrapped) > 1:
+            raise UserError([fault(HERE, f"{path} holds {' and '.join(map(repr, wrapped))}; save one of them alone")])
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not content:
         raise UserError([fault(HERE, f"{path} is not a plain state dict; {advice}")])
     for name, value in content.items():
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor) or not isinstance(name, str) or value.is_complex():
             what = f"{path} is not a plain state dict, its '{name}' is no tensor; {advice}"
             raise UserError([fault(HERE, what)])
     return dict(content)
@@ -165,7 +180,7 @@ def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def _misfit(expected: Shapes, found: Shapes, classes: int) -> str:
+def _misfit(expected: Shapes, found: Shapes, classes: int, noun: str) -> str:
     """Say in what a file differs from the architecture; nothing if it fits."""
     missing = [name for name in expected if name not in found and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in found if name not in expected]
@@ -175,7 +190,7 @@ def _misfit(expected: Shapes, found: Shapes, classes: int) -> str:
         expected[name][:1] == (classes,) and expected[name][1:] == found[name][1:] and found[name] for name in shaped
     )
     if shaped and not missing and not unexpected and is_classifier and len(others) == 1:
-        return f"the checkpoint has {others.pop()[0]} classes, the data {classes}"
+        return f"the checkpoint has {others.pop()[0]} {noun}, the data {classes}"
     shapes = [f"'{name}' is {_written(found[name])}, not {_written(expected[name])}" for name in shaped]
     kinds = (("missing", _quoted(missing)), ("unexpected", _quoted(unexpected)), ("of another shape", shapes))
     return "; ".join(f"{len(items)} {kind}: {', '.join(_first(items))}" for kind, items in kinds if items)

@@ -94,48 +94,79 @@ def own_header(file: RecipeFile) -> Header | None:
 
 def baseline_spec(file: RecipeFile) -> Spec:
     """Give the spec of the network that the chain starts from; raises `UserError`."""
-    model, info = file.recipe.model, file.info
     own = own_header(file)
-    if own is None:
-        if model.arch is None:
-            raise UserError([file.fault(("model",), "needs 'arch', the architecture of the weights")])
-        faults = [
-            file.fault(("model", key), f"has {len(given)} numbers for images of {info.shape[0]} channels")
-            for key, given in (("mean", model.mean), ("std", model.std))
-            if given is not None and len(given) != info.shape[0]
-        ]
-        if faults:
-            raise UserError(faults)
-        return Spec(
-            arch=model.arch,
-            args=model.arguments(model.arch, {}),
-            input_shape=info.shape,
-            mean=model.mean or info.mean or (UNKNOWN_MEAN,) * info.shape[0],
-            std=model.std or info.std or (UNKNOWN_STD,) * info.shape[0],
-            task=info.task,
-            labels=info.labels,
-        )
-    spec = own.spec
-    noun = "classes" if info.task == "classification" else "targets"
-    given = ("depth", "width", "args", "mean", "std") if model.arch is None else ("mean", "std")
-    faults = [file.fault(("model", key), _SAID[key]) for key in given if getattr(model, key)]
-    if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
-        faults.append(file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out"))
-    if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
-        faults.append(
-            file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
-        )
-    if spec.input_shape != info.shape:
-        faults.append(file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}"))
-    if spec.task != info.task:
-        faults.append(file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}"))
-    elif len(spec.labels) != len(info.labels):
-        faults.append(
-            file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
-        )
+    faults = list(_new_faults(file) if own is None else _own_faults(file, own.spec))
     if faults:
         raise UserError(faults)
-    return spec
+    if own is not None:
+        return own.spec
+    model, info = file.recipe.model, file.info
+    assert model.arch is not None
+    return Spec(
+        arch=model.arch,
+        args=model.arguments(model.arch, {}),
+        input_shape=info.shape,
+        mean=model.mean or info.mean or (UNKNOWN_MEAN,) * info.shape[0],
+        std=model.std or info.std or (UNKNOWN_STD,) * info.shape[0],
+        task=info.task,
+        labels=info.labels,
+    )
+
+
+def _new_faults(file: RecipeFile) -> Iterator[Fault]:
+    """Give what is wrong with a baseline that is trained here, or has weights from elsewhere."""
+    model, channels = file.recipe.model, file.info.shape[0]
+    if model.arch is None:
+        yield file.fault(("model",), "needs 'arch', the architecture of the weights")
+    for key, given in (("mean", model.mean), ("std", model.std)):
+        if given is not None and len(given) != channels:
+            yield file.fault(("model", key), f"has {len(given)} numbers for images of {channels} channels")
+
+
+def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
+    """Give what is wrong with a baseline that coc made, for this recipe."""
+    model, info = file.recipe.model, file.info
+    noun = "classes" if info.task == "classification" else "targets"
+    given = ("depth", "width", "args", "mean", "std") if model.arch is None else ("mean", "std")
+    yield from (file.fault(("model", key), _SAID[key]) for key in given if getattr(model, key))
+    if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
+        yield file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out")
+    if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
+        yield file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
+    if spec.input_shape != info.shape:
+        yield file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}")
+    if spec.task != info.task:
+        yield file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}")
+    elif len(spec.labels) != len(info.labels):
+        yield file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
+    elif file.recipe.data.kind != "torchvision":  # whose names only the files tell
+        yield from other_labels(file, spec.labels, info.labels)
+
+
+def baseline_notes(file: RecipeFile) -> Iterator[str]:
+    """Say what a user should know of the baseline before anything runs."""
+    model, data = file.recipe.model, file.recipe.data
+    if model.weights is not None and own_checkpoint(file) is None:
+        if model.mean is None:
+            yield (
+                "images are normalised by the mean and deviation of the training images; give model.mean and model.std"
+                " if the weights were trained with others"
+            )
+        yield (
+            "the weights come from elsewhere; if they were trained on images that are validation or test images here,"
+            " thresholds and accuracies flatter"
+        )
+    if file.info.task == "regression" and data.kind != "digits-rotation" and (data.augment.flip or data.augment.rotate):
+        yield "images are flipped or turned, but their targets stay as they are"
+
+
+def other_labels(file: RecipeFile, made: tuple[str, ...], given: tuple[str, ...]) -> list[Fault]:
+    """Say if a checkpoint of coc was made for other classes or targets, or in another order."""
+    if made == given:
+        return []
+    at = next(index for index, pair in enumerate(zip(made, given, strict=True)) if pair[0] != pair[1])
+    what = f"number {at} of its classes or targets is '{given[at]}', of the checkpoint's '{made[at]}'"
+    return [file.fault(("data",), f"{what}; they must be the same, in the same order")]
 
 
 _SAID = {
@@ -178,7 +209,7 @@ def make_plan(file: RecipeFile) -> Plan:
         check_runs(spec)
         _check_weights(file, spec)
         lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=baseline_settings(file, spec), key=NO_KEY))
-        steps = [_step(0, BASELINE, spec, (), lineage)]
+        steps = [_step(0, BASELINE, spec, tuple(baseline_notes(file)), lineage)]
     except StageError as error:
         raise UserError([file.fault(("model", error.key or "arch"), error.what)]) from error
     faults = []

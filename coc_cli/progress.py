@@ -63,7 +63,7 @@ class Reporter:
 
     def say(self, text: str, *, event: str, **fields: Any) -> None:
         """Print a line and log it."""
-        self.console.print(f"{self.stage}: {text}", highlight=False, markup=False, soft_wrap=True)
+        self.console.print(f"{self.stage}: {text}".removeprefix(": "), highlight=False, markup=False, soft_wrap=True)
         self.event(event, index=self.index, **fields)
 
     def decoding(self, done: int, total: int) -> None:

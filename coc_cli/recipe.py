@@ -67,11 +67,11 @@ class Model(Choice):
         Field(description=".safetensors, .pt or .pth with the baseline's weights; a path from where coc runs"),
     ] = None
     mean: Annotated[
-        tuple[float, ...] | None,
+        tuple[Annotated[float, Field(ge=-1, le=1)], ...] | None,
         Field(description="with weights from elsewhere: what was subtracted from images scaled to 0..1, per channel"),
     ] = None
     std: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...] | None, Field(description="and what they were divided by then")
+        tuple[Annotated[float, Field(gt=0, le=2)], ...] | None, Field(description="and what they were divided by then")
     ] = None
     train: Annotated[Training | None, Field(description="how to train the baseline, if there is no checkpoint")] = None
 

@@ -21,7 +21,16 @@ from coc_cli.errors import RunError, StageError, UserError, refuse
 from coc_cli.foreign import load_foreign
 from coc_cli.measure import evaluate
 from coc_cli.nets.sources import fingerprint
-from coc_cli.plan import BASELINE, Plan, Step, baseline_settings, earlier_lineage, make_plan, own_checkpoint
+from coc_cli.plan import (
+    BASELINE,
+    Plan,
+    Step,
+    baseline_settings,
+    earlier_lineage,
+    make_plan,
+    other_labels,
+    own_checkpoint,
+)
 from coc_cli.progress import Reporter
 from coc_cli.recipe import Recipe, RecipeFile, read, resolved, torch_device
 from coc_cli.result import Made, compared, entry, environment, packed
@@ -212,6 +221,8 @@ class _Run:
         from coc_cli.tasks import scale_of
 
         own = own_checkpoint(self.file)
+        if own is not None and (faults := other_labels(self.file, step.spec.labels, self.data.info.labels)):
+            raise UserError(faults)
         if own is not None:
             return load(own, trust_code=True).to(self.device)  # the plan has read its header
         torch.manual_seed(derived_seed(seed, "init"))

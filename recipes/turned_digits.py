@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 FOLDER = Path("turned-digits")
-CANVAS = 16  # pixels
+CANVAS = 12  # pixels
 COPIES = {"train": 8, "validation": 1, "test": 1}
 
 random = np.random.default_rng(0)
@@ -24,7 +24,7 @@ with (FOLDER / "table.csv").open("w", newline="") as file:
     for index, (digit, split) in enumerate(zip(digits, splits, strict=True)):
         for copy in range(COPIES[split]):
             angle = random.uniform(-45, 45)  # degrees
-            side = int(random.integers(8, CANVAS + 1))  # pixels
+            side = int(random.integers(6, CANVAS + 1))  # pixels
             grown = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
             canvas = Image.new("L", (CANVAS, CANVAS))
             canvas.paste(grown, ((CANVAS - side) // 2, (CANVAS - side) // 2))

@@ -107,10 +107,9 @@ def summed(graph: Graph, root: nn.Module) -> set[str]:
     return {node.name for node in operands} | {str(node.args[0]) for node in quantizers}
 
 
-def reaches_output_only(node: Node, root: nn.Module) -> bool:
-    """Tell whether nothing but moving values about lies between a node and the network's output."""
+def _reaches_output_only(node: Node, root: nn.Module) -> bool:
     return all(
-        user.op == "output" or (operation(user, root) in VALUE_PRESERVING and reaches_output_only(user, root))
+        user.op == "output" or (operation(user, root) in VALUE_PRESERVING and _reaches_output_only(user, root))
         for user in node.users
     )
 
@@ -132,7 +131,7 @@ def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, 
         return {}
     places = {_chain_end(layer, root) for layer in layers if wanted[layer] < FLOAT_BITS}
     places |= {node for node in graph.nodes if node.op == "placeholder"} | set(_operands(graph, root))
-    places = {node for node in places if not reaches_output_only(node, root)}
+    places = {node for node in places if not _reaches_output_only(node, root)}
     places |= {
         _reads(layer) for layer in layers if wanted[layer] < FLOAT_BITS and _origin(_reads(layer), root) not in places
     }

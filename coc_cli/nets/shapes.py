@@ -44,9 +44,11 @@ def check_runs(spec: Spec) -> None:
     except RuntimeError as error:
         size = "x".join(map(str, spec.input_shape))
         raise StageError(f"cannot run on images of {size}: {str(error).splitlines()[0]}", "arch") from error
-    for output in outputs:
-        if output.shape != (1, len(spec.labels)):
-            found = "x".join(map(str, output.shape[1:])) or "nothing"
-            raise StageError(
-                f"gives {found} for an image, not one number for each of {len(spec.labels)} classes", "arch"
-            )
+    if not network.layers:
+        raise StageError("has no convolution or linear layer, so there is nothing to compress", "arch")
+    wanted = [*[spec.head_outputs] * len(spec.exits), len(spec.labels)]
+    noun = "classes" if spec.task == "classification" else "targets"
+    for output, count in zip(outputs, wanted, strict=True):
+        if output.shape != (1, count):
+            found = "x".join(map(str, output.shape[1:])) or "a number without a dimension of its own"
+            raise StageError(f"gives {found} for an image, not one number for each of {count} {noun}", "arch")

@@ -175,7 +175,7 @@ def blamed(arch: str) -> Iterator[None]:
     path = arch.split(":")[1] if is_code(arch) else None
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause = (error.__cause__ or error) if isinstance(error, StageError) else error
         line = _line_in(path, cause) if path else None
         if line is None:
@@ -286,10 +286,14 @@ def _executed(path: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(file.parent))
+    before = set(sys.modules)
     try:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(file.parent))
+        for other in set(sys.modules) - before:  # another file's neighbour may have the same name
+            if Path(getattr(sys.modules[other], "__file__", None) or "-").parent == file.parent:
+                del sys.modules[other]
     return module
 
 
@@ -300,6 +304,13 @@ def _existing(path: str) -> Path:
         near = f"; {did_you_mean(file.name, beside, otherwise='there are')}" if beside else ""
         raise StageError(f"no such file '{path}'{near}", "arch")
     return file
+
+
+def _checksum(path: str) -> str:
+    try:
+        return hashlib.sha256(_existing(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise StageError(f"'{path}' cannot be read: {error.strerror}", "arch") from error
 
 
 FAMILIES: dict[str, Family] = {
@@ -319,6 +330,6 @@ FAMILIES: dict[str, Family] = {
         r"[^:]+\.py:[A-Za-z_]\w*",
         ("outputs", "num_classes", "channels", "in_channels"),
         _from_file,
-        lambda name: hashlib.sha256(_existing(name.rpartition(":")[0]).read_bytes()).hexdigest(),
+        lambda name: _checksum(name.rpartition(":")[0]),
     ),
 }

@@ -18,7 +18,7 @@ from coc_cli.nets import sources
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.sources import create, fingerprint, resolve
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import Exit, ExitRule, Spec
 from coc_cli.plan import make_plan
 from coc_cli.recipe import read
 from coc_cli.run import compress
@@ -202,7 +202,10 @@ def test_the_fingerprint_is_of_the_file(nets: Path) -> None:
 
 @pytest.fixture
 def checkpoint(nets: Path) -> Path:
+    """A checkpoint whose file of code leaves a trace when it runs."""
+    nets.write_text(NETS + "open('ran', 'w').close()\n")
     save(build(spec_of(f"file:{nets}:small")), (), Path("model.safetensors"))
+    Path("ran").unlink()
     return Path("model.safetensors")
 
 
@@ -213,13 +216,54 @@ REFUSED = (
 
 @pytest.mark.parametrize("reader", [read_header, load, coc_cli.load])
 def test_code_runs_only_where_it_is_trusted(checkpoint: Path, reader: Callable[..., object]) -> None:
-    Path("nets.py").write_text(NETS + "open('ran', 'w').close()\n")
     with pytest.raises(UserError) as caught:
         reader(checkpoint)
     assert str(caught.value) == REFUSED
     assert not Path("ran").exists()
     assert reader(checkpoint, trust_code=True)
     assert Path("ran").exists() == (reader is not read_header)
+
+
+@pytest.mark.parametrize("reader", [read_header, load])
+def test_a_checkpoint_whose_code_has_changed_says_so(checkpoint: Path, reader: Callable[..., object]) -> None:
+    Path("nets.py").write_text(NETS.replace("torch.relu(self.inner(", "torch.tanh(self.inner("))
+    with pytest.raises(
+        UserError, match=r"^model.safetensors: 'nets.py' is not the file that this network was made with"
+    ):
+        reader(checkpoint, trust_code=True)
+
+
+def test_neighbours_of_the_same_name_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, width in (("a", 4), ("b", 6)):
+        Path(folder).mkdir()
+        Path(folder, "common.py").write_text(f"WIDTH = {width}\n")
+        text = "from common import WIDTH\nfrom torch import nn\n\ndef net(outputs, channels):\n"
+        text += "    flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, outputs))\n"
+        Path(folder, "net.py").write_text(text + "    return nn.Sequential(nn.Conv2d(channels, WIDTH, 3), flat)\n")
+    widths = [build(spec_of(f"file:{folder}/net.py:net")).layer("0").weight.shape[0] for folder in "aba"]
+    assert widths == [4, 6, 4]
+
+
+def test_a_file_that_ends_the_program_is_named(nets: Path) -> None:
+    nets.write_text(NETS + "raise SystemExit(0)\n")
+    with pytest.raises(StageError, match=r"^nets.py:\d+: SystemExit: 0$"):
+        check_runs(spec_of(f"file:{nets}:small"))
+
+
+def test_a_network_without_layers_is_refused(nets: Path) -> None:
+    nets.write_text(
+        "from torch import nn\n\ndef net(outputs):\n    return nn.Sequential(nn.Flatten(), nn.Identity())\n"
+    )
+    spec = spec_of(f"file:{nets}:net", size=1).but(labels=("a",))
+    with pytest.raises(StageError, match="has no convolution or linear layer"):
+        check_runs(spec)
+
+
+def test_inner_exits_may_give_log_variances(regressor: Network) -> None:
+    rule = ExitRule(measure="variance", threshold=0.1, max_drop=1.0)
+    exits = (Exit(source="backbone_stages_1_0_relu2", head="pool", channels=8),)
+    check_runs(regressor.spec.but(exits=exits, rule=rule))
 
 
 def test_a_checkpoint_whose_file_is_gone_says_so(checkpoint: Path) -> None:
