@@ -16,7 +16,7 @@ import numpy as np
 
 from coc_cli.checkpoint import Header, read_header, write_atomically
 from coc_cli.dvfs.energy import EnergyModel, Totals, Work, Workload, totals
-from coc_cli.dvfs.governors import GOVERNORS, Governor, Levels
+from coc_cli.dvfs.governors import GOVERNORS, Governor, Levels, Load, leaving
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.dvfs.schedule import Answer, schedule
 from coc_cli.errors import StageError, UserError, refuse
@@ -150,7 +150,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     tried = {name: _tried(chosen(found, least), test, work, asked.profile) for name, found in points.items()}
     longest = max(float(one.model.path_ms(one.point.policy.longest(work.exits))[-1]) for one in tried.values())
     deadline = deadline_ms(asked.deadline, longest + plain.transition_ms, shortest)
-    rows = list(_rows(tried, deadline, test))
+    rows = list(_rows(tried, kit, deadline, test))
     report = {
         "schema": 1,
         "profile": asked.profile.name,
@@ -200,14 +200,18 @@ class Row:
     report: dict[str, Any]
 
 
-def _rows(tried: dict[str, Tried], deadline: float, test: Trace) -> Iterator[Row]:
+def _rows(tried: dict[str, Tried], kit: Kit, deadline: float, test: Trace) -> Iterator[Row]:
+    from coc_cli.exits.points import validation_exits
+
     first: Totals | None = None
     for name, one in tried.items():
-        longest = one.model.path_ms(one.point.policy.longest(one.model.workload.exits))
+        longest = one.point.policy.longest(one.model.workload.exits)
+        leaves = leaving(longest, validation_exits(one.point.policy, kit))
+        load = Load(one.paths.visited, longest, leaves, one.paths.stays)
         for governor in GOVERNORS:
             if governor.needs_prediction and not one.point.policy.predicts:
                 continue
-            levels = governor.levels(one.model, one.paths.visited, longest, deadline)
+            levels = governor.levels(one.model, load, deadline)
             found = totals(one.model, one.paths.visited, levels.level, levels.rest, deadline)
             first = first or found  # classic under race
             yield Row(one, governor, levels, found, _entry(name, governor, one, found, first, deadline, test))

@@ -169,17 +169,23 @@ def outcome(policy: Policy, trace: Trace, workload: Workload) -> tuple[Array, Ar
     return score, paths.macs(workload.stretch_macs, predictor_macs(policy)), paths
 
 
-def on_validation(policy: Policy, kit: Kit) -> Point:
-    """Try a policy on validation; one that predicts answers each fold by the predictor that has not seen it."""
+def _folded(policy: Policy, kit: Kit) -> list[tuple[Policy, Trace]]:
+    """Give a policy with the images of validation that it may answer: a predictor, those that it has not seen."""
     if not isinstance(policy, policies.Predictive | policies.PredictiveCommit):
-        score, macs, _ = outcome(policy, kit.trace, kit.workload)
-        return Point(policy, float(score.mean()), float(macs.mean()))
-    scores, costs = [], []
-    for predictor, fold in kit.folds:
-        score, macs, _ = outcome(replace(policy, predictor=predictor), kit.trace.rows(fold), kit.workload)
-        scores.append(score)
-        costs.append(macs)
-    return Point(policy, float(np.concatenate(scores).mean()), float(np.concatenate(costs).mean()))
+        return [(policy, kit.trace)]
+    return [(replace(policy, predictor=predictor), kit.trace.rows(fold)) for predictor, fold in kit.folds]
+
+
+def on_validation(policy: Policy, kit: Kit) -> Point:
+    """Try a policy on validation."""
+    found = [outcome(part, trace, kit.workload) for part, trace in _folded(policy, kit)]
+    score, macs = (np.concatenate([one[index] for one in found]) for index in (0, 1))
+    return Point(policy, float(score.mean()), float(macs.mean()))
+
+
+def validation_exits(policy: Policy, kit: Kit) -> Array:
+    """Give the exits at which validation images leave under a policy, in no order; [N]."""
+    return np.concatenate([walk(part, trace).exit for part, trace in _folded(policy, kit)])
 
 
 def operating_points(name: str, kit: Kit) -> list[Point]:

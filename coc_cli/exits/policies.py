@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class Paths:
     visited: Array  # bool [N, E + 1]: the exits whose heads it ran, the last of which it left at
     exit: Array  # [N]
     predicted: Array  # [N, E + 1]: the exit foretold at each exit from which it went on; -1 where nothing was
+    stays: Array  # [N, E + 1]: the chance, foretold before it was visited, to go on from an exit; NaN where none was
 
     def macs(self, stretch_macs: Array, predictor_macs: float = 0.0) -> Array:
         """Give what each input cost, [N]; `stretch_macs` [from + 1, to] holds backbone and head."""
@@ -41,6 +42,14 @@ class Paths:
         return total
 
 
+class Decision(NamedTuple):
+    """What n inputs do at an exit."""
+
+    leave: Array  # bool [n]
+    goes: Array  # [n]: the exit that each of the others visits next
+    stays: Array | None = None  # [n]: the chance foretold to go on from there too
+
+
 class Policy(ABC):
     """A rule with its parameters fixed."""
 
@@ -52,11 +61,8 @@ class Policy(ABC):
         """Give the first exit that each input visits, [N]."""
 
     @abstractmethod
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:
-        """Decide for the inputs `rows` [n] that visit exit `at` and came from exit `before` [n] (-1: the input).
-
-        Give who leaves, bool [n], and the exit that each of the others visits next, [n].
-        """
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
+        """Decide for the inputs `rows` [n] that visit exit `at` and came from exit `before` [n] (-1: the input)."""
 
     predicts: ClassVar[bool] = False  # whether `step` says where an input will leave
 
@@ -69,7 +75,7 @@ def walk(policy: Policy, trace: Trace) -> Paths:
     """Follow every input along its exits."""
     n, exits = len(trace), trace.exits
     visited = np.zeros((n, exits + 1), dtype=bool)
-    predicted = np.full((n, exits + 1), -1)
+    predicted, stays = np.full((n, exits + 1), -1), np.full((n, exits + 1), np.nan)
     following, before, left = policy.first(trace), np.full(n, -1), np.full(n, -1)
     for at in range(exits + 1):
         rows = np.flatnonzero((following == at) & (left < 0))
@@ -79,15 +85,17 @@ def walk(policy: Policy, trace: Trace) -> Paths:
         if at == exits:
             left[rows] = exits
             break
-        leave, goes = policy.step(trace, at, rows, before[rows])
+        leave, goes, going_on = policy.step(trace, at, rows, before[rows])
         left[rows[leave]] = at
         on = rows[~leave]
         following[on] = goes[~leave]
         assert (following[on] > at).all(), f"{policy.name} must go forward"
         if policy.predicts:
             predicted[on, at] = goes[~leave]
+        if going_on is not None:
+            stays[on, following[on]] = going_on[~leave]
         before[on] = at
-    return Paths(visited, left, predicted)
+    return Paths(visited, left, predicted, stays)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Classic(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), trace.exits)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
         raise AssertionError("classic visits no inner exit")
 
     def longest(self, exits: int) -> tuple[int, ...]:
@@ -118,9 +126,9 @@ class Threshold(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.exits[0] if self.exits else trace.exits)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
         following = next((index for index in self.exits if index > at), trace.exits)
-        return trace.sureness(self.measure)[at, rows] >= self.least, np.full(len(rows), following)
+        return Decision(trace.sureness(self.measure)[at, rows] >= self.least, np.full(len(rows), following))
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return (*self.exits, exits)
@@ -168,10 +176,10 @@ class Patience(Policy):
     def first(self, trace: Trace) -> Array:
         return np.zeros(len(trace), dtype=int)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
         labels = trace.answer[: at + 1, rows]
         same = (labels[::-1] == labels[-1]).cumprod(0).sum(0)  # how many in a row, this one included
-        return same > self.agreeing, np.full(len(rows), at + 1)
+        return Decision(same > self.agreeing, np.full(len(rows), at + 1))
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return tuple(range(exits + 1))
@@ -208,10 +216,10 @@ class PredictiveConv(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), min(self.start, trace.exits))
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
         logits, scales = trace.outputs[at][rows], np.array(self.scales)
         leave = np.abs(logits).max(1) >= self.beta * scales[at]
-        return leave, np.minimum(at + convolved(logits, scales, self.beta, at, self.reach), trace.exits)
+        return Decision(leave, np.minimum(at + convolved(logits, scales, self.beta, at, self.reach), trace.exits))
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return tuple(range(min(self.start, exits), exits + 1))
@@ -240,13 +248,15 @@ class Predictive(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.start)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
         leave = trace.sureness(self.measure)[at, rows] >= self.least
-        goes = np.full(len(rows), trace.exits)
+        goes, stays = np.full(len(rows), trace.exits), np.zeros(len(rows))
         on = ~leave
         chances = self.predictor.chances(trace, at, rows[on], before[on], self.least)
         goes[on] = cheapest_next(chances, self.stretch_macs, at, self.predictor.macs)
-        return leave, goes
+        stays[on] = np.maximum(0.0, 1 - np.cumsum(chances, 1)[np.arange(on.sum()), goes[on]])
+        stays[goes == trace.exits] = 0.0
+        return Decision(leave, goes, stays)
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return tuple(range(min(self.start, exits), exits + 1))
@@ -290,14 +300,14 @@ class PredictiveCommit(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.start)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
         if at > self.start:
-            return np.ones(len(rows), dtype=bool), np.full(len(rows), trace.exits)
+            return Decision(np.ones(len(rows), dtype=bool), np.full(len(rows), trace.exits))
         leave = trace.sureness(self.measure)[at, rows] >= self.least
         goes = np.full(len(rows), trace.exits)
         chances = self.predictor.chances(trace, at, rows[~leave], before[~leave], self.least)
         goes[~leave] = quantile(chances, self.chance)
-        return leave, goes
+        return Decision(leave, goes, np.zeros(len(rows)))
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return (self.start, exits)
@@ -332,9 +342,10 @@ class Oracle(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.start)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
         leave = trace.sureness(self.measure)[at, rows] >= self.least
-        return leave, first_sure(trace, self.measure, self.least, after=at)[rows]
+        goes = first_sure(trace, self.measure, self.least, after=at)[rows]
+        return Decision(leave, goes, np.zeros(len(rows)))
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return (self.start, exits)
@@ -352,8 +363,8 @@ class OracleFromStart(Policy):
     def first(self, trace: Trace) -> Array:
         return first_sure(trace, self.measure, self.least)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> tuple[Array, Array]:  # noqa: ARG002
-        return np.ones(len(rows), dtype=bool), np.full(len(rows), at + 1)
+    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
+        return Decision(np.ones(len(rows), dtype=bool), np.full(len(rows), at + 1))
 
     def longest(self, exits: int) -> tuple[int, ...]:
         return (exits,)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
-from coc_cli.dvfs.governors import Constant, Paper, Race
+from coc_cli.dvfs.governors import GOVERNORS, Constant, Governor, Load, Paper, Race, leaving
 from coc_cli.dvfs.profile import Profile
 from coc_cli.dvfs.schedule import Answer, replayed, schedule
 
@@ -39,6 +39,13 @@ WORK = Workload(
     (Work({"fp32": 1e5}), Work({"fp32": 1e5})),
 )
 MODEL = EnergyModel(PROFILE, WORK)
+
+
+def load_of(visited: np.ndarray) -> Load:
+    """Paths of a policy that may visit every exit, of which nothing is foretold."""
+    longest = tuple(range(visited.shape[1]))
+    left = np.array([path.nonzero()[0][-1] for path in visited])
+    return Load(visited, longest, leaving(longest, left), np.full(visited.shape, np.nan))
 
 
 def test_stretches_by_hand() -> None:
@@ -83,13 +90,13 @@ def test_going_back_to_rest_costs_a_transition_and_shortens_the_wait() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("governor", [Race(), Constant(), Paper()])
-def test_segments_sum_to_the_totals(seed: int, governor: Race | Constant | Paper) -> None:
+@pytest.mark.parametrize("governor", GOVERNORS)
+def test_segments_sum_to_the_totals(seed: int, governor: Governor) -> None:
     random = np.random.default_rng(seed)
     visited = random.random((50, 3)) < 0.6
     visited[:, 2] |= ~visited.any(1)
     foretold = np.where(visited, 2, -1)
-    chosen = governor.levels(MODEL, visited, MODEL.path_ms((0, 1, 2)), 14.0)
+    chosen = governor.levels(MODEL, load_of(visited), 14.0)
     found = totals(MODEL, visited, chosen.level, chosen.rest, 14.0)
     answers = [Answer("a", "b")] * 50
     lines = list(schedule(MODEL, visited, foretold, chosen, answers, 14.0))
@@ -112,9 +119,9 @@ def test_race_is_fastest_and_constant_just_keeps_the_deadline() -> None:
     visited = np.ones((4, 3), dtype=bool)
     longest = MODEL.path_ms((0, 1, 2))
     assert longest.tolist() == pytest.approx([4.5 + 4.5 + 4.0, 2.3 + 2.3 + 3.0, 1.2 + 1.2 + 3.0])
-    assert (Race().levels(MODEL, visited, longest, 99.0).level == 2).all()
+    assert (Race().levels(MODEL, load_of(visited), 99.0).level == 2).all()
     for deadline, level in ((13.0, 0), (12.9, 1), (7.6, 1), (7.5, 2), (5.0, 2)):
-        chosen = Constant().levels(MODEL, visited, longest, deadline)
+        chosen = Constant().levels(MODEL, load_of(visited), deadline)
         assert (chosen.level == level).all()
         found = totals(MODEL, visited, chosen.level, chosen.rest, deadline)
         assert (found.latency_ms <= deadline + 1e-9).all() == (deadline >= 5.4)
@@ -126,7 +133,7 @@ def test_the_papers_governor_by_hand() -> None:
     work = Workload((Work({"fp32": 1e6}),) * 4, (Work(),) * 3)
     model = EnergyModel(PROFILE, work)
     visited = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 0]], dtype=bool)
-    chosen = Paper().levels(model, visited, model.path_ms((0, 1, 2, 3)), 9.0)
+    chosen = Paper().levels(model, load_of(visited), 9.0)
     assert chosen.rest == 2
     # second path: jump 3 of 3 left; third: 400 x 2/3 = 267, nearest 200; first again at exit 1: jump 2 of 2 left
     assert [chosen.level[row][visited[row]].tolist() for row in range(4)] == [[2, 0, 2], [2, 2], [2, 1], [2]]
