@@ -99,6 +99,8 @@ def compress(
     from coc_cli.tables import print_result
 
     print_result(result.report, result.directory)
+    if result.recipe.predict_exit is not None:
+        _forecast(result.directory, device=device or result.recipe.device, trust_code=True)
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
 
 
@@ -117,6 +119,46 @@ def plan(
 
     file = read(recipe, tuple(overrides), trust_code=trust_code)
     print_plan(make_plan(file), file.recipe)
+
+
+@app.command("predict-exit")
+@answers
+def forecast(
+    target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="a run directory, or a model.safetensors")],
+    data: Annotated[Path | None, typer.Option(metavar="RECIPE", help="whose images  [default: the run's own]")] = None,
+    profile: Annotated[str | None, typer.Option(help="a device (see coc profiles), or a profile's path")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="12ms, or 1.25x: times the longest path at the highest frequency")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/predict-exit/PROFILE]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the network runs once")] = "auto",
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Forecast where inputs leave, and plan a frequency and voltage for each; compares exit policies."""
+    _forecast(target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code)
+
+
+def _forecast(target: Path, **options: Any) -> None:
+    from coc_cli.predict_exit import ask, predict_exit
+
+    outcome = predict_exit(ask(target, **options), say=lambda text: print(text, file=sys.stderr))
+    from coc_cli.tables import print_policies
+
+    print_policies(outcome.report, outcome.directory)
+
+
+@app.command()
+@answers
+def profiles(
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="profiles to check instead")] = None,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """List the devices that come with coc, or check profiles of your own."""
+    from coc_cli.dvfs.profile import read_profile, shipped
+    from coc_cli.tables import print_profiles
+
+    print_profiles([read_profile(name) for name in (map(str, files) if files else shipped())])
 
 
 @app.command()

@@ -223,6 +223,8 @@ def make_plan(file: RecipeFile) -> Plan:
         except StageError as error:
             key = (error.key,) if error.key else ()
             faults.append(file.fault(("chain", index, stage.name, *key), error.what))
+    if file.recipe.predict_exit is not None and not faults and not spec.exits:
+        faults.append(file.fault(("predict_exit",), "the chain leaves no exits; add '- early_exit: {every: block}'"))
     plan = Plan(tuple(steps))
     faults = faults or list(_limit_faults(file, plan))
     if faults:

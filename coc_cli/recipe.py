@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from coc_cli.data.source import DataInfo, DataSettings
+from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
 from coc_cli.nets.sources import Choice
 from coc_cli.nets.spec import Frozen, Scalar
@@ -105,6 +106,22 @@ class Limits(Frozen):
     max_bytes: Annotated[int | None, Field(gt=0, description="of the result's file")] = None
 
 
+class PredictExit(Frozen):
+    """How the finished run is looked at by `coc predict-exit`; the same keys as its options."""
+
+    profile: Annotated[str, Field(description="a device by name (see coc profiles), or the path of a profile")] = (
+        "jetson-tx2-gpu"
+    )
+    deadline: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)(x|ms)$",
+            description="12ms, or 1.25x: times what the longest path takes at the highest frequency",
+        ),
+    ] = "1.0x"
+    out: Annotated[str | None, Field(description="folder; by default predict-exit/PROFILE below the run's")] = None
+
+
 class Recipe(Frozen):
     """A whole recipe."""
 
@@ -115,6 +132,9 @@ class Recipe(Frozen):
     model: Model
     chain: Annotated[tuple[Link, ...], Field(min_length=1, description="the stages, in the order in which they run")]
     limits: Limits = Limits()
+    predict_exit: Annotated[
+        PredictExit | None, Field(description="forecast exits and plan frequencies when the chain is done")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +212,9 @@ def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:
     model = _whole(Model, source.content.get("model"))
     if model is not None:
         yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
+    wanted = _whole(PredictExit, source.content.get("predict_exit"))
+    if wanted is not None:
+        yield from _profile_faults(wanted, source)
     chain = source.content.get("chain")
     for index, content in enumerate(chain if isinstance(chain, list) else []):
         link = _whole(Link, content)
@@ -199,6 +222,15 @@ def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in _link_faults(link, index, model))
         if link is not None and link.early_exit is not None:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in _exit_faults(link.early_exit, info))
+
+
+def _profile_faults(wanted: PredictExit, source: Source) -> Iterator[Fault]:
+    try:
+        read_profile(wanted.profile)
+    except UserError as error:
+        for fault in error.faults:
+            where = "" if fault.where == "--profile" else f"{fault.where}: "
+            yield source.fault(("predict_exit", "profile"), f"{where}{fault.what}")
 
 
 def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
@@ -417,3 +449,22 @@ def resolved(recipe: Recipe) -> str:
 def schema() -> dict[str, Any]:
     """Give the JSON Schema of recipes, for editors."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+
+
+def torch_device(file: RecipeFile, asked: str | None) -> str:
+    """Give the device to use; raises `UserError` for one that is not there."""
+    import torch
+
+    name = asked or file.recipe.device
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    where = "--device" if asked else file.fault(("device",), "").where
+    try:
+        kind = torch.device(name)
+    except RuntimeError as error:
+        raise refuse(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
+    if kind.type not in ("cpu", "cuda"):
+        raise refuse(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise refuse(where, f"there is no {name} here; use cpu, or auto")
+    return name

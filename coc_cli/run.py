@@ -32,7 +32,7 @@ from coc_cli.plan import (
     own_checkpoint,
 )
 from coc_cli.progress import Reporter
-from coc_cli.recipe import RecipeFile, read, resolved
+from coc_cli.recipe import Recipe, RecipeFile, read, resolved, torch_device
 from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
@@ -53,6 +53,7 @@ class Result:
 
     directory: Path
     report: dict[str, Any]
+    recipe: Recipe
 
     @property
     def ok(self) -> bool:
@@ -79,25 +80,6 @@ def compress(
     directory = out or RUNS / file.recipe.name
     with _locked(directory):
         return _Run(file, plan, chosen, directory, fresh=fresh).go()
-
-
-def torch_device(file: RecipeFile, asked: str | None) -> str:
-    """Give the device to use; raises `UserError` for one that is not there."""
-    import torch
-
-    name = asked or file.recipe.device
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    where = "--device" if asked else file.fault(("device",), "").where
-    try:
-        kind = torch.device(name)
-    except RuntimeError as error:
-        raise refuse(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
-    if kind.type not in ("cpu", "cuda"):
-        raise refuse(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
-    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        raise refuse(where, f"there is no {name} here; use cpu, or auto")
-    return name
 
 
 @contextmanager
@@ -142,7 +124,7 @@ class _Run:
             write_atomically(self.directory / RESULT, last.read_bytes())
             write_atomically(self.directory / "report.json", json.dumps(report, indent=2).encode())
             self.reporter.event("end", ok=report["ok"])
-        return Result(self.directory, report)
+        return Result(self.directory, report, self.recipe)
 
     def _read(self) -> Data:
         """Read the images; what is wrong with them is the recipe's fault, as all that is said before any training."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coc_cli.checkpoint import Header
+from coc_cli.dvfs.profile import ASSUMED, Profile
 from coc_cli.measure import cost
 from coc_cli.plan import Plan
 from coc_cli.recipe import Recipe
@@ -96,6 +97,79 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
         verdict = "met" if limit["ok"] else "MISSED"
         print(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
     print(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}")
+
+
+def print_policies(report: dict[str, Any], directory: Path) -> None:
+    """Print what `coc predict-exit` found: policies under governors, and what is saved at equal score."""
+    metric = report["metric"]
+    title = (
+        f"{report['profile']}, deadline {report['deadline']} = {report['deadline_ms']:.4g} ms:"
+        f" {report['n_test']} test images; times and energies are a model"
+    )
+    table = _table(title, "policy", "governor", metric, "MACs", "saved", "latency ms", "energy mJ", "saved ", "missed")
+    for row in report["policies"]:
+        table.add_row(
+            row["policy"],
+            row["governor"],
+            shown(metric, row["metric_value"]),
+            count(row["macs_mean"]),
+            f"{row['macs_reduction']:.1%}",
+            f"{row['latency_ms_mean']:.4g}",
+            f"{row['energy_mj_mean']:.4g}",
+            f"{row['energy_saving']:.1%}",
+            f"{row['deadline_miss_rate']:.1%}",
+        )
+    for name in report["not_applicable"]:
+        table.add_row(name, *["n/a"] * 8)
+    _print(table)
+    _print_savings(report)
+    hits = next((row["predictor"] for row in report["policies"] if row["policy"] == "predictive"), None)
+    if hits:
+        print(
+            f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
+            f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
+            f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
+        )
+    chosen = report["schedule"]
+    print(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
+    print(f"all figures: {directory / 'predict-exit.json'}")
+
+
+def _print_savings(report: dict[str, Any]) -> None:
+    def share(entry: dict[str, Any], key: str) -> str:
+        if entry[key] is None:
+            return "not reached"
+        low, high = entry[f"{key}_ci95"]
+        return f"{entry[key]:.1%} ({low:.1%}..{high:.1%})"
+
+    drops = sorted({entry["drop"] for entry in report["savings"]})
+    drop = drops[min(2, len(drops) - 1)]
+    title = f"MACs at {shown(report['metric'], drop)} below the final output, on test; 95 % interval, paired"
+    table = _table(title, "policy", "MACs", "saved against classic", "saved against the best passive")
+    for entry in report["savings"]:
+        if entry["drop"] == drop and entry["policy"] != "classic":
+            macs = "-" if entry["macs"] is None else count(entry["macs"])
+            table.add_row(entry["policy"], macs, share(entry, "saved_classic"), share(entry, "saved_passive"))
+    _print(table)
+
+
+def print_profiles(profiles: list[Profile]) -> None:
+    """Print devices, and how many of their numbers are assumed."""
+    table = _table("profiles", "profile", "levels", "MHz", "mV", "fp32 GMAC/s", "dynamic", "static", "idle", "assumed")
+    for one in profiles:
+        plain, numbers = one.arithmetic["fp32"], one.sources()
+        table.add_row(
+            one.name,
+            str(one.levels),
+            f"{one.frequency_mhz.values[0]:g}..{one.frequency_mhz.values[-1]:g}",
+            f"{one.voltage_mv.values[0]:g}..{one.voltage_mv.values[-1]:g}",
+            f"{plain.throughput_gmacs.value:g}",
+            f"{plain.dynamic_power_mw.value:g} mW",
+            f"{one.static_power_mw.value:g} mW",
+            f"{one.idle_power_mw.value:g} mW",
+            f"{sum(source.startswith(ASSUMED) for source in numbers)} of {len(numbers)}",
+        )
+    _print(table)
 
 
 def print_header(header: Header, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab
 
 LABELS = ("a", "b", "c")
+ROOT = Path(__file__).parent.parent
+QUICKSTART = [sys.executable, "-m", "coc_cli", "compress", str(ROOT / "recipes/quickstart.yaml")]
 
 torch.set_num_threads(1)  # nets this small gain nothing from a second one
 
@@ -92,6 +96,13 @@ def lab(data: Data, network: Network, tmp_path: Path) -> Lab:
 def images(data: Data) -> torch.Tensor:
     """Normalised test images [48, 1, 8, 8]."""
     return (data.test.images.float() / 255 - 0.5) / 0.25
+
+
+@pytest.fixture(scope="session")
+def quickstart() -> Path:
+    """The quickstart's run directory; README's first command has left it, or it is made now."""
+    subprocess.run(QUICKSTART, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return ROOT / "runs/quickstart"
 
 
 TINY_RECIPE = """\

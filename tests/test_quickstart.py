@@ -22,13 +22,6 @@ COMMAND = [sys.executable, "-m", "coc_cli", "compress", str(ROOT / "recipes/quic
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def quickstart() -> Path:
-    """The quickstart's run directory; README's first command has left it, or it is made now."""
-    subprocess.run(COMMAND, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    return ROOT / "runs/quickstart"
-
-
 def test_the_quickstart_meets_its_limits(quickstart: Path) -> None:
     report = json.loads((quickstart / "report.json").read_text())
     assert report["ok"]

@@ -59,6 +59,11 @@ class Split:
         order = torch.randperm(len(self), generator=generator).to(self.images.device)
         yield from (batch for batch in order.split(size) if len(batch) > 1)
 
+    def first(self, count: int) -> Split:
+        """Give the first images alone."""
+        rows = torch.arange(count) if self.rows is None else self.rows[:count]
+        return replace(self, rows=rows, targets=self.targets[:count])
+
     def update(self, digest: hashlib._Hash) -> None:
         """Put the content into a checksum: the same for the same images and targets, on disk or in memory."""
         if self.checksum and self.rows is not None:

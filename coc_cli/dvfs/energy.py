@@ -1,0 +1,139 @@
+"""Time and energy of a path through a network on a device: a model, not a measurement.
+
+A network with E inner exits is cut into E + 1 segments. What an input runs is a path: the exits that it visits, in
+order, the last of which is where it leaves. A stretch leads from one visited exit (-1: the input) to the next.
+Segment time = max(MACs / throughput(f), bytes / bandwidth), plus an overhead for each exit visited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from coc_cli.dvfs.profile import Kind, Profile
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a part of a network does for one input."""
+
+    macs: Mapping[Kind, float] = field(default_factory=dict)  # by the kind of numbers that it multiplies
+    bytes: float = 0.0  # weights and tensors that it moves
+
+    @property
+    def total_macs(self) -> float:
+        return sum(self.macs.values())
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What each part of a network with E inner exits does for one input."""
+
+    segments: tuple[Work, ...]  # E + 1, of the backbone
+    heads: tuple[Work, ...]  # E
+    predictor: Work = Work()  # once at each exit from which the way goes on
+
+    @property
+    def exits(self) -> int:
+        return len(self.heads)
+
+    @cached_property
+    def stretch_macs(self) -> Array:
+        """Give the MACs of each stretch [from + 1, to], [E + 1, E + 1]; of those that go nowhere 0."""
+        done = np.cumsum([0.0, *[work.total_macs for work in self.segments]])
+        heads = np.array([*[work.total_macs for work in self.heads], 0.0])
+        start, end = np.arange(self.exits + 1)[:, None], np.arange(self.exits + 1)[None]
+        return np.where(end >= start, done[end + 1] - done[start] + heads[end], 0.0)
+
+
+class EnergyModel:
+    """Time and energy of every stretch at every level, and of what lies between."""
+
+    def __init__(self, profile: Profile, workload: Workload) -> None:
+        self.profile, self.workload = profile, workload
+        frequency = np.array(profile.frequency_mhz.values)
+        voltage = np.array(profile.voltage_mv.values)
+        self.speed = frequency / frequency[-1]  # [levels]
+        self.squeeze = voltage / voltage[-1]
+        segments = [self._cost(work, overhead=False) for work in workload.segments]
+        heads = [*[self._cost(work, overhead=True) for work in workload.heads], np.zeros((2, profile.levels))]
+        done = np.cumsum([np.zeros_like(segments[0]), *segments], 0)  # [E + 2, 2, levels]
+        start, end = np.arange(workload.exits + 1)[:, None], np.arange(workload.exits + 1)[None]
+        whole = done[end + 1] - done[start] + np.array(heads)[end]  # [from, to, 2, levels]
+        asked = (start > 0) & (start < workload.exits)  # behind the last inner exit there is nothing to foretell
+        whole += np.where(asked, 1.0, 0.0)[..., None, None] * self._cost(workload.predictor, overhead=False)
+        whole = np.where((end >= start)[..., None, None], whole, 0.0)
+        self.time_ms, self.energy_mj = whole[:, :, 0], whole[:, :, 1]  # [from + 1, to, level], active only
+        self.transition_ms = profile.transition.time_us.value / 1e3
+        self.transition_mj = profile.transition.energy_uj.value / 1e3
+        self.idle_mw = profile.idle_power_mw.value
+
+    def _cost(self, work: Work, *, overhead: bool) -> Array:
+        """Give time (ms) and energy (mJ) of a part at each level, [2, levels]."""
+        dynamic = self.speed * self.squeeze**2
+        computing, energy = np.zeros_like(self.speed), np.zeros_like(self.speed)
+        for kind, macs in work.macs.items():
+            arithmetic = self.profile.arithmetic_for(kind)
+            time_ms = macs / (arithmetic.throughput_gmacs.value * 1e6 * self.speed)
+            computing = computing + time_ms
+            energy = energy + time_ms * arithmetic.dynamic_power_mw.value * dynamic / 1e3
+        time = np.maximum(computing, work.bytes / (self.profile.memory_bandwidth_gbs.value * 1e6))
+        if overhead:
+            busy_ms = self.profile.overhead_us.value / 1e3
+            time = time + busy_ms
+            energy = energy + busy_ms * self.profile.arithmetic["fp32"].dynamic_power_mw.value * dynamic / 1e3
+        energy = energy + time * self.profile.static_power_mw.value * self.squeeze / 1e3
+        return np.stack([time, energy])
+
+    @property
+    def fastest(self) -> int:
+        """The index of the highest level."""
+        return self.profile.levels - 1
+
+    def path_ms(self, exits: Sequence[int]) -> Array:
+        """Give the time of the path that visits these exits, at each level throughout; [levels]."""
+        starts = [0, *[exit_ + 1 for exit_ in exits[:-1]]]
+        total: Array = np.zeros_like(self.speed)
+        for start, end in zip(starts, exits, strict=True):
+            total = total + self.time_ms[start, end]
+        return total
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What inputs took; [N] each."""
+
+    latency_ms: Array  # to the answer
+    energy_mj: Array  # waiting until the deadline included
+    idle_ms: Array
+    transitions: Array
+
+
+def totals(model: EnergyModel, visited: Array, level: Array, rest: int, deadline_ms: float) -> Totals:
+    """Add up paths: `visited` [N, E + 1] marks the exits visited, `level` [N, E + 1] holds that of each stretch's end.
+
+    The device rests at level `rest` when an input arrives and goes back to it after the answer.
+    """
+    n, exits = visited.shape
+    before, at = np.zeros(n, dtype=int), np.full(n, rest)
+    latency, energy, transitions = np.zeros(n), np.zeros(n), np.zeros(n, dtype=int)
+    for index in range(exits):
+        rows = np.flatnonzero(visited[:, index])
+        chosen = level[rows, index]
+        changed = chosen != at[rows]
+        latency[rows] += model.time_ms[before[rows], index, chosen] + changed * model.transition_ms
+        energy[rows] += model.energy_mj[before[rows], index, chosen] + changed * model.transition_mj
+        transitions[rows] += changed
+        before[rows], at[rows] = index + 1, chosen
+    back = at != rest
+    energy += back * model.transition_mj
+    idle = np.maximum(0.0, deadline_ms - latency - back * model.transition_ms)
+    energy += idle * model.idle_mw / 1e3
+    return Totals(latency, energy, idle, transitions + back)

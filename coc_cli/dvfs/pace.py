@@ -1,0 +1,84 @@
+"""Pace: the plan of levels with the least expected energy that keeps the deadline in the worst case.
+
+For work whose amount is only known as a distribution the best speed rises as work goes on (PACE, Lorch and Smith 2001).
+Here levels are discrete, may change at visited exits only, and each change costs time and energy, so the plan is found
+by dynamic programming backwards over exits, time left and level. Time left is rounded down, so a plan never hopes for
+time that is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coc_cli.dvfs.energy import Array, EnergyModel
+
+LEAST_TICKS, MOST_TICKS = 1000, 20_000  # steps of time in a deadline
+STEPS = 4e7  # of the dynamic programme, over which ticks are not refined
+LATE = -1e-9  # ms
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What going on costs on average: after each visit, with so much time left, at each level; infinite if too late."""
+
+    cost_mj: Array  # [visits, ticks + 1, levels]; the first is the start, before any exit
+    tick_ms: float
+    rest: int  # where the device rests
+
+    def at(self, visit: int, left_ms: Array, level: Array) -> Array:
+        """Look up the cost of going on from a visit with time left [n] at a level [n]."""
+        tick = np.floor(left_ms / self.tick_ms + 1e-9).astype(int)
+        found = self.cost_mj[visit, np.clip(tick, 0, self.cost_mj.shape[1] - 1), level]
+        result: Array = np.where(tick < 0, np.inf, found)
+        return result
+
+
+def answered_mj(model: EnergyModel, left_ms: Array, level: Array, rest: int) -> Array:
+    """Give what follows the answer: going back to rest, and waiting; infinite if it came too late."""
+    back = np.asarray(level) != rest
+    idle = np.maximum(0.0, left_ms - back * model.transition_ms) * model.idle_mw / 1e3
+    result: Array = np.where(left_ms < LATE, np.inf, idle + back * model.transition_mj)
+    return result
+
+
+def weighed(chance: Array | float, cost: Array) -> Array:
+    """Give the cost times its chance; what is too late stays infinite, however unlikely."""
+    result: Array = np.where(np.isinf(cost), np.inf, chance * np.where(np.isinf(cost), 0.0, cost))
+    return result
+
+
+def plan(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float) -> Plan:
+    """Plan for inputs that visit the exits `visits` in turn and leave at each with the chance `leaves` [visits].
+
+    `leaves` is relative to those that are there; the last is 1. The resting level is the one of least total cost.
+    """
+    plans = [_with_rest(model, visits, leaves, deadline_ms, rest) for rest in range(model.profile.levels)]
+    start = [float(one.cost_mj[0, -1, one.rest]) for one in plans]
+    if not np.isfinite(start).any():
+        return plans[model.fastest]
+    return plans[int(np.argmin(start))]
+
+
+def _with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, rest: int) -> Plan:
+    levels = np.arange(model.profile.levels)
+    ticks = int(np.clip(STEPS / (len(visits) * len(levels) ** 3), LEAST_TICKS, MOST_TICKS))
+    tick_ms = deadline_ms / ticks
+    left = np.arange(ticks + 1) * tick_ms  # [ticks]
+    cost = np.full((len(visits), ticks + 1, len(levels)), np.inf)
+    starts = (-1, *visits[:-1])
+    after: Array | None = None  # cost of going on from the visit that this stretch leads to
+    for index in range(len(visits) - 1, -1, -1):
+        time, energy = (table[starts[index] + 1, visits[index]] for table in (model.time_ms, model.energy_mj))
+        changed = levels[:, None] != levels[None]  # [from, to]
+        remains = left[:, None, None] - time - changed * model.transition_ms  # [ticks, from, to]
+        spent = energy + changed * model.transition_mj
+        whole = spent + weighed(leaves[index], answered_mj(model, remains, levels, rest))
+        if after is not None:
+            tick = np.floor(remains / tick_ms + 1e-9).astype(int)
+            going = np.where(tick < 0, np.inf, after[np.clip(tick, 0, ticks), levels])
+            whole = whole + weighed(1 - leaves[index], going)
+        cost[index] = whole.min(2)
+        after = cost[index]
+    return Plan(cost, tick_ms, rest)

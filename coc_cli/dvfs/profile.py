@@ -1,0 +1,143 @@
+"""A device as the energy model sees it: levels of frequency and voltage, power, speed, and what a change costs.
+
+A profile is a YAML file in which each number stands beside where it comes from: `{value: 5, source: assumed}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, ValidationError
+
+from coc_cli.errors import UserError, did_you_mean, refuse
+from coc_cli.nets.spec import Frozen
+from coc_cli.yaml_source import Source
+
+Kind: TypeAlias = Literal["fp32", "fp16", "int8"]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+ASSUMED = "assumed"
+
+
+class Sourced(Frozen):
+    """Where a number comes from; `assumed` if nobody measured or published it."""
+
+    source: Annotated[str, Field(min_length=1)]
+
+
+class Above(Sourced):
+    """A number above 0."""
+
+    value: Positive
+
+
+class Amount(Sourced):
+    """A number of 0 or more."""
+
+    value: NotNegative
+
+
+class Levels(Sourced):
+    """One number a level, lowest frequency first."""
+
+    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Arithmetic(Frozen):
+    """How fast and at what power a device multiplies numbers of one kind, at its highest level."""
+
+    throughput_gmacs: Above  # 1e9 multiply-accumulates a second
+    dynamic_power_mw: Amount
+
+
+class Transition(Frozen):
+    """What changing the level once costs."""
+
+    time_us: Amount
+    energy_uj: Amount
+
+
+class Profile(Frozen):
+    """A device. Dynamic power goes with f V^2, static power with V, throughput with f; bandwidth does not change."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    description: str
+    frequency_mhz: Levels
+    voltage_mv: Levels
+    arithmetic: dict[Kind, Arithmetic]
+    static_power_mw: Amount  # at the highest voltage, while it works
+    idle_power_mw: Amount  # while it waits
+    transition: Transition
+    memory_bandwidth_gbs: Above  # 1e9 bytes a second
+    overhead_us: Amount  # for each exit visited: its start, and the decision
+
+    @cached_property
+    def levels(self) -> int:
+        """How many levels there are; the last is the fastest."""
+        return len(self.frequency_mhz.values)
+
+    def sources(self) -> list[str]:
+        """Give where each of its numbers (a table counts as one) comes from."""
+        parts: list[Any] = [self.frequency_mhz, self.voltage_mv, self.static_power_mw, self.idle_power_mw]
+        parts += [self.transition.time_us, self.transition.energy_uj, self.memory_bandwidth_gbs, self.overhead_us]
+        for one in self.arithmetic.values():
+            parts += [one.throughput_gmacs, one.dynamic_power_mw]
+        return [part.source for part in parts]
+
+    def arithmetic_for(self, kind: Kind) -> Arithmetic:
+        """Give the arithmetic that runs numbers of a kind: its own, or the next wider one that the device has."""
+        wider: tuple[Kind, ...] = ("int8", "fp16", "fp32")
+        order = wider[wider.index(kind) :]
+        return next(self.arithmetic[one] for one in order if one in self.arithmetic)
+
+
+def shipped() -> list[str]:
+    """Give the names of the profiles that come with coc."""
+    folder = files("coc_cli.dvfs") / "profiles"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def read_profile(named: str) -> Profile:
+    """Read a profile that comes with coc, by name, or a file; raises `UserError` with every fault in it."""
+    if named in shipped():
+        where, text = f"profile {named}", (files("coc_cli.dvfs") / "profiles" / f"{named}.yaml").read_text("utf-8")
+    else:
+        path = Path(named)
+        if not path.is_file():
+            raise refuse("--profile", f"no such profile or file '{named}'; {did_you_mean(named, shipped())}")
+        try:
+            where, text = str(path), path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise refuse(path, f"cannot be read: {error}") from error
+    source = Source(where, text)
+    faults = list(source.faults)
+    try:
+        profile = Profile.model_validate_json(json.dumps(source.content), strict=True)
+    except ValidationError as error:
+        for details in error.errors():
+            loc = tuple(part for part in details["loc"] if part != "[key]")
+            message = details["msg"][0].lower() + details["msg"][1:]
+            faults.append(source.fault(loc, f"{message}, got {details['input']!r}"))
+    else:
+        faults += [source.fault(loc, what) for loc, what in _faults(profile)]
+    if faults:
+        raise UserError(dict.fromkeys(faults))
+    return profile
+
+
+def _faults(profile: Profile) -> Iterator[tuple[tuple[str, ...], str]]:
+    frequency, voltage = profile.frequency_mhz.values, profile.voltage_mv.values
+    if any(low >= high for low, high in pairwise(frequency)):
+        yield ("frequency_mhz", "values"), "levels must rise from each to the next"
+    if len(voltage) != len(frequency):
+        yield ("voltage_mv", "values"), f"has {len(voltage)} levels, frequency_mhz has {len(frequency)}"
+    if any(low > high for low, high in pairwise(voltage)):
+        yield ("voltage_mv", "values"), "a faster level cannot have a lower voltage"
+    if "fp32" not in profile.arithmetic:
+        yield ("arithmetic",), "needs fp32; fp16 and int8 run as the next wider kind where they are missing"

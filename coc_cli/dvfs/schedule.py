@@ -1,0 +1,94 @@
+"""The schedule: for every input, which stretch runs at which frequency and voltage; and adding it up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from coc_cli.dvfs.energy import Array, EnergyModel
+from coc_cli.dvfs.governors import Levels
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one input beside its path."""
+
+    label: Any
+    prediction: Any
+
+
+def schedule(
+    model: EnergyModel, visited: Array, predicted: Array, chosen: Levels, answers: Iterable[Answer], deadline_ms: float
+) -> Iterator[dict[str, Any]]:
+    """Give a line for each input; its segments, waiting included, sum to its energy.
+
+    `from` and `to` count the network's segments: a stretch runs those from `from` up to, not including, `to`, and the
+    head of the exit there.
+    """
+    for index, (path, foretold, level, answer) in enumerate(
+        zip(visited, predicted, chosen.level, answers, strict=True)
+    ):
+        segments = list(_segments(model, path, foretold, level, chosen.rest))
+        latency = sum(segment["latency_ms"] for segment in segments)
+        back = _back(model, segments, chosen.rest)
+        waits = max(0.0, deadline_ms - latency - sum(segment["latency_ms"] for segment in back))
+        segments += back
+        if waits > 0:
+            at = segments[-1]["to"]
+            segments.append(_segment(model, at, at, chosen.rest, waits, waits * model.idle_mw / 1e3, "idle"))
+        yield {
+            "input": index,
+            "label": answer.label,
+            "prediction": answer.prediction,
+            "exit": int(path.nonzero()[0][-1]),
+            "segments": segments,
+            "latency_ms": latency,
+            "energy_mj": sum(segment["energy_mj"] for segment in segments),
+            "deadline_ms": deadline_ms,
+            "deadline_met": bool(latency <= deadline_ms + 1e-9),
+        }
+
+
+def _segment(
+    model: EnergyModel, start: int, end: int, level: int, latency_ms: float, energy_mj: float, reason: str
+) -> dict[str, Any]:
+    return {
+        "from": start,
+        "to": end,
+        "frequency_mhz": model.profile.frequency_mhz.values[level],
+        "voltage_mv": model.profile.voltage_mv.values[level],
+        "latency_ms": float(latency_ms),
+        "energy_mj": float(energy_mj),
+        "reason": reason,
+    }
+
+
+def _segments(model: EnergyModel, path: Array, foretold: Array, level: Array, rest: int) -> Iterator[dict[str, Any]]:
+    start, at, reason = 0, rest, "start"
+    for exit_ in path.nonzero()[0].tolist():
+        chosen = int(level[exit_])
+        if chosen != at:
+            yield _segment(model, start, start, chosen, model.transition_ms, model.transition_mj, "transition")
+        time, energy = model.time_ms[start, exit_, chosen], model.energy_mj[start, exit_, chosen]
+        yield _segment(model, start, exit_ + 1, chosen, time, energy, reason)
+        reason = f"predicted exit {foretold[exit_]}" if foretold[exit_] >= 0 else "not sure enough"
+        start, at = exit_ + 1, chosen
+
+
+def _back(model: EnergyModel, segments: list[dict[str, Any]], rest: int) -> list[dict[str, Any]]:
+    last = segments[-1]
+    if last["frequency_mhz"] == model.profile.frequency_mhz.values[rest]:
+        return []
+    return [_segment(model, last["to"], last["to"], rest, model.transition_ms, model.transition_mj, "transition")]
+
+
+def replayed(lines: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Add a schedule up again from its segments: the figures of predict-exit.json that can be."""
+    n, latency, energy, missed = 0, 0.0, 0.0, 0
+    for line in lines:
+        n += 1
+        latency += line["latency_ms"]
+        energy += sum(segment["energy_mj"] for segment in line["segments"])
+        missed += line["latency_ms"] > line["deadline_ms"] + 1e-9
+    return {"latency_ms_mean": latency / n, "energy_mj_mean": energy / n, "deadline_miss_rate": missed / n}

@@ -1,0 +1,85 @@
+"""Curves of score against MACs on test, and what is saved at equal score, with a paired bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from coc_cli.dvfs.energy import Workload
+from coc_cli.exits.points import PASSIVE, Point, outcome
+from coc_cli.exits.traces import Array, Trace
+
+RESAMPLES = 1000
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A policy's operating points on test: score and MACs of every image, [P, N] each."""
+
+    points: tuple[Point, ...]
+    score: Array
+    macs: Array
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Mean MACs of a policy at a score, and the share saved against another; NaN where the score is not reached."""
+
+    macs: float
+    share: float
+    low: float
+    high: float
+
+
+def curve(points: list[Point], trace: Trace, workload: Workload) -> Curve:
+    """Run every point on a trace."""
+    found = [outcome(point.policy, trace, workload)[:2] for point in points]
+    return Curve(tuple(points), np.stack([score for score, _ in found]), np.stack([macs for _, macs in found]))
+
+
+def macs_at(score: Array, macs: Array, target: float) -> float:
+    """Give the least MACs at which a curve of points (score [P], macs [P]) reaches a score, interpolated; else NaN."""
+    order = np.lexsort((-score, macs))
+    score, macs = score[order], macs[order]
+    better = score > np.concatenate([[-np.inf], np.maximum.accumulate(score)[:-1]])
+    score, macs = score[better], macs[better]
+    if target > score[-1] + ROUNDING:
+        return float("nan")
+    return float(np.interp(target, score, macs))
+
+
+def resampled(n: int, seed: int = 0) -> Array:
+    """Give the weights of bootstrap samples (Efron 1979), [RESAMPLES, N]; the same images for every policy."""
+    random = np.random.default_rng(seed)
+    return random.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
+
+
+def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> dict[str, dict[str, Saving]]:
+    """Give, for each policy, what it saves against classic and against the best passive policy at equal score.
+
+    `target` is a score relative to the mean of `full_score` [N], that of the final output on the same images. The best
+    passive policy is chosen anew in every bootstrap sample, so that the choice is part of the interval.
+    """
+    weights = np.concatenate([np.full((1, len(full_score)), 1 / len(full_score)), resampled(len(full_score))])
+    goal = weights @ full_score + target  # [B]
+    cost: dict[str, Array] = {}
+    for name, found in curves.items():
+        scores, macs = weights @ found.score.T, weights @ found.macs.T  # [B, P]
+        rows = zip(scores, macs, goal, strict=True)
+        cost[name] = np.array([macs_at(score, spent, wanted) for score, spent, wanted in rows])
+    passive = np.stack([cost[name] for name in PASSIVE if name in cost])
+    against = {"classic": cost["classic"], "passive": np.nanmin(np.where(np.isnan(passive), np.inf, passive), 0)}
+    against["passive"] = np.where(np.isinf(against["passive"]), cost["classic"], against["passive"])
+    return {name: {other: _saving(mine, theirs) for other, theirs in against.items()} for name, mine in cost.items()}
+
+
+def _saving(mine: Array, theirs: Array) -> Saving:
+    share = 1 - mine / theirs
+    sampled = share[1:][~np.isnan(share[1:])]
+    if np.isnan(share[0]) or len(sampled) < RESAMPLES // 2:
+        return Saving(float(mine[0]), float("nan"), float("nan"), float("nan"))
+    low, high = np.percentile(sampled, (2.5, 97.5))
+    return Saving(float(mine[0]), float(share[0]), float(low), float(high))

@@ -1,0 +1,161 @@
+"""Fitting the predictor on a trace, with torch; on images that the network did not train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from coc_cli.exits.policies import first_sure
+from coc_cli.exits.predictor import Predictor, feature_count, features, hidden_for
+from coc_cli.exits.traces import Array, Trace
+
+FOLDS = 5
+LARGEST_SAMPLE = 200_000  # questions: an image, an exit, a threshold
+STEPS = 600
+BATCH = 4096
+LEARNING_RATE = 1e-2
+WEIGHT_DECAY = 1e-4
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Inputs that stand at an exit and go on: what is known of them, and where they leave."""
+
+    x: Array  # [Q, F]
+    at: Array  # [Q]
+    leaves: Array  # [Q], E for the final output
+    image: Array  # [Q]
+
+
+def questions(trace: Trace, measure: str, thresholds: Sequence[float], seed: int) -> Questions:
+    """Give, for each threshold and each exit, those inputs of a trace that have not left by then.
+
+    Half of them are told that they came from an exit further back, as they do once exits are skipped.
+    """
+    random = np.random.default_rng(seed)
+    x, ats, leaves, images = [], [], [], []
+    sure = trace.sureness(measure)
+    share = min(1.0, LARGEST_SAMPLE / max(1, len(thresholds) * trace.exits * len(trace)))
+    for least in thresholds:
+        for at in range(trace.exits):
+            rows = np.flatnonzero(sure[at] < least)
+            rows = rows[random.random(len(rows)) < share]
+            back = random.integers(-1, at, len(rows)) if at else np.full(len(rows), -1)
+            before = np.where(random.random(len(rows)) < 0.5, back, at - 1)  # noqa: PLR2004
+            x.append(features(trace, at, rows, before, least, measure))
+            ats.append(np.full(len(rows), at))
+            leaves.append(first_sure(trace, measure, least, after=at)[rows])
+            images.append(rows)
+    return Questions(np.concatenate(x), np.concatenate(ats), np.concatenate(leaves), np.concatenate(images))
+
+
+def fit(
+    trace: Trace, measure: str, thresholds: Sequence[float], macs: float, *, seed: int, held: Array | None = None
+) -> Predictor:
+    """Fit on a trace and calibrate on the images `held` of it (a fifth, by the seed, if not given).
+
+    `macs` are those of the full path; a thousandth of them is what a prediction may cost.
+    """
+    random = np.random.default_rng(seed)
+    if held is None:
+        held = random.permutation(len(trace))[: len(trace) // FOLDS]
+    asked = questions(trace, measure, thresholds, seed)
+    is_held = np.isin(asked.image, held)
+    hidden = hidden_for(macs, feature_count(trace), trace.exits)
+    predictor = _trained(asked, ~is_held, measure, hidden, trace.exits, seed)
+    return _calibrated(predictor, asked, is_held)
+
+
+def cross_fitted(
+    trace: Trace, measure: str, thresholds: Sequence[float], macs: float, seed: int
+) -> list[tuple[Predictor, Array]]:
+    """Give, for each fold, a predictor that has not seen it, and the images of the fold."""
+    order = np.random.default_rng(seed).permutation(len(trace))
+    made = []
+    for fold in range(FOLDS):
+        out = order[fold::FOLDS]
+        rest = np.setdiff1d(order, out)
+        held = np.flatnonzero(np.isin(rest, order[(fold + 1) % FOLDS :: FOLDS]))
+        made.append((fit(trace.rows(rest), measure, thresholds, macs, seed=seed + fold, held=held), np.sort(out)))
+    return made
+
+
+def _trained(asked: Questions, used: Array, measure: str, hidden: int, exits: int, seed: int) -> Predictor:
+    import torch
+    import torch.nn.functional as F
+
+    x, at, leaves = asked.x[used], asked.at[used], asked.leaves[used]
+    mean, spread = x.mean(0), x.std(0) + 1e-6
+    generator = torch.Generator().manual_seed(seed)
+    w = (torch.randn(x.shape[1], hidden, generator=generator) / x.shape[1] ** 0.5).requires_grad_()
+    b = torch.zeros(exits, hidden).requires_grad_()
+    v = (torch.randn(hidden, exits, generator=generator) * 0.1).requires_grad_()
+    c = torch.from_numpy(_base_rates(at, leaves, exits)).float().requires_grad_()
+    inputs = torch.from_numpy((x - mean) / spread).float()
+    where, goal = torch.from_numpy(at), torch.from_numpy(leaves)
+    index = torch.arange(exits)
+    groups: list[dict[str, Any]] = [{"params": [w, v], "weight_decay": WEIGHT_DECAY}, {"params": [b, c]}]
+    optimizer = torch.optim.AdamW(groups, LEARNING_RATE)
+    steps = STEPS if hidden else 0
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
+        rows = torch.randint(0, len(inputs), (BATCH,), generator=generator)
+        logits = torch.relu(inputs[rows] @ w + b[where[rows]]) @ v + c[where[rows]]
+        # An input that leaves at j did not leave between where it was asked and j, and did at j.
+        asks = (index > where[rows, None]) & (index <= goal[rows, None])
+        here = (index == goal[rows, None]).float()
+        loss = (F.binary_cross_entropy_with_logits(logits, here, reduction="none") * asks).sum() / BATCH
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    tensors = [tensor.detach().double().numpy() for tensor in (w, b, v, c)]
+    return Predictor(measure, mean, spread, *tensors)
+
+
+def _base_rates(at: Array, leaves: Array, exits: int) -> Array:
+    """Give the logit of each exit's hazard, by the exit where it is asked; [E, E]."""
+    table = np.zeros((exits, exits))
+    for here in range(exits):
+        gone = leaves[at == here]
+        for there in range(here + 1, exits):
+            reach, leave = (gone >= there).sum(), (gone == there).sum()
+            table[here, there] = np.log((leave + 0.5) / (reach - leave + 0.5))
+    return table
+
+
+def _calibrated(predictor: Predictor, asked: Questions, used: Array) -> Predictor:
+    """Shift the hazards asked at each exit so that, on images not fitted on, as many leave at each exit as foretold."""
+    c = predictor.c.copy()
+    exits = len(c)
+    for here in range(exits):
+        rows = np.flatnonzero(used & (asked.at == here))
+        if not len(rows):
+            continue
+        hazard, gone = predictor.hazards(asked.x[rows], here), asked.leaves[rows]
+        for there in range(here + 1, exits):
+            reach = gone >= there
+            # As many pseudo-inputs as one that leave as foretold keep the shift small where few are seen.
+            foretold = hazard[reach, there].sum() + 1.0
+            left = (gone[reach] == there).sum() + 1.0
+            stay_foretold, stayed = reach.sum() + 2.0 - foretold, reach.sum() + 2.0 - left
+            c[here, there] += np.log(left / stayed) - np.log(foretold / stay_foretold)
+    return replace(predictor, c=c)
+
+
+def calibration_error(chances: Array, leaves: Array, bins: int = 10) -> float:
+    """Give the expected calibration error of "has left by exit j", mean over j; `chances` [n, E + 1], `leaves` [n]."""
+    by = np.cumsum(chances, 1)[:, :-1]
+    true = leaves[:, None] <= np.arange(by.shape[1])
+    errors = []
+    for index in range(by.shape[1]):
+        place = np.minimum((by[:, index] * bins).astype(int), bins - 1)
+        gaps = [
+            (place == bin_).sum() * abs(by[place == bin_, index].mean() - true[place == bin_, index].mean())
+            for bin_ in np.unique(place)
+        ]
+        errors.append(sum(gaps) / len(by))
+    return float(np.mean(errors)) if errors else 0.0

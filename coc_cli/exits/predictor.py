@@ -1,0 +1,109 @@
+"""The predictor: from what is known at a visited exit, the chance of each later exit to be where an input leaves.
+
+A small network of one hidden layer gives, for every exit behind, the hazard: the chance to leave there of an input that
+has not left before (discrete-time survival, Cox 1972). It sees sorted shares, never which class they belong to, so it
+gives the same answer under any permutation of the classes. Inference is numpy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coc_cli.exits.traces import Array, Trace
+
+LARGEST_SHARES = 3
+LARGEST_HIDDEN = 64
+MACS_SHARE = 1e-3  # of the full path: what one prediction may cost
+
+
+def features(trace: Trace, at: int, rows: Array, before: Array, least: float, measure: str) -> Array:
+    """Give what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
+
+    How far the exit is from being sure enough, now and at the exit before; of classes also the logits of the largest
+    shares, their margin and the entropy.
+    """
+    sure = trace.sureness(measure)
+    known = [_stretched(sure[at, rows], measure), np.full(len(rows), _stretched(np.array(least), measure))]
+    came = np.maximum(before, 0)
+    earlier = np.where(before >= 0, _stretched(sure[came, rows], measure), known[0])
+    known += [known[0] - earlier, known[0] - known[1]]
+    if trace.is_classes:
+        shares = trace.shares[at, rows, :LARGEST_SHARES]
+        known += list(_logit(shares).T)
+        known += [shares[:, 0] - shares[:, 1], trace.entropy[at, rows]]
+        known.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
+    return np.stack([np.clip(np.nan_to_num(column, posinf=20, neginf=-20), -20, 20) for column in known], 1)
+
+
+def _logit(share: Array) -> Array:
+    clipped = np.clip(share, 1e-7, 1 - 1e-7)
+    result: Array = np.log(clipped / (1 - clipped))
+    return result
+
+
+def _stretched(sure: Array, measure: str) -> Array:
+    """Give sureness on a scale on which steps near certainty count: its logit for shares, its logarithm for others."""
+    if measure == "max_softmax":
+        return _logit(sure)
+    result: Array = -np.log(np.maximum(-sure, 1e-9))
+    return result
+
+
+def feature_count(trace: Trace) -> int:
+    """Give F."""
+    return 4 + (min(LARGEST_SHARES, trace.outputs[0].shape[1]) + 3 if trace.is_classes else 0)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Its tensors: hazards = sigmoid(relu(x W + b[at]) V + c[at]), x the features less mean over spread."""
+
+    measure: str
+    mean: Array  # [F]
+    spread: Array  # [F]
+    w: Array  # [F, H]
+    b: Array  # [E, H]
+    v: Array  # [H, E]
+    c: Array  # [E, E], by exit where it is asked and exit foretold
+
+    @property
+    def macs(self) -> float:
+        """What one prediction costs."""
+        return float(self.w.size + self.v.size)
+
+    def hazards(self, x: Array, at: int) -> Array:
+        """Give, for features [n, F] at exit `at`, the chance to leave at each exit of those that reach it; [n, E]."""
+        hidden = np.maximum((x - self.mean) / self.spread @ self.w + self.b[at], 0.0)
+        logits = np.clip(hidden @ self.v + self.c[at], -30, 30)
+        hazard: Array = 1 / (1 + np.exp(-logits))
+        hazard[:, : at + 1] = 0.0
+        return hazard
+
+    def chances(self, trace: Trace, at: int, rows: Array, before: Array, least: float) -> Array:
+        """Give the chance of each exit to be the one where the inputs `rows` leave, the final one last; [n, E + 1]."""
+        x = features(trace, at, rows, before, least, self.measure)
+        return distribution(self.hazards(x, at))
+
+    def encoded(self) -> bytes:
+        """Give the predictor as a safetensors file."""
+        from safetensors.numpy import save
+
+        tensors = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in TENSORS}
+        return bytes(save(tensors, {"measure": self.measure}))
+
+
+TENSORS = ("mean", "spread", "w", "b", "v", "c")
+
+
+def distribution(hazards: Array) -> Array:
+    """Give chances [n, E + 1] from hazards [n, E]; who leaves at none of the inner exits leaves at the final one."""
+    survives = np.cumprod(1 - hazards, 1)
+    before = np.concatenate([np.ones((len(hazards), 1)), survives], 1)
+    return np.concatenate([before[:, :-1] * hazards, survives[:, -1:]], 1)
+
+
+def hidden_for(macs: float, count: int, exits: int) -> int:
+    """Give the width of the hidden layer that the budget allows; 0 leaves a table of base rates by exit."""
+    return int(min(LARGEST_HIDDEN, max(0.0, macs * MACS_SHARE // (count + exits))))

@@ -1,0 +1,82 @@
+"""What all exits say of all images of a split, kept once; policies then are array work. numpy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+NEVER_SURE = -np.inf
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Outputs of E inner exits and the final one, [N, K] each; for numbers [N, T], or [N, 2T] with log-variances.
+
+    `score` [E + 1, N] tells how well each exit answers each image: 1 or 0 for a class, minus the absolute error in the
+    targets' unit for numbers.
+    """
+
+    outputs: tuple[Array, ...]
+    targets: Array
+    score: Array
+    is_classes: bool
+    answer: Array  # [E + 1, N] classes, or [E + 1, N, T] numbers in the targets' unit
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def exits(self) -> int:
+        """How many inner exits there are."""
+        return len(self.outputs) - 1
+
+    def rows(self, index: Array) -> Trace:
+        """Give the trace of some of the images."""
+        return Trace(
+            tuple(output[index] for output in self.outputs),
+            self.targets[index],
+            self.score[:, index],
+            self.is_classes,
+            self.answer[:, index],
+        )
+
+    @cached_property
+    def shares(self) -> Array:
+        """Give the softmax of every exit, largest share first: [E + 1, N, C]; the order of classes is forgotten."""
+        logits = np.sort(np.stack(self.outputs).astype(np.float64), axis=2)[:, :, ::-1]
+        exponents = np.exp(logits - logits[:, :, :1])
+        result: Array = exponents / exponents.sum(2, keepdims=True)
+        return result
+
+    @cached_property
+    def entropy(self) -> Array:
+        """Give the entropy of each exit's classes in nats, [E + 1, N]."""
+        result: Array = -(self.shares * np.log(np.maximum(self.shares, 1e-30))).sum(2)
+        return result
+
+    def sureness(self, measure: str) -> Array:
+        """Give how sure each inner exit is, [E, N]; larger is surer, minus infinity where it can never be."""
+        return _SURENESS[measure](self)
+
+
+def _variance(trace: Trace) -> Array:
+    return np.stack([-np.exp(output[:, output.shape[1] // 2 :] / 2).mean(1) for output in trace.outputs[:-1]])
+
+
+def _agreement(trace: Trace) -> Array:
+    first = np.full((1, len(trace)), NEVER_SURE)
+    steps = [-np.abs(now - before).mean(1) for before, now in zip(trace.outputs, trace.outputs[1:-1], strict=False)]
+    return np.concatenate([first, np.stack(steps)]) if steps else first
+
+
+_SURENESS: dict[str, Callable[[Trace], Array]] = {
+    "max_softmax": lambda trace: trace.shares[:-1, :, 0],
+    "entropy": lambda trace: -trace.entropy[:-1],
+    "variance": _variance,
+    "agreement": _agreement,
+}

@@ -1,0 +1,153 @@
+"""Pace: least expected energy among plans that keep the deadline, against brute force; and deadlines that hold."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
+from coc_cli.dvfs.governors import Constant, Load, Pace, Race
+from coc_cli.dvfs.pace import plan
+from coc_cli.dvfs.profile import Profile
+
+
+def profile_of(levels: int, *, static: float, idle: float, transition_us: float, transition_uj: float) -> Profile:
+    def at(value: float) -> dict[str, object]:
+        return {"value": float(value), "source": "test"}
+
+    mhz = tuple(100.0 * (index + 1) for index in range(levels))
+    mv = tuple(600.0 + 400.0 * index / max(1, levels - 1) for index in range(levels))
+    return Profile.model_validate(
+        {
+            "name": "test",
+            "description": "made up",
+            "frequency_mhz": {"values": mhz, "source": "test"},
+            "voltage_mv": {"values": mv, "source": "test"},
+            "arithmetic": {"fp32": {"throughput_gmacs": at(1.0), "dynamic_power_mw": at(1000.0)}},
+            "static_power_mw": at(static),
+            "idle_power_mw": at(idle),
+            "transition": {"time_us": at(transition_us), "energy_uj": at(transition_uj)},
+            "memory_bandwidth_gbs": at(1.0),
+            "overhead_us": at(20.0),
+        }
+    )
+
+
+def expected_mj(model: EnergyModel, levels: tuple[int, ...], leaves: np.ndarray, deadline: float, rest: int) -> float:
+    """The mean energy of a plan that visits every exit, infinite where its longest path is late; the slow way."""
+    exits = len(levels)
+    mean, chance = 0.0, 1.0
+    for last in range(exits):
+        visited = np.zeros((1, exits), dtype=bool)
+        visited[0, : last + 1] = True
+        found = totals(model, visited, np.array([levels]), rest, deadline)
+        if last == exits - 1 and found.latency_ms[0] > deadline + 1e-9:
+            return np.inf
+        mean += chance * leaves[last] * found.energy_mj[0]
+        chance *= 1 - leaves[last]
+    return mean
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_it_is_within_a_hundredth_of_brute_force(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    levels = 3
+    profile = profile_of(
+        levels, static=random.uniform(0, 300), idle=random.uniform(0, 100), transition_us=50, transition_uj=20
+    )
+    work = Workload(
+        tuple(Work({"fp32": macs}) for macs in random.uniform(2e5, 2e6, 4)),
+        tuple(Work({"fp32": macs}) for macs in random.uniform(0, 1e5, 3)),
+    )
+    model = EnergyModel(profile, work)
+    leaves = np.append(random.uniform(0, 0.8, 3), 1.0)
+    longest = float(model.path_ms((0, 1, 2, 3))[-1])
+    for factor in (1.02, 1.3, 2.0, 4.0):
+        deadline = longest * factor
+        best = min(
+            expected_mj(model, chosen, leaves, deadline, rest)
+            for rest in range(levels)
+            for chosen in product(range(levels), repeat=4)
+        )
+        found = plan(model, (0, 1, 2, 3), leaves, deadline)
+        assert found.cost_mj[0, -1, found.rest] == pytest.approx(best, rel=0.01)
+
+
+def test_without_slack_it_is_race() -> None:
+    profile = profile_of(4, static=100, idle=10, transition_us=50, transition_uj=20)
+    model = EnergyModel(profile, Workload((Work({"fp32": 1e6}),) * 3, (Work({"fp32": 1e4}),) * 2))
+    visited = np.array([[1, 0, 0], [1, 1, 1]], dtype=bool)
+    load = Load(visited, (0, 1, 2), np.array([0.5, 0.5, 1.0]), np.full((2, 3), np.nan))
+    deadline = float(model.path_ms((0, 1, 2))[-1])
+    chosen, race = Pace().levels(model, load, deadline), Race().levels(model, load, deadline)
+    assert chosen.rest == race.rest
+    assert (chosen.level[visited] == race.level[visited]).all()
+
+
+def test_speed_rises_as_it_becomes_less_likely_that_there_is_more() -> None:
+    profile = profile_of(8, static=0, idle=0, transition_us=0, transition_uj=0)
+    model = EnergyModel(profile, Workload((Work({"fp32": 1e6}),) * 4, (Work(),) * 3))
+    visited = np.ones((1, 4), dtype=bool)
+    load = Load(visited, (0, 1, 2, 3), np.array([0.7, 0.7, 0.7, 1.0]), np.full((1, 4), np.nan))
+    level = Pace().levels(model, load, float(model.path_ms((0, 1, 2, 3))[-1]) * 1.8).level[0]
+    assert (np.diff(level) >= 0).all()
+    assert level[-1] > level[0]
+
+
+def test_where_a_change_costs_more_than_the_work_it_holds_one_level() -> None:
+    profile = profile_of(4, static=50, idle=10, transition_us=5000, transition_uj=9000)
+    model = EnergyModel(profile, Workload((Work({"fp32": 1e5}),) * 3, (Work(),) * 2))
+    visited = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=bool)
+    load = Load(visited, (0, 1, 2), np.array([0.3, 0.3, 1.0]), np.full((3, 3), np.nan))
+    for factor in (1.25, 2.0, 8.0):
+        deadline = float(model.path_ms((0, 1, 2))[-1]) * factor
+        chosen = Pace().levels(model, load, deadline)
+        assert set(chosen.level[visited].tolist()) == {chosen.rest}
+        constant = Constant().levels(model, load, deadline)
+        ours, theirs = (totals(model, visited, one.level, one.rest, deadline) for one in (chosen, constant))
+        assert ours.energy_mj.mean() <= theirs.energy_mj.mean() + 1e-9
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    levels=st.integers(1, 6),
+    exits=st.integers(1, 6),
+    factor=st.floats(1.0, 5.0),
+    transition_us=st.sampled_from([0.0, 10.0, 100.0, 2000.0]),
+)
+def test_no_deadline_is_missed(seed: int, levels: int, exits: int, factor: float, transition_us: float) -> None:
+    """Random devices, networks, forecasts (right or wrong) and paths that skip exits: 60 x 300 inputs."""
+    random = np.random.default_rng(seed)
+    profile = profile_of(
+        levels,
+        static=random.uniform(0, 500),
+        idle=random.uniform(0, 200),
+        transition_us=transition_us,
+        transition_uj=random.uniform(0, 500),
+    )
+    work = Workload(
+        tuple(Work({"fp32": macs}) for macs in random.uniform(1e4, 2e6, exits + 1)),
+        tuple(Work({"fp32": macs}) for macs in random.uniform(0, 1e5, exits)),
+        Work({"fp32": random.uniform(0, 1e4)}),
+    )
+    model = EnergyModel(profile, work)
+    visited = random.random((300, exits + 1)) < random.uniform(0.2, 1)
+    visited[:, exits] |= ~visited.any(1)
+    longest = tuple(range(exits + 1))
+    leaves = np.append(random.uniform(0, 1, exits), 1.0)
+    stays = np.where(random.random(visited.shape) < 0.5, np.nan, random.random(visited.shape))
+    last = np.array([path.nonzero()[0][-1] for path in visited])
+    # A policy may promise to leave somewhere; then it does.
+    promised = (random.random(visited.shape) < 0.2) & (np.arange(exits + 1) == last[:, None])
+    stays = np.where(promised, 0.0, np.where(np.nan_to_num(stays, nan=1.0) == 0, 0.5, stays))
+    deadline = float(model.path_ms(longest)[-1]) * factor
+    load = Load(visited, longest, leaves, stays)
+    for governor in (Race(), Constant(), Pace()):
+        chosen = governor.levels(model, load, deadline)
+        found = totals(model, visited, chosen.level, chosen.rest, deadline)
+        assert (found.latency_ms <= deadline + 1e-9).all(), governor.name

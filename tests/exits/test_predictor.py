@@ -1,0 +1,127 @@
+"""The predictor: class order does not matter, it is calibrated, and it costs next to nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coc_cli.exits.fitting import calibration_error, cross_fitted, fit, questions
+from coc_cli.exits.policies import first_sure
+from coc_cli.exits.predictor import MACS_SHARE, distribution, hidden_for
+from coc_cli.exits.traces import Trace
+
+EXITS, CLASSES = 6, 5
+MACS = 1e6
+
+
+def synthetic(n: int, seed: int) -> Trace:
+    """Inputs of different difficulty; the larger it is, the later the logits of one class stand out."""
+    random = np.random.default_rng(seed)
+    target = random.integers(0, CLASSES, n)
+    hard = random.uniform(0, EXITS, n)
+    outputs = []
+    for exit_ in range(EXITS + 1):
+        logits = random.normal(0, 0.7, (n, CLASSES))
+        logits[np.arange(n), target] += 2.0 * np.maximum(0, exit_ + 1.5 - hard)
+        outputs.append(logits)
+    answer = np.stack([output.argmax(1) for output in outputs])
+    return Trace(tuple(outputs), target, (answer == target).astype(float), True, answer)
+
+
+@pytest.fixture(scope="module")
+def trace() -> Trace:
+    return synthetic(3000, 1)
+
+
+THRESHOLDS = (0.8, 0.9, 0.97)
+
+
+def test_a_distribution_by_hand() -> None:
+    assert distribution(np.array([[0.0, 0.5, 0.2]]))[0].tolist() == pytest.approx([0.0, 0.5, 0.1, 0.4])
+
+
+def test_questions_know_where_inputs_leave(trace: Trace) -> None:
+    asked = questions(trace, "max_softmax", [0.9], 0)
+    assert len(asked.x) > 1000
+    for at in range(EXITS):
+        here = asked.at == at
+        assert (trace.shares[at, asked.image[here], 0] < 0.9).all(), "who is sure has left"
+        leaves = asked.leaves[here]
+        assert (leaves > at).all()
+        inner = leaves < EXITS
+        assert (trace.shares[leaves[inner], asked.image[here][inner], 0] >= 0.9).all()
+
+
+def test_it_foretells_on_inputs_that_it_has_not_seen(trace: Trace) -> None:
+    predictor = fit(trace, "max_softmax", THRESHOLDS, MACS, seed=0)
+    fresh = synthetic(3000, 2)
+    for at, least in ((0, 0.9), (2, 0.97)):
+        rows = np.flatnonzero(fresh.shares[at, :, 0] < least)
+        chances = predictor.chances(fresh, at, rows, np.full(len(rows), at - 1), least)
+        leaves = first_sure(fresh, "max_softmax", least, after=at)[rows]
+        assert chances.sum(1) == pytest.approx(1.0)
+        assert (chances[:, : at + 1] == 0).all()
+        base = np.bincount(leaves, minlength=EXITS + 1) / len(leaves)
+        better = np.log(chances[np.arange(len(rows)), leaves]).mean() - np.log(base[leaves]).mean()
+        assert better > 0.1, "nats more than base rates know"
+        assert calibration_error(chances, leaves) < 0.04
+
+
+def test_calibration_errors_by_hand() -> None:
+    chances = np.array([[0.25, 0.75]] * 4)
+    assert calibration_error(chances, np.array([0, 1, 1, 1])) == pytest.approx(0.0)
+    assert calibration_error(chances, np.array([0, 0, 0, 1])) == pytest.approx(0.5)
+
+
+def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
+    predictor = fit(trace, "max_softmax", THRESHOLDS, MACS, seed=0)
+    order = np.random.default_rng(3).permutation(CLASSES)
+    place = np.argsort(order)
+    turned = Trace(
+        tuple(output[:, order] for output in trace.outputs),
+        place[trace.targets],
+        trace.score,
+        True,
+        place[trace.answer],
+    )
+    rows = np.arange(500)
+    for at in range(EXITS):
+        before = np.full(500, at - 1)
+        here = predictor.chances(trace, at, rows, before, 0.9)
+        assert np.array_equal(here, predictor.chances(turned, at, rows, before, 0.9))
+    again = fit(turned, "max_softmax", THRESHOLDS, MACS, seed=0)
+    assert np.array_equal(again.w, predictor.w)
+
+
+@pytest.mark.parametrize("macs", [1e3, 3e4, 3e5, 1e9])
+def test_it_costs_at_most_a_thousandth_of_the_full_path(trace: Trace, macs: float) -> None:
+    predictor = fit(trace, "max_softmax", (0.9,), macs, seed=0)
+    assert predictor.macs <= macs * MACS_SHARE
+    assert (hidden_for(macs, 10, EXITS) > 0) == (macs >= 3e4)
+    rows = np.flatnonzero(trace.shares[0, :, 0] < 0.9)
+    chances = predictor.chances(trace, 0, rows, np.full(len(rows), -1), 0.9)
+    leaves = first_sure(trace, "max_softmax", 0.9, after=0)[rows]
+    assert chances.mean(0) == pytest.approx(np.bincount(leaves, minlength=EXITS + 1) / len(rows), abs=0.03)
+
+
+def test_each_fold_is_foretold_by_who_has_not_seen_it(trace: Trace) -> None:
+    folds = cross_fitted(trace.rows(np.arange(500)), "max_softmax", (0.9,), MACS, seed=0)
+    assert np.sort(np.concatenate([fold for _, fold in folds])).tolist() == list(range(500))
+    one, other = folds[0][0], folds[1][0]
+    assert not np.array_equal(one.w, other.w)
+
+
+def test_numbers_are_foretold_too() -> None:
+    random = np.random.default_rng(0)
+    hard = random.uniform(0.5, 4, 2000)
+    outputs = []
+    for exit_ in range(EXITS):
+        noise = np.log(hard / (exit_ + 1)) + random.normal(0, 0.1, 2000)
+        outputs.append(np.stack([np.zeros(2000), 2 * noise], 1))
+    trace = Trace((*outputs, np.zeros((2000, 1))), np.zeros(2000), -np.ones((EXITS + 1, 2000)), False, np.zeros(0))
+    trace = Trace(trace.outputs, trace.targets, trace.score, False, np.zeros((EXITS + 1, 2000, 1)))
+    predictor = fit(trace, "variance", (-0.5,), MACS, seed=0)
+    rows = np.flatnonzero(trace.sureness("variance")[0] < -0.5)
+    chances = predictor.chances(trace, 0, rows, np.full(len(rows), -1), -0.5)
+    leaves = first_sure(trace, "variance", -0.5, after=0)[rows]
+    assert (chances.argmax(1) == leaves).mean() > 0.6
