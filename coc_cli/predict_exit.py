@@ -177,7 +177,8 @@ def _read(asked: Asked) -> Data:
     try:
         return settings.data.read(settings.seed, cache=CACHE)
     except StageError as error:
-        raise UserError([asked.recipe.fault(("data", *([error.key] if error.key else [])), error.what)]) from error
+        faults = [asked.recipe.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
+        raise UserError(faults) from error
 
 
 def _tried(point: Point, test: Trace, work: Workload, profile: Profile) -> Tried:
