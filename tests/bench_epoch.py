@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from coc_cli.data.images import Split
 from coc_cli.data.source import Augment, DataSettings
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.network import Network, build, raw
 from coc_cli.nets.spec import Spec
 from coc_cli.training import Batch, Training, _one_pass, _optimizer
 
@@ -39,9 +39,9 @@ def coc_epoch(network: Network, train: Split, epoch: int, optimizer: torch.optim
 
 
 def plain_epoch(
-    network: Network, images: torch.Tensor, targets: torch.Tensor, optimizer: torch.optim.Optimizer
+    network: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor, optimizer: torch.optim.Optimizer
 ) -> None:
-    """The same work in the plainest way: float images in memory, one shift and one flip a batch."""
+    """The same work in the plainest way: a plain module, float images in memory, one shift and one flip a batch."""
     network.train()
     order = torch.randperm(len(images))
     for index in order.split(BATCH):
@@ -50,7 +50,7 @@ def plain_epoch(
             batch = batch.flip(3)
         y, x = torch.randint(0, 2 * PAD + 1, (2,)).tolist()
         batch = F.pad(batch, (PAD, PAD, PAD, PAD))[:, :, y : y + images.shape[2], x : x + images.shape[3]]
-        loss = F.cross_entropy(network(batch.contiguous(memory_format=torch.channels_last))[-1], targets[index])
+        loss = F.cross_entropy(network(batch.contiguous(memory_format=torch.channels_last)), targets[index])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -81,14 +81,14 @@ def main() -> None:
         labels=info.labels,
     )
     torch.manual_seed(0)
-    mine, plain = build(spec), build(spec)
+    mine, plain = build(spec), raw(spec).to(memory_format=torch.channels_last)
     settings_of = Training(optimizer="sgd", lr=0.05)
     ours, theirs = (
         _optimizer(mine, settings_of),
         torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, nesterov=True),
     )
     targets = data.train.targets
-    images = plain.normalise(data.train.take(torch.arange(len(targets))))
+    images = mine.normalise(data.train.take(torch.arange(len(targets))))
     rates: dict[str, list[float]] = {"coc": [], "plain": []}
     for number in range(asked.rounds + 1):  # the first round warms up
         for name in ("coc", "plain") if number % 2 else ("plain", "coc"):
