@@ -266,7 +266,7 @@ def test_a_folder_of_pictures_from_recipe_to_report(recipe: Callable[..., Path])
     assert (again.count("decoded"), again.count("from the cache")) == (0, 2)
     Path("pets/cat/00.png").write_bytes(b"")
     assert coc("compress", "recipe.yaml", check=2).stderr.endswith(
-        "recipe.yaml:4: data.source: 1 image cannot be read: cat/00.png\n"
+        "recipe.yaml:4: data.source: 1 image cannot be read: cat/00.png (empty)\n"
     )
     assert Path("runs/pets/report.json").exists()  # nothing was done, so what an earlier run left is still true
 
