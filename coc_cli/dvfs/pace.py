@@ -78,7 +78,7 @@ def _with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadl
 def _ahead(
     model: EnergyModel, made: Plan, index: int, stretch: tuple[int, int], leaves: float, *, change: int
 ) -> Array:
-    """Give the cost of a stretch at each level and of what follows, [ticks, levels]; after a change to that level or not.
+    """Give the cost of a stretch at each level and of what follows, [ticks, levels], with a change before it or none.
 
     What follows the visit number `index`, to which the stretch leads, has been planned.
     """
@@ -89,6 +89,6 @@ def _ahead(
     whole = model.energy_mj[stretch] + change * model.transition_mj
     whole = whole + weighed(leaves, answered_mj(model, remains, every, made.rest))
     if index == visits - 1:
-        return whole
+        return np.asarray(whole)
     result: Array = whole + weighed(1 - leaves, made.at(index + 1, remains, np.broadcast_to(every, remains.shape)))
     return result
