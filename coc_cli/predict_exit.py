@@ -7,16 +7,15 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coc_cli.checkpoint import Header, read_header, write_atomically
-from coc_cli.dvfs.energy import EnergyModel, Totals, Work, Workload, totals
-from coc_cli.dvfs.governors import GOVERNORS, Governor, Levels, Load, leaving
+from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.dvfs.schedule import Answer, schedule
 from coc_cli.errors import StageError, UserError, refuse
@@ -24,11 +23,11 @@ from coc_cli.recipe import PredictExit, RecipeFile, read, torch_device
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
+    from coc_cli.exits.crossing import Row
     from coc_cli.exits.evaluation import Curve
-    from coc_cli.exits.points import Kit, Point
-    from coc_cli.exits.policies import Paths
+    from coc_cli.exits.points import Kit
     from coc_cli.exits.predictor import Predictor
-    from coc_cli.exits.traces import Array, Trace
+    from coc_cli.exits.traces import Trace
 
 RESULT = "model.safetensors"
 CACHE = Path("runs/.cache")
@@ -56,17 +55,6 @@ class Outcome:
 
     directory: Path
     report: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A policy at the point chosen for it, on the test images."""
-
-    point: Point
-    paths: Paths
-    score: Array  # [N]
-    macs: Array  # [N]
-    model: EnergyModel
 
 
 def ask(
@@ -122,6 +110,16 @@ def deadline_ms(text: str, longest_ms: float, shortest_ms: float) -> float:
 def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome:
     """Do what was asked and write it all; raises `UserError` for images or a deadline that cannot be."""
     from coc_cli.checkpoint import load
+    from coc_cli.exits.crossing import (
+        DEADLINES,
+        across,
+        attempt,
+        crossed,
+        described,
+        longest_ms,
+        scheduled,
+        sensitivity,
+    )
     from coc_cli.exits.evaluation import curve
     from coc_cli.exits.gather import gather, workload
     from coc_cli.exits.points import CANDIDATES, NEEDS_CLASSES, chosen, operating_points, prepared
@@ -147,10 +145,11 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     points = {name: found for name in able if (found := operating_points(name, kit))}
     curves = {name: curve(found, test, work) for name, found in points.items()}
     least = float(validation.score[-1].mean()) - spec.rule.max_drop
-    tried = {name: _tried(chosen(found, least), test, work, asked.profile) for name, found in points.items()}
-    longest = max(float(one.model.path_ms(one.point.policy.longest(work.exits))[-1]) for one in tried.values())
-    deadline = deadline_ms(asked.deadline, longest + plain.transition_ms, shortest)
-    rows = list(_rows(tried, kit, deadline, test))
+    say("levels of all governors on test")
+    tried = {name: attempt(chosen(found, least), kit, test, asked.profile) for name, found in points.items()}
+    longest = longest_ms(tried)
+    deadline = deadline_ms(asked.deadline, longest, shortest)
+    rows = list(crossed(tried, deadline))
     report = {
         "schema": 1,
         "profile": asked.profile.name,
@@ -160,15 +159,17 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "latency": "model",
         "metric": "accuracy" if test.is_classes else "mae",
         "n_test": len(test),
-        "policies": [row.report for row in rows],
+        "policies": [described(row, rows[0], test) for row in rows],
         "not_applicable": [name for name in CANDIDATES if name not in points],
+        "deadlines": [across(tried, asked_for, longest) for asked_for in DEADLINES],
+        "sensitivity": sensitivity(tried, deadline, asked.profile),
         "savings": _savings(curves, test),
         "curves": [_curve_report(name, found) for name, found in curves.items()],
         "calibration_error": _calibration(kit),
         "predictor_macs": kit.predictor.macs if kit.predictor else None,
         "full_macs": float(sum(part.total_macs for part in work.segments)),
     }
-    _write(asked, report, _scheduled(rows), test, spec.labels, deadline, kit.predictor)
+    _write(asked, report, scheduled(rows), test, spec.labels, deadline, kit.predictor)
     return Outcome(asked.directory, report)
 
 
@@ -179,90 +180,6 @@ def _read(asked: Asked) -> Data:
     except StageError as error:
         faults = [asked.recipe.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
         raise UserError(faults) from error
-
-
-def _tried(point: Point, test: Trace, work: Workload, profile: Profile) -> Tried:
-    from coc_cli.exits.points import outcome, predictor_macs
-
-    score, macs, paths = outcome(point.policy, test, work)
-    spent = predictor_macs(point.policy)
-    model = EnergyModel(profile, replace(work, predictor=Work({"fp32": spent})) if spent else work)
-    return Tried(point, paths, score, macs, model)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A policy under a governor on the test images."""
-
-    tried: Tried
-    governor: Governor
-    levels: Levels
-    totals: Totals
-    report: dict[str, Any]
-
-
-def _rows(tried: dict[str, Tried], kit: Kit, deadline: float, test: Trace) -> Iterator[Row]:
-    from coc_cli.exits.points import validation_exits
-
-    first: Totals | None = None
-    for name, one in tried.items():
-        longest = one.point.policy.longest(one.model.workload.exits)
-        leaves = leaving(longest, validation_exits(one.point.policy, kit))
-        load = Load(one.paths.visited, longest, leaves, one.paths.stays)
-        for governor in GOVERNORS:
-            if governor.needs_prediction and not one.point.policy.predicts:
-                continue
-            levels = governor.levels(one.model, load, deadline)
-            found = totals(one.model, one.paths.visited, levels.level, levels.rest, deadline)
-            first = first or found  # classic under race
-            yield Row(one, governor, levels, found, _entry(name, governor, one, found, first, deadline, test))
-
-
-def _entry(
-    name: str, governor: Governor, one: Tried, found: Totals, first: Totals, deadline: float, test: Trace
-) -> dict[str, Any]:
-    from coc_cli.exits.points import parameters
-
-    full = one.model.workload.stretch_macs[0, -1]
-    return {
-        "policy": name,
-        "governor": governor.name,
-        "metric_value": _metric(one.score, test),
-        "macs_mean": float(one.macs.mean()),
-        "macs_reduction": float(1 - one.macs.mean() / full),
-        "latency_ms_mean": float(found.latency_ms.mean()),
-        "energy_mj_mean": float(found.energy_mj.mean()),
-        "energy_saving": float(1 - found.energy_mj.mean() / first.energy_mj.mean()),
-        "deadline_miss_rate": float((found.latency_ms > deadline + 1e-9).mean()),
-        "predictor": _hits(one, test),
-        "parameters": parameters(one.point.policy),
-        "exit_shares": (np.bincount(one.paths.exit, minlength=test.exits + 1) / len(test)).tolist(),
-    }
-
-
-def _metric(score: Array, test: Trace) -> float:
-    return float(score.mean()) * (1 if test.is_classes else -1)
-
-
-def _hits(one: Tried, test: Trace) -> dict[str, float] | None:
-    """Say how good a policy's forecasts are: against the first exit behind that would have been sure enough."""
-    from coc_cli.exits.policies import first_sure
-
-    policy: Any = one.point.policy
-    if not policy.predicts or not hasattr(policy, "least"):
-        return None
-    errors = []
-    for at in range(test.exits):
-        rows = np.flatnonzero(one.paths.predicted[:, at] >= 0)
-        errors.append(one.paths.predicted[rows, at] - first_sure(test, policy.measure, policy.least, after=at)[rows])
-    gaps, asked = np.concatenate(errors), (one.paths.predicted >= 0).sum(1)
-    if not len(gaps):
-        return {"hit_rate": 1.0, "mean_abs_error": 0.0, "repredictions_mean": 0.0}
-    return {
-        "hit_rate": float((gaps == 0).mean()),
-        "mean_abs_error": float(np.abs(gaps).mean()),
-        "repredictions_mean": float(np.maximum(asked - 1, 0).mean()),
-    }
 
 
 def _savings(curves: dict[str, Curve], test: Trace) -> list[dict[str, Any]]:
@@ -320,13 +237,6 @@ def _calibration(kit: Kit) -> float:
     return calibration_error(np.concatenate(chances), np.concatenate(leaves))
 
 
-def _scheduled(rows: list[Row]) -> Row:
-    """Give the row whose schedule is written: ours, under the governor that misses no deadline at the least energy."""
-    ours = [row for row in rows if row.report["policy"] == SCHEDULED]
-    keeps = [row for row in ours if row.report["deadline_miss_rate"] == 0] or ours
-    return min(keeps, key=lambda row: float(row.report["energy_mj_mean"]))
-
-
 def _write(
     asked: Asked,
     report: dict[str, Any],
@@ -346,7 +256,7 @@ def _write(
         given = test.answer[paths.exit, index]
         answers = [Answer(true, value) for true, value in zip(test.targets.tolist(), given.tolist(), strict=True)]
     lines = list(schedule(row.tried.model, paths.visited, paths.predicted, row.levels, answers, deadline))
-    report["schedule"] = {"policy": row.report["policy"], "governor": row.report["governor"]}
+    report["schedule"] = {"policy": row.policy, "governor": row.governor.name}
     folder = asked.directory
     if predictor is not None:
         write_atomically(folder / "predictor.safetensors", predictor.encoded())

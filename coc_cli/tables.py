@@ -123,6 +123,7 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
         table.add_row(name, *["n/a"] * 8)
     _print(table)
     _print_savings(report)
+    _print_worth(report)
     hits = next((row["predictor"] for row in report["policies"] if row["policy"] == "predictive"), None)
     if hits:
         print(
@@ -133,6 +134,27 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
     chosen = report["schedule"]
     print(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
     print(f"all figures: {directory / 'predict-exit.json'}")
+
+
+def _print_worth(report: dict[str, Any]) -> None:
+    """Print what the prediction is worth in energy, at several deadlines and on changed devices."""
+
+    def row(name: str, worth: dict[str, Any]) -> list[str]:
+        if worth["passive"] is None:
+            return [name, *["-"] * 5]
+        rows = [f"{worth[who]['policy']}/{worth[who]['governor']}" for who in ("passive", "ours")]
+        energies = [f"{worth[who]['energy_mj_mean']:.4g}" for who in ("passive", "ours", "oracle")]
+        closed = "no gap" if worth["gap_closed"] is None else f"{worth['gap_closed']:.0%}"
+        shown = [f"{rows[0]} {energies[0]}", f"{rows[1]} {energies[1]}", energies[2]]
+        return [name, *shown, f"{worth['saved_passive']:.1%}", closed]
+
+    columns = ("deadline or change", "best passive, mJ", "ours, mJ", "oracle, mJ", "saved", "of the gap")
+    table = _table("energy (model): what the prediction is worth", *columns)
+    for entry in report["deadlines"]:
+        table.add_row(*row(f"deadline {entry['deadline']}", entry["worth"]))
+    for entry in report["sensitivity"][1:]:
+        table.add_row(*row(entry["change"], entry))
+    _print(table)
 
 
 def _print_savings(report: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from coc_cli.dvfs.energy import Array, EnergyModel
 
 LEAST_TICKS, MOST_TICKS = 1000, 20_000  # steps of time in a deadline
-STEPS = 4e7  # of the dynamic programme, over which ticks are not refined
+STEPS = 5e6  # of the dynamic programme, over which ticks are not refined
 LATE = -1e-9  # ms
 
 
@@ -62,23 +62,33 @@ def plan(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms
 
 
 def _with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, rest: int) -> Plan:
-    levels = np.arange(model.profile.levels)
-    ticks = int(np.clip(STEPS / (len(visits) * len(levels) ** 3), LEAST_TICKS, MOST_TICKS))
-    tick_ms = deadline_ms / ticks
-    left = np.arange(ticks + 1) * tick_ms  # [ticks]
-    cost = np.full((len(visits), ticks + 1, len(levels)), np.inf)
+    levels = model.profile.levels
+    ticks = int(np.clip(STEPS / (len(visits) * levels**2), LEAST_TICKS, MOST_TICKS))
+    cost = np.full((len(visits), ticks + 1, levels), np.inf)
+    made = Plan(cost, deadline_ms / ticks, rest)
     starts = (-1, *visits[:-1])
-    after: Array | None = None  # cost of going on from the visit that this stretch leads to
     for index in range(len(visits) - 1, -1, -1):
-        time, energy = (table[starts[index] + 1, visits[index]] for table in (model.time_ms, model.energy_mj))
-        changed = levels[:, None] != levels[None]  # [from, to]
-        remains = left[:, None, None] - time - changed * model.transition_ms  # [ticks, from, to]
-        spent = energy + changed * model.transition_mj
-        whole = spent + weighed(leaves[index], answered_mj(model, remains, levels, rest))
-        if after is not None:
-            tick = np.floor(remains / tick_ms + 1e-9).astype(int)
-            going = np.where(tick < 0, np.inf, after[np.clip(tick, 0, ticks), levels])
-            whole = whole + weighed(1 - leaves[index], going)
-        cost[index] = whole.min(2)
-        after = cost[index]
-    return Plan(cost, tick_ms, rest)
+        stretch = (starts[index] + 1, visits[index])
+        held = _ahead(model, made, index, stretch, float(leaves[index]), change=0)
+        changed = _ahead(model, made, index, stretch, float(leaves[index]), change=1)
+        cost[index] = np.minimum(held, changed.min(1, keepdims=True))
+    return made
+
+
+def _ahead(
+    model: EnergyModel, made: Plan, index: int, stretch: tuple[int, int], leaves: float, *, change: int
+) -> Array:
+    """Give the cost of a stretch at each level and of what follows, [ticks, levels], with a change before it or none.
+
+    What follows the visit number `index`, to which the stretch leads, has been planned.
+    """
+    visits, ticks, levels = made.cost_mj.shape
+    every = np.arange(levels)
+    left = np.arange(ticks) * made.tick_ms
+    remains = left[:, None] - model.time_ms[stretch] - change * model.transition_ms
+    whole = model.energy_mj[stretch] + change * model.transition_mj
+    whole = whole + weighed(leaves, answered_mj(model, remains, every, made.rest))
+    if index == visits - 1:
+        return np.asarray(whole)
+    result: Array = whole + weighed(1 - leaves, made.at(index + 1, remains, np.broadcast_to(every, remains.shape)))
+    return result

@@ -1,0 +1,90 @@
+"""Policies crossed with governors: what the prediction is worth, and that nobody beats the bound by luck of a table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coc_cli.dvfs.energy import Work, Workload
+from coc_cli.dvfs.profile import read_profile
+from coc_cli.exits.crossing import CHANGES, OURS, across, attempt, best, crossed, longest_ms, sensitivity, worth
+from coc_cli.exits.points import CANDIDATES, chosen, operating_points, prepared
+from coc_cli.exits.traces import Trace
+
+EXITS = 6
+
+
+@pytest.fixture(scope="module")
+def tried() -> dict:
+    from test_predictor import synthetic
+
+    validation, test = synthetic(1500, 1), synthetic(1500, 2)
+    work = Workload(
+        tuple(Work({"fp32": 4e6}, 2e5) for _ in range(EXITS + 1)), tuple(Work({"fp32": 2e6}) for _ in range(EXITS))
+    )
+    kit = prepared(validation, work, ("max_softmax", "entropy"), 0)
+    least = float(validation.score[-1].mean()) - 0.01
+    profile = read_profile("i7-10700")
+    return {name: attempt(chosen(operating_points(name, kit), least), kit, test, profile) for name in CANDIDATES}
+
+
+def test_every_policy_meets_every_governor_that_it_allows(tried: dict) -> None:
+    rows = list(crossed(tried, longest_ms(tried) * 1.5))
+    pairs = {(row.policy, row.governor.name) for row in rows}
+    assert (rows[0].policy, rows[0].governor.name) == ("classic", "race")
+    for name, one in tried.items():
+        expected = {"race", "constant", "pace"} | ({"paper"} if one.point.policy.predicts else set())
+        assert {governor for policy, governor in pairs if policy == name} == expected
+    for row in rows:
+        if row.governor.name != "paper":
+            assert row.missed == 0
+
+
+def test_at_the_tightest_deadline_the_longest_path_races(tried: dict) -> None:
+    one = tried["patience"]
+    deadline = float(one.model.path_ms(one.load.longest)[-1])
+    rows = {row.governor.name: row for row in crossed({"patience": one}, deadline)}
+    assert rows["pace"].energy_mj == pytest.approx(rows["race"].energy_mj)
+
+
+def test_worth_is_the_share_of_the_gap_that_is_closed(tried: dict) -> None:
+    rows = list(crossed(tried, longest_ms(tried) * 1.5))
+    found = worth(rows)
+    passive, ours, bound = (found[who]["energy_mj_mean"] for who in ("passive", "ours", "oracle"))
+    assert found["gap_closed"] == pytest.approx((passive - ours) / (passive - bound))
+    assert found["saved_passive"] == pytest.approx(1 - ours / passive)
+    assert passive == min(
+        row.energy_mj for row in rows if row.policy in ("threshold", "hierarchical", "placement", "patience")
+    )
+    assert ours == best(rows, OURS).energy_mj
+    assert bound < passive, "who knows the exit saves energy"
+    assert worth([row for row in rows if row.policy != "oracle"])["gap_closed"] is None
+
+
+def test_pace_never_needs_more_than_constant_by_its_own_plan(tried: dict) -> None:
+    for factor in (1.25, 2.0):
+        energies = {
+            (row.policy, row.governor.name): row.energy_mj for row in crossed(tried, longest_ms(tried) * factor)
+        }
+        for name in ("threshold", "hierarchical"):
+            assert energies[name, "pace"] <= energies[name, "constant"] * 1.01, "planned on validation, paid on test"
+
+
+def test_four_deadlines_and_nine_devices(tried: dict) -> None:
+    tables = [across(tried, factor, longest_ms(tried)) for factor in (1.0, 2.0)]
+    assert [table["deadline"] for table in tables] == ["1x", "2x"]
+    assert all(table["rows"][0]["energy_saving"] == 0 for table in tables)
+    found = sensitivity(tried, tables[1]["deadline_ms"], read_profile("i7-10700"))
+    assert [entry["change"] for entry in found] == list(CHANGES)
+    same = tables[1]["worth"]
+    assert found[0]["ours"] == same["ours"]
+    energies = [entry["ours"]["energy_mj_mean"] for entry in found]
+    by_name = dict(zip(CHANGES, energies, strict=True))
+    assert by_name["static power x 0.5"] < by_name["as it is"] < by_name["static power x 2"]
+    assert by_name["idle power x 0.5"] < by_name["as it is"] < by_name["idle power x 2"]
+    assert by_name["voltage range x 1.25"] < by_name["as it is"] < by_name["voltage range x 0.5"]
+
+
+def test_traces_know_their_length() -> None:
+    trace = Trace((np.zeros((3, 2)), np.zeros((3, 2))), np.zeros(3), np.zeros((2, 3)), True, np.zeros((2, 3)))
+    assert (len(trace), trace.exits) == (3, 1)
