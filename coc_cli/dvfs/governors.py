@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from coc_cli.dvfs.energy import Array, EnergyModel
-from coc_cli.dvfs.pace import answered_mj, plan, weighed
+from coc_cli.dvfs.pace import answered_mj, held_mj, plan, weighed
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Pace(Governor):
     """The least expected energy among plans that keep the deadline on the longest path; see pace.py.
 
     What follows the next visit is planned by the shares of validation; whether an input goes on from it, by what the
-    predictor foretold for that very input. Where no plan is in time it races. At a deadline equal to the longest path
-    there is no slack, and it is `race`.
+    predictor foretold for that very input. Where holding one level is expected to need less, it does. At a deadline
+    equal to the longest path there is no slack, and it is `race`.
     """
 
     name: ClassVar[str] = "pace"
@@ -100,8 +100,11 @@ class Pace(Governor):
         planned = plan(model, load.longest, load.leaves, deadline_ms)
         n, exits = load.visited.shape
         rest = planned.rest
-        if not np.isfinite(planned.at(0, np.array([deadline_ms]), np.array([rest]))[0]):
-            return Race().levels(model, load, deadline_ms)
+        expected = planned.at(0, np.array([deadline_ms]), np.array([rest]))[0]
+        held = [held_mj(model, load.longest, load.leaves, deadline_ms, level) for level in range(model.profile.levels)]
+        if min(held) <= expected:  # also where time rounded down leaves no plan
+            steady = int(np.argmin(held)) if np.isfinite(min(held)) else model.fastest
+            return Levels(np.full(load.visited.shape, steady), steady)
         level, before = np.full((n, exits), model.fastest), np.full(n, -1)
         left, now, every = np.full(n, deadline_ms), np.full(n, rest), np.arange(model.profile.levels)
         for index in range(exits):

@@ -49,6 +49,16 @@ def weighed(chance: Array | float, cost: Array) -> Array:
     return result
 
 
+def held_mj(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, level: int) -> float:
+    """Give the expected energy of holding one level throughout; infinite if the longest path is late."""
+    starts = np.array([0, *[visit + 1 for visit in visits[:-1]]])
+    time = np.cumsum(model.time_ms[starts, visits, level])
+    energy = np.cumsum(model.energy_mj[starts, visits, level])
+    reach = np.cumprod([1.0, *(1 - leaves[:-1])])
+    after = answered_mj(model, deadline_ms - time, np.full(len(visits), level), level)
+    return float(weighed(reach * leaves, energy + after).sum())
+
+
 def plan(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float) -> Plan:
     """Plan for inputs that visit the exits `visits` in turn and leave at each with the chance `leaves` [visits].
 
