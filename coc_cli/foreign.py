@@ -133,7 +133,7 @@ def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
         wrapped = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
         if len(wrapped) > 1:
             raise UserError([fault(HERE, f"{path} holds {' and '.join(map(repr, wrapped))}; save one of them alone")])
-        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+        content = content[wrapped[0]] if wrapped else content
     if not isinstance(content, dict) or not content:
         raise UserError([fault(HERE, f"{path} is not a plain state dict; {advice}")])
     for name, value in content.items():

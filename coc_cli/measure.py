@@ -142,6 +142,16 @@ def outputs(network: Network, split: Split, *, batch: int = 512) -> list[torch.T
     return [torch.cat(pieces) for pieces in zip(*found, strict=True)]
 
 
+def scored(network: Network, split: Split) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Give the outputs of all exits on a whole split, each [N, K], and how well each answers each image, [E, N]."""
+    import torch
+
+    from coc_cli.tasks import task_of
+
+    task, given = task_of(network.spec), outputs(network, split)
+    return given, torch.stack([task.scores(output, split.targets) for output in given])
+
+
 def exit_of(given: list[torch.Tensor], rule: ExitRule | None) -> torch.Tensor:
     """Give, for the outputs of all exits, the exit [N] at which each image leaves: the first whose rule fires."""
     import torch
@@ -159,8 +169,7 @@ def evaluate(network: Network, split: Split) -> Evaluation:
 
     from coc_cli.tasks import task_of
 
-    task, given = task_of(network.spec), outputs(network, split)
-    scores = torch.stack([task.scores(output, split.targets) for output in given])  # [E, N]
+    task, (given, scores) = task_of(network.spec), scored(network, split)
     exits = exit_of(given, network.spec.rule)
     chosen = scores.gather(0, exits[None])[0]
     shares = []
@@ -190,7 +199,7 @@ def learning(network: Network, split: Split) -> Learning:
 
     from coc_cli.tasks import task_of
 
-    task, given = task_of(network.spec), outputs(network, split)
-    score = torch.stack([task.scores(output, split.targets) for output in given]).mean()
+    task, (given, scores) = task_of(network.spec), scored(network, split)
+    score = scores.mean()
     loss = torch.stack([task.loss(output, split.targets) for output in given]).mean()
     return Learning(task.value(score), float(score), -float(loss))

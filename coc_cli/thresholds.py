@@ -45,18 +45,14 @@ def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: S
 
 def calibrated(network: Network, validation: Split) -> Network:
     """Give the network with its exit rule's threshold found anew; the same network if it has no exits."""
-    import torch
-
-    from coc_cli.measure import cost, outputs
+    from coc_cli.measure import cost, scored
     from coc_cli.nets.network import with_spec
-    from coc_cli.tasks import task_of
 
     spec = network.spec
     if spec.rule is None:
         return network
     whole, count = cost(spec), len(spec.exits) + 1
     costs = [whole.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
-    given, task = outputs(network, validation), task_of(spec)
-    scores = torch.stack([task.scores(output, validation.targets) for output in given])
+    given, scores = scored(network, validation)
     threshold = best_threshold(given, scores, spec.rule, costs)
     return with_spec(network, spec.but(rule=spec.rule.model_copy(update={"threshold": threshold})))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from coc_cli.dvfs.energy import Work, Workload
 from coc_cli.exits.traces import Trace
-from coc_cli.measure import LayerCost, cost, outputs
+from coc_cli.measure import LayerCost, cost, scored
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Split
@@ -26,8 +24,7 @@ def gather(network: Network, split: Split) -> Trace:
 
     from coc_cli.tasks import task_of
 
-    task, given = task_of(network.spec), outputs(network, split)
-    score = torch.stack([task.scores(output, split.targets) for output in given])
+    task, (given, score) = task_of(network.spec), scored(network, split)
     return Trace(
         tuple(output.float().cpu().numpy() for output in given),
         split.targets.cpu().numpy(),
@@ -60,8 +57,3 @@ def _work(layers: list[LayerCost]) -> Work:
         macs[kind] = macs.get(kind, 0.0) + layer.macs
         moved += size * (layer.params + 2 * layer.macs / math.prod(layer.shape[1:]))
     return Work(macs, moved)
-
-
-def segment_macs(work: Workload) -> np.ndarray:
-    """Give the MACs of the backbone's segments, [E + 1]."""
-    return np.array([part.total_macs for part in work.segments])

@@ -22,7 +22,6 @@ BETAS = 12
 REACHES = (3, 5, 8)
 CHANCES = (0.5, 0.65, 0.8, 0.9, 0.95)
 PASSIVE = ("threshold", "hierarchical", "placement", "patience")  # what prediction is compared with
-ORACLES = ("oracle", "oracle-0")
 
 
 @dataclass(frozen=True)
@@ -61,10 +60,6 @@ class Kit:
         """Give the exits at which a prediction may begin."""
         exits = self.trace.exits
         return sorted({0, *(round(exits * share) for share in (0.1, 0.2, 0.35)), min(6, exits - 1)} - {exits})
-
-    @property
-    def path_macs(self) -> Array:
-        return self.workload.stretch_macs
 
 
 def prepared(trace: Trace, workload: Workload, measures: tuple[str, ...], seed: int) -> Kit:
@@ -120,7 +115,7 @@ def _predictive(kit: Kit) -> Iterator[Policy]:
     assert kit.predictor is not None
     for least in kit.thresholds(PREDICTED_THRESHOLDS, kit.measure):
         for start in kit.starts():
-            yield policies.Predictive(kit.measure, least, start, kit.predictor, kit.path_macs)
+            yield policies.Predictive(kit.measure, least, start, kit.predictor, kit.workload.stretch_macs)
 
 
 def _commit(kit: Kit) -> Iterator[Policy]:

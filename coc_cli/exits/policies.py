@@ -54,7 +54,6 @@ class Policy(ABC):
     """A rule with its parameters fixed."""
 
     name: ClassVar[str]
-    needs_classes: ClassVar[bool] = False
 
     @abstractmethod
     def first(self, trace: Trace) -> Array:
@@ -171,7 +170,6 @@ class Patience(Policy):
 
     agreeing: int
     name: ClassVar[str] = "patience"
-    needs_classes: ClassVar[bool] = True
 
     def first(self, trace: Trace) -> Array:
         return np.zeros(len(trace), dtype=int)
@@ -210,7 +208,6 @@ class PredictiveConv(Policy):
     reach: int
     scales: tuple[float, ...]  # |mean logit| of each exit, E + 1
     name: ClassVar[str] = "predictive-conv"
-    needs_classes: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
 
     def first(self, trace: Trace) -> Array:
