@@ -167,7 +167,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "curves": [_curve_report(name, found) for name, found in curves.items()],
         "calibration_error": _calibration(kit),
         "predictor_macs": kit.predictor.macs if kit.predictor else None,
-        "full_macs": float(sum(part.total_macs for part in work.segments)),
+        "full_macs": work.full_macs,
     }
     _write(asked, report, scheduled(rows), test, spec.labels, deadline, kit.predictor)
     return Outcome(asked.directory, report)

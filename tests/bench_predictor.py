@@ -39,12 +39,11 @@ def main() -> None:
     data = settings.data.read(settings.seed, cache=CACHE)
     rule, work = network.spec.rule, workload(network.spec)
     assert rule is not None
-    full = float(sum(part.total_macs for part in work.segments))
     validation, test = gather(network, data.validation), gather(network, data.test)
     train = gather(network, data.train.first(len(validation)))
     thresholds = Kit(validation, work, (rule.measure,), 0).thresholds(6, rule.measure)
     for name, trace in (("training", train), ("validation", validation)):
-        predictor = fit(trace, rule.measure, thresholds, full, seed=0)
+        predictor = fit(trace, rule.measure, thresholds, work.full_macs, seed=0)
         for at in (0, trace.exits // 3):
             for least in thresholds[2:5:2]:
                 rows = np.flatnonzero(test.sureness(rule.measure)[at] < least)

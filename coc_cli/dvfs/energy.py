@@ -44,11 +44,25 @@ class Workload:
     def exits(self) -> int:
         return len(self.heads)
 
+    @property
+    def segment_macs(self) -> Array:
+        """Give the MACs of the backbone's segments, [E + 1]."""
+        return np.array([work.total_macs for work in self.segments])
+
+    @property
+    def head_macs(self) -> Array:
+        """Give the MACs of the heads, [E]."""
+        return np.array([work.total_macs for work in self.heads])
+
+    @property
+    def full_macs(self) -> float:
+        """Give the MACs of the path without exits."""
+        return float(self.segment_macs.sum())
+
     @cached_property
     def stretch_macs(self) -> Array:
         """Give the MACs of each stretch [from + 1, to], [E + 1, E + 1]; of those that go nowhere 0."""
-        done = np.cumsum([0.0, *[work.total_macs for work in self.segments]])
-        heads = np.array([*[work.total_macs for work in self.heads], 0.0])
+        done, heads = np.cumsum([0.0, *self.segment_macs]), np.append(self.head_macs, 0.0)
         start, end = np.arange(self.exits + 1)[:, None], np.arange(self.exits + 1)[None]
         return np.where(end >= start, done[end + 1] - done[start] + heads[end], 0.0)
 

@@ -81,7 +81,7 @@ def crossed(tried: dict[str, Tried], deadline_ms: float) -> Iterator[Row]:
 
 def described(row: Row, first: Row, test: Trace) -> dict[str, Any]:
     """Give what predict-exit.json says of a row; `first` is classic under race."""
-    one, full = row.tried, row.tried.model.workload.stretch_macs[0, -1]
+    one, full = row.tried, row.tried.model.workload.full_macs
     return {
         "policy": row.policy,
         "governor": row.governor.name,

@@ -65,7 +65,7 @@ class Kit:
 def prepared(trace: Trace, workload: Workload, measures: tuple[str, ...], seed: int) -> Kit:
     """Fit the predictors: one for each fold of validation that has not seen it, and the one that is kept."""
     kit = Kit(trace, workload, measures, seed)
-    full = float(sum(work.total_macs for work in workload.segments))
+    full = workload.full_macs
     wanted = kit.thresholds(PREDICTED_THRESHOLDS, kit.measure)
     folds = cross_fitted(trace, kit.measure, wanted, full, seed)
     return replace(kit, folds=folds, predictor=fit(trace, kit.measure, wanted, full, seed=seed))
@@ -82,14 +82,13 @@ def _threshold(kit: Kit) -> Iterator[Policy]:
 
 
 def _hierarchical(kit: Kit) -> Iterator[Policy]:
-    three = policies.quarters(np.array([work.total_macs for work in kit.workload.segments]))
+    three = policies.quarters(kit.workload.segment_macs)
     for measure in kit.measures:
         yield from (policies.Hierarchical(measure, least, three) for least in kit.thresholds(THRESHOLDS, measure))
 
 
 def _placement(kit: Kit) -> Iterator[Policy]:
-    segments = np.array([work.total_macs for work in kit.workload.segments])
-    heads = np.array([work.total_macs for work in kit.workload.heads])
+    segments, heads = kit.workload.segment_macs, kit.workload.head_macs
     for measure in kit.measures:
         sure = kit.trace.sureness(measure)
         for least in kit.thresholds(THRESHOLDS, measure):

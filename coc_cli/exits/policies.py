@@ -228,25 +228,39 @@ def mean_logits(trace: Trace) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Predictive(Policy):
-    """Ours: foretells at `start`, visits the exits that cost least on average, foretells again where it must go on.
-
-    It leaves where the exit is sure enough, as `threshold` does, so that only the exits in between are saved.
-    """
+class Foretelling(Policy):
+    """What policies share that begin at an exit and foretell from where it is not sure enough."""
 
     measure: str
-    least: float
+    least: float  # sureness, larger is surer
     start: int
-    predictor: Predictor
-    stretch_macs: Array  # [from + 1, to]
-    name: ClassVar[str] = "predictive"
     predicts: ClassVar[bool] = True
 
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.start)
 
+    def is_sure(self, trace: Trace, at: int, rows: Array) -> Array:
+        """Tell which of the inputs `rows` [n] the exit is sure enough of; bool [n]."""
+        sure: Array = trace.sureness(self.measure)[at, rows] >= self.least
+        return sure
+
+    def longest(self, exits: int) -> tuple[int, ...]:
+        return (self.start, exits)
+
+
+@dataclass(frozen=True)
+class Predictive(Foretelling):
+    """Ours: foretells at `start`, visits the exits that cost least on average, foretells again where it must go on.
+
+    It leaves where the exit is sure enough, as `threshold` does, so that only the exits in between are saved.
+    """
+
+    predictor: Predictor
+    stretch_macs: Array  # [from + 1, to]
+    name: ClassVar[str] = "predictive"
+
     def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
-        leave = trace.sureness(self.measure)[at, rows] >= self.least
+        leave = self.is_sure(trace, at, rows)
         goes, stays = np.full(len(rows), trace.exits), np.zeros(len(rows))
         on = ~leave
         chances = self.predictor.chances(trace, at, rows[on], before[on], self.least)
@@ -283,31 +297,21 @@ def cheapest_next(chances: Array, stretch_macs: Array, at: int, predictor_macs: 
 
 
 @dataclass(frozen=True)
-class PredictiveCommit(Policy):
+class PredictiveCommit(Foretelling):
     """Ours, without a second test: leaves at the exit by which it would have left with that chance."""
 
-    measure: str
-    least: float
-    start: int
     predictor: Predictor
     chance: float
     name: ClassVar[str] = "predictive-commit"
-    predicts: ClassVar[bool] = True
-
-    def first(self, trace: Trace) -> Array:
-        return np.full(len(trace), self.start)
 
     def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
         if at > self.start:
             return Decision(np.ones(len(rows), dtype=bool), np.full(len(rows), trace.exits))
-        leave = trace.sureness(self.measure)[at, rows] >= self.least
+        leave = self.is_sure(trace, at, rows)
         goes = np.full(len(rows), trace.exits)
         chances = self.predictor.chances(trace, at, rows[~leave], before[~leave], self.least)
         goes[~leave] = quantile(chances, self.chance)
         return Decision(leave, goes, np.zeros(len(rows)))
-
-    def longest(self, exits: int) -> tuple[int, ...]:
-        return (self.start, exits)
 
 
 def quantile(chances: Array, chance: float) -> Array:
@@ -327,25 +331,15 @@ def first_sure(trace: Trace, measure: str, least: float, after: int = -1) -> Arr
 
 
 @dataclass(frozen=True)
-class Oracle(Policy):
+class Oracle(Foretelling):
     """A bound: at `start` it knows where the input will leave, and goes there at once."""
 
-    measure: str
-    least: float
-    start: int
     name: ClassVar[str] = "oracle"
-    predicts: ClassVar[bool] = True
-
-    def first(self, trace: Trace) -> Array:
-        return np.full(len(trace), self.start)
 
     def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
-        leave = trace.sureness(self.measure)[at, rows] >= self.least
+        leave = self.is_sure(trace, at, rows)
         goes = first_sure(trace, self.measure, self.least, after=at)[rows]
         return Decision(leave, goes, np.zeros(len(rows)))
-
-    def longest(self, exits: int) -> tuple[int, ...]:
-        return (self.start, exits)
 
 
 @dataclass(frozen=True)

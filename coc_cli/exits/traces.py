@@ -61,7 +61,14 @@ class Trace:
 
     def sureness(self, measure: str) -> Array:
         """Give how sure each inner exit is, [E, N]; larger is surer, minus infinity where it can never be."""
-        return _SURENESS[measure](self)
+        if measure not in self._known:
+            self._known[measure] = _SURENESS[measure](self)
+        return self._known[measure]
+
+    @cached_property
+    def _known(self) -> dict[str, Array]:
+        """Sureness by measure, worked out once: policies ask for it at every exit."""
+        return {}
 
 
 def _variance(trace: Trace) -> Array:
