@@ -135,8 +135,11 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         deadline_ms(asked.deadline, 0.0, shortest)  # one that no path keeps is said before any work
     data = _read(asked).to(asked.device)
     network = load(asked.checkpoint, trust_code=True).to(asked.device)
-    say(f"traces of {len(data.validation)} validation and {len(data.test)} test images, {work.exits} exits")
+    held = f", {len(data.holdout)} held out" if data.holdout else ""
+    say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {work.exits} exits")
     validation, test = gather(network, data.validation), gather(network, data.test)
+    if data.holdout:
+        validation = validation.joined(gather(network, data.holdout))
     others = [measure for measure in MEASURES[spec.task] if measure not in (spec.rule.measure, "agreement")]
     say("fitting the predictor")
     kit = prepared(validation, work, (spec.rule.measure, *others), settings.seed)

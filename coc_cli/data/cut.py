@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from coc_cli.data.source import counted, named
 
-TRAIN, VALIDATION, TEST = range(3)
+TRAIN, VALIDATION, TEST, HOLDOUT = range(4)
 Rows: TypeAlias = NDArray[np.int64]
 
 

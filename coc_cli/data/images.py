@@ -59,10 +59,14 @@ class Split:
         order = torch.randperm(len(self), generator=generator).to(self.images.device)
         yield from (batch for batch in order.split(size) if len(batch) > 1)
 
+    def some(self, index: Tensor) -> Split:
+        """Give those images alone that an index [B] names, in its order."""
+        rows = index if self.rows is None else self.rows[index]
+        return replace(self, rows=rows, targets=self.targets[index])
+
     def first(self, count: int) -> Split:
         """Give the first images alone."""
-        rows = torch.arange(count) if self.rows is None else self.rows[:count]
-        return replace(self, rows=rows, targets=self.targets[:count])
+        return self.some(torch.arange(len(self))[:count])
 
     def update(self, digest: hashlib._Hash) -> None:
         """Put the content into a checksum: the same for the same images and targets, on disk or in memory."""
@@ -77,12 +81,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Three splits that share no image, and what is known of them."""
+    """Splits that share no image, and what is known of them."""
 
     train: Split
     validation: Split
     test: Split
     info: DataInfo = field(kw_only=True)
+    holdout: Split | None = field(default=None, kw_only=True)  # kept from all training and all choices of stages
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:
@@ -92,15 +97,16 @@ class Data:
     def to(self, device: str) -> Data:
         """Give the data on a device; images on disk stay there, and their batches are moved one by one."""
         moved: dict[int, Tensor] = {}  # splits that share images go on sharing them
-        splits = []
-        for split in self.splits:
+
+        def there(split: Split) -> Split:
             images, rows = split.images, split.rows
             if not split.mapped:
                 if id(images) not in moved:
                     moved[id(images)] = images.to(device)
                 images, rows = moved[id(images)], rows if rows is None else rows.to(device)
-            splits.append(replace(split, images=images, rows=rows, targets=split.targets.to(device)))
-        return Data(*splits, info=self.info)
+            return replace(split, images=images, rows=rows, targets=split.targets.to(device))
+
+        return Data(*map(there, self.splits), info=self.info, holdout=self.holdout and there(self.holdout))
 
     def fingerprint(self) -> str:
         """Give a checksum of every image, every target and the split."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coc_cli.data.cut import TEST, TRAIN, cut_all, draw
+from coc_cli.data.cut import HOLDOUT, TEST, TRAIN, amount, cut_all, draw
 from coc_cli.data.decode import decode
 from coc_cli.data.digits import read_digits, read_rotated_digits
 from coc_cli.data.images import Data, Split
@@ -27,6 +27,10 @@ LUMA = (19595, 38470, 7471)  # 65536ths of red, green and blue in grey (ITU-R BT
 
 def read(settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:
     """Read, fit and split a source; see `DataSettings.read`."""
+    return _held_out(_read(settings, seed, cache, progress), settings.holdout, seed)
+
+
+def _read(settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:
     if settings.kind == "torchvision":
         data = _read_vision(settings, seed)
     elif settings.kind == "digits":
@@ -99,11 +103,24 @@ def _limited(data: Data, settings: DataSettings, seed: int) -> Data:
 
 
 def _drawn(split: Split, task: str, limit: int, seed: list[int]) -> Split:
-    if len(split) <= limit:
-        return split
+    return split if len(split) <= limit else _parted(split, task, limit, seed)[1]
+
+
+def _parted(split: Split, task: str, total: int, seed: list[int], *, leave: int = 0) -> tuple[Split, Split]:
+    """Part a split into the rest, with `leave` images of each class at least, and `total` drawn images."""
     classes = split.targets.numpy() if task == "classification" else None
-    rows = torch.from_numpy(draw(np.arange(len(split)), classes, limit, seed)[1])
-    return replace(split, targets=split.targets[rows], rows=rows if split.rows is None else split.rows[rows])
+    parts = draw(np.arange(len(split)), classes, total, seed, leave=leave)
+    rest, drawn = (torch.from_numpy(rows) for rows in parts)
+    return split.some(rest), split.some(drawn)
+
+
+def _held_out(data: Data, share: float | None, seed: int) -> Data:
+    """Set a share of the training images apart, last of all: the other splits are the same with and without."""
+    if share is None:
+        return data
+    total = amount(len(data.train), share, 1)
+    train, holdout = _parted(data.train, data.info.task, total, [seed, HOLDOUT], leave=1)
+    return replace(data, train=train, holdout=holdout)
 
 
 def _read_vision(settings: DataSettings, seed: int) -> Data:

@@ -67,6 +67,9 @@ class DataSettings(Frozen):
     test: Annotated[Share | None, Field(description="share of all images, by default 0.2, if none are set apart")] = (
         None
     )
+    holdout: Annotated[
+        Share | None, Field(description="share of the training images that nothing but predict-exit learns from")
+    ] = None
     limit: Annotated[int | None, Field(ge=2, description="images of each split, at most; for quick tries")] = None
     image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
     label: Annotated[str | None, Field(description="csv column with the class, any text")] = None

@@ -22,7 +22,7 @@ def features(trace: Trace, at: int, rows: Array, before: Array, least: float, me
     """Give what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
 
     How far the exit is from being sure enough, now and at the exit before; of classes also the logits of the largest
-    shares, their margin and the entropy.
+    shares, their margin and the entropy; and what is known of the features that its head pooled.
     """
     sure = trace.sureness(measure)
     known = [_stretched(sure[at, rows], measure), np.full(len(rows), _stretched(np.array(least), measure))]
@@ -34,6 +34,8 @@ def features(trace: Trace, at: int, rows: Array, before: Array, least: float, me
         known += list(_logit(shares).T)
         known += [shares[:, 0] - shares[:, 1], trace.entropy[at, rows]]
         known.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
+    if trace.pooled is not None:
+        known += list(trace.pooled[at, rows].T)
     return np.stack([np.clip(np.nan_to_num(column, posinf=20, neginf=-20), -20, 20) for column in known], 1)
 
 
@@ -53,7 +55,8 @@ def _stretched(sure: Array, measure: str) -> Array:
 
 def feature_count(trace: Trace) -> int:
     """Give F."""
-    return 4 + (min(LARGEST_SHARES, trace.outputs[0].shape[1]) + 3 if trace.is_classes else 0)
+    of_classes = min(LARGEST_SHARES, trace.outputs[0].shape[1]) + 3 if trace.is_classes else 0
+    return 4 + of_classes + (0 if trace.pooled is None else trace.pooled.shape[2])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Trace:
     score: Array
     is_classes: bool
     answer: Array  # [E + 1, N] classes, or [E + 1, N, T] numbers in the targets' unit
+    pooled: Array | None = None  # [E, N, P]: what is known of the features that each head pooled, if that was kept
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -43,6 +44,22 @@ class Trace:
             self.score[:, index],
             self.is_classes,
             self.answer[:, index],
+            None if self.pooled is None else self.pooled[:, index],
+        )
+
+    def joined(self, other: Trace) -> Trace:
+        """Give the images of both; of the same network."""
+        outputs = [np.concatenate(pair) for pair in zip(self.outputs, other.outputs, strict=True)]
+        pooled = None
+        if self.pooled is not None and other.pooled is not None:
+            pooled = np.concatenate([self.pooled, other.pooled], 1)
+        return Trace(
+            tuple(outputs),
+            np.concatenate([self.targets, other.targets]),
+            np.concatenate([self.score, other.score], 1),
+            self.is_classes,
+            np.concatenate([self.answer, other.answer], 1),
+            pooled,
         )
 
     @cached_property

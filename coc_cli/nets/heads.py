@@ -16,7 +16,8 @@ class BagOfFeatures(nn.Module):
     """Soft assignment of every pixel to codewords, averaged over regions.
 
     Passalis et al. 2020, "Efficient adaptive inference for deep CNNs using hierarchical early exits", as used by
-    Predictive Exit (Li et al. 2023): (tanh(a x + c) + 1) / 2, normalised over codewords, pooled to 2x2.
+    Predictive Exit (Li et al. 2023): (tanh(a x + c) + 1) / 2, normalised over codewords, so that halves cancel out,
+    pooled to 2x2. The maps are large and each operation is a pass over memory, so there are as few as can be.
     """
 
     def __init__(self, codewords: int) -> None:
@@ -26,8 +27,8 @@ class BagOfFeatures(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(GRID)
 
     def forward(self, x: Tensor) -> Tensor:
-        near = (torch.tanh(x * self.gain[:, None, None] + self.shift[:, None, None]) + 1) / 2  # [N, K, H, W]
-        pooled: Tensor = self.pool(near / near.sum(1, keepdim=True).clamp_min(1e-6))
+        near = torch.addcmul(self.shift[:, None, None], x, self.gain[:, None, None]).tanh() + 1  # [N, K, H, W]
+        pooled: Tensor = self.pool(near * near.sum(1, keepdim=True).clamp_min(1e-6).reciprocal())
         return pooled.flatten(1)  # [N, 4K]
 
 
