@@ -113,7 +113,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     from coc_cli.exits.crossing import (
         DEADLINES,
         across,
-        attempt,
+        attempts,
         crossed,
         described,
         longest_ms,
@@ -122,7 +122,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     )
     from coc_cli.exits.evaluation import curve
     from coc_cli.exits.gather import gather, workload
-    from coc_cli.exits.points import CANDIDATES, NEEDS_CLASSES, chosen, operating_points, prepared
+    from coc_cli.exits.points import CANDIDATES, NEEDS_CLASSES, operating_points, prepared
     from coc_cli.stages.early_exit import MEASURES
 
     spec, settings = asked.header.spec, asked.recipe.recipe
@@ -149,7 +149,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     curves = {name: curve(found, test, work) for name, found in points.items()}
     least = float(validation.score[-1].mean()) - spec.rule.max_drop
     say("levels of all governors on test")
-    tried = {name: attempt(chosen(found, least), kit, test, asked.profile) for name, found in points.items()}
+    tried = {name: attempts(found, least, kit, test, asked.profile) for name, found in points.items()}
     longest = longest_ms(tried)
     deadline = deadline_ms(asked.deadline, longest, shortest)
     rows = list(crossed(tried, deadline))

@@ -82,7 +82,9 @@ class EnergyModel:
         start, end = np.arange(workload.exits + 1)[:, None], np.arange(workload.exits + 1)[None]
         whole = done[end + 1] - done[start] + np.array(heads)[end]  # [from, to, 2, levels]
         asked = (start > 0) & (start < workload.exits)  # behind the last inner exit there is nothing to foretell
-        whole += np.where(asked, 1.0, 0.0)[..., None, None] * self._cost(workload.predictor, overhead=False)
+        asking = self._cost(workload.predictor, overhead=False)
+        self.predictor_mj = asking[1]  # [levels]
+        whole += np.where(asked, 1.0, 0.0)[..., None, None] * asking
         whole = np.where((end >= start)[..., None, None], whole, 0.0)
         self.time_ms, self.energy_mj = whole[:, :, 0], whole[:, :, 1]  # [from + 1, to, level], active only
         self.transition_ms = profile.transition.time_us.value / 1e3
@@ -110,6 +112,25 @@ class EnergyModel:
     def fastest(self) -> int:
         """The index of the highest level."""
         return self.profile.levels - 1
+
+    @cached_property
+    def visit_ms(self) -> Array:
+        """Give what visiting an inner exit on the way adds at each level: head, overhead, prediction; [E, levels]."""
+        inner = np.arange(self.workload.exits)
+        result: Array = self.time_ms[0, inner] + self.time_ms[inner + 1, -1] - self.time_ms[0, -1]
+        return result
+
+    def ahead_ms(self, may: Sequence[int], at: int, last: int, most: int) -> Array:
+        """Give the longest time from exit `at` to the answer at exit `last` at each level throughout, [levels].
+
+        On the way an input visits at most `most` of those exits that it `may`.
+        """
+        if last <= at:
+            return np.zeros_like(self.speed)
+        between = [exit_ for exit_ in may if at < exit_ < last]
+        dearest = np.sort(self.visit_ms[between], 0)[::-1][:most]
+        result: Array = self.time_ms[at + 1, last] + dearest.sum(0)
+        return result
 
     def path_ms(self, exits: Sequence[int]) -> Array:
         """Give the time of the path that visits these exits, at each level throughout; [levels]."""

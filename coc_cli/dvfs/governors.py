@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Array, EnergyModel
-from coc_cli.dvfs.pace import answered_mj, held_mj, plan, weighed
+from coc_cli.dvfs.energy import Array, EnergyModel, totals
+from coc_cli.dvfs.pace import Plan, answered_mj, plan, weighed, with_rest
+
+LATE_MS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,52 @@ class Levels:
     level: Array
     rest: int
 
+    @property
+    def are_one(self) -> bool:
+        """Whether all runs at one level."""
+        return bool((self.level == self.rest).all())
+
 
 @dataclass(frozen=True)
 class Load:
-    """The paths that a governor chooses levels for, and what could be known of them beforehand."""
+    """The paths that a governor chooses levels for, and what was known of each input on its way."""
 
     visited: Array  # bool [N, E + 1]
-    longest: tuple[int, ...]  # the exits that the longest path of the policy visits
-    leaves: Array  # for each of them: the share of validation inputs, of those that come so far, that leave there
-    stays: Array  # [N, E + 1]: the chance foretold on the way to go on from an exit; NaN where none was
+    stays: Array  # [N, E + 1]: the chance to go on from an exit, foretold before it was visited; NaN where none was
+    last: Array  # [N, E + 1]: the exit by which an input had promised to answer, before it visited an exit
+    most: Array  # [N, E + 1]: how many exits it would visit at most between that exit and the answer
+    kind: Array  # [N]: a number for what was foretold at the first visited exit; -1 where nothing was
+
+    def __len__(self) -> int:
+        return len(self.visited)
+
+
+@dataclass(frozen=True)
+class Way:
+    """The exits that inputs visit one after the other, the answer's last, and the share that leaves at each.
+
+    Shares are of those that come so far, [visits]; the last is 1.
+    """
+
+    visits: tuple[int, ...]
+    leaves: Array
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is known of a policy beforehand, from validation."""
+
+    may: tuple[int, ...]  # the exits that an input may visit; the first of them it visits anyway
+    most: int  # how many of them at most between the first and the answer
+    way: Way  # of all inputs
+    load: Load  # validation's own paths, on which plans are tried
+    kinds: Mapping[int, Way] = field(default_factory=dict)  # the ways of inputs for which much the same was foretold
+
+    def worst_ms(self, model: EnergyModel) -> Array:
+        """Give the time of the longest path at each level throughout, [levels]."""
+        first = self.may[0]
+        result: Array = model.time_ms[0, first] + model.ahead_ms(self.may, first, model.workload.exits, self.most)
+        return result
 
 
 class Governor(ABC):
@@ -37,7 +77,7 @@ class Governor(ABC):
     needs_prediction: ClassVar[bool] = False  # it sets levels by the exit foretold
 
     @abstractmethod
-    def levels(self, model: EnergyModel, load: Load, deadline_ms: float) -> Levels:
+    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:
         """Choose a level for every stretch, knowing at each exit no more than had been foretold by then."""
 
 
@@ -46,8 +86,8 @@ class Race(Governor):
 
     name: ClassVar[str] = "race"
 
-    def levels(self, model: EnergyModel, load: Load, deadline_ms: float) -> Levels:  # noqa: ARG002
-        return Levels(np.full(load.visited.shape, model.fastest), model.fastest)
+    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:  # noqa: ARG002
+        return held(load, model.fastest)
 
 
 class Constant(Governor):
@@ -55,10 +95,19 @@ class Constant(Governor):
 
     name: ClassVar[str] = "constant"
 
-    def levels(self, model: EnergyModel, load: Load, deadline_ms: float) -> Levels:
-        keeps = np.flatnonzero(model.path_ms(load.longest) <= deadline_ms + 1e-9)
-        chosen = int(keeps[0]) if len(keeps) else model.fastest
-        return Levels(np.full(load.visited.shape, chosen), chosen)
+    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:
+        return held(load, keeping(model, usual, deadline_ms)[0])
+
+
+def held(load: Load, level: int) -> Levels:
+    """Give one level for all."""
+    return Levels(np.full(load.visited.shape, level), level)
+
+
+def keeping(model: EnergyModel, usual: Usual, deadline_ms: float) -> list[int]:
+    """Give the levels that keep the deadline when held throughout, lowest first; the highest if none does."""
+    keeps = np.flatnonzero(usual.worst_ms(model) <= deadline_ms + LATE_MS)
+    return keeps.tolist() or [model.fastest]
 
 
 class Paper(Governor):
@@ -71,7 +120,7 @@ class Paper(Governor):
     name: ClassVar[str] = "paper"
     needs_prediction: ClassVar[bool] = True
 
-    def levels(self, model: EnergyModel, load: Load, deadline_ms: float) -> Levels:  # noqa: ARG002
+    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:  # noqa: ARG002
         visited = load.visited
         n, exits = visited.shape
         level, before = np.full((n, exits), model.fastest), np.full(n, -1)
@@ -89,59 +138,124 @@ class Paper(Governor):
 class Pace(Governor):
     """The least expected energy among plans that keep the deadline on the longest path; see pace.py.
 
-    What follows the next visit is planned by the shares of validation; whether an input goes on from it, by what the
-    predictor foretold for that very input. Where holding one level is expected to need less, it does. At a deadline
-    equal to the longest path there is no slack, and it is `race`.
+    What follows the next visit is planned by the shares of validation, of inputs for which the same exit was foretold
+    first; whether an input goes on from the next visit, by what the predictor foretold for that very input. Where
+    holding one level needs less on validation, it does; also where a whole inference is shorter than a change of
+    level. At a deadline equal to the longest path there is no slack, and it is `race`.
     """
 
     name: ClassVar[str] = "pace"
 
-    def levels(self, model: EnergyModel, load: Load, deadline_ms: float) -> Levels:
-        planned = plan(model, load.longest, load.leaves, deadline_ms)
+    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:
+        def spent(found: Levels) -> float:
+            return float(totals(model, usual.load.visited, found.level, found.rest, deadline_ms).energy_mj.mean())
+
+        steady = min((held(usual.load, level) for level in keeping(model, usual, deadline_ms)), key=spent)
+        planner = None if is_shorter_than_a_change(model, usual) else Planner.of(model, usual, deadline_ms)
+        if planner is None or spent(steady) <= spent(planner.levels(usual.load, deadline_ms)):
+            return held(load, steady.rest)
+        return planner.levels(load, deadline_ms)
+
+
+def is_shorter_than_a_change(model: EnergyModel, usual: Usual) -> bool:
+    """Tell whether the longest path takes less time than one change of level."""
+    return bool(usual.worst_ms(model)[-1] < model.transition_ms)
+
+
+Plans: TypeAlias = "dict[int, tuple[tuple[int, ...], Plan]]"
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans for all inputs (kind -1) and for each kind, each with the exits that it visits; one resting level."""
+
+    model: EnergyModel
+    usual: Usual
+    plans: Plans
+    rest: int
+
+    @classmethod
+    def of(cls, model: EnergyModel, usual: Usual, deadline_ms: float) -> Planner | None:
+        """Plan; None where time, which is rounded down, leaves no plan."""
+        way = usual.way
+        found = plan(model, way.visits, way.leaves, deadline_ms)
+        if not np.isfinite(found.start_mj):
+            return None
+        plans = {-1: (way.visits, found)}
+        for kind, one in usual.kinds.items():
+            plans[kind] = (one.visits, with_rest(model, one.visits, one.leaves, deadline_ms, found.rest))
+        return cls(model, usual, plans, found.rest)
+
+    def levels(self, load: Load, deadline_ms: float) -> Levels:
+        """Choose exit by exit."""
+        model, every = self.model, np.arange(self.model.profile.levels)
         n, exits = load.visited.shape
-        rest = planned.rest
-        expected = planned.at(0, np.array([deadline_ms]), np.array([rest]))[0]
-        held = [held_mj(model, load.longest, load.leaves, deadline_ms, level) for level in range(model.profile.levels)]
-        if min(held) <= expected:  # also where time rounded down leaves no plan
-            steady = int(np.argmin(held)) if np.isfinite(min(held)) else model.fastest
-            return Levels(np.full(load.visited.shape, steady), steady)
         level, before = np.full((n, exits), model.fastest), np.full(n, -1)
-        left, now, every = np.full(n, deadline_ms), np.full(n, rest), np.arange(model.profile.levels)
+        left, now = np.full(n, deadline_ms), np.full(n, self.rest)
         for index in range(exits):
             rows = np.flatnonzero(load.visited[:, index])
+            if not len(rows):
+                continue
+            start = before[rows] + 1
             changed = every[None] != now[rows, None]  # [n, levels]
-            remains = left[rows, None] - model.time_ms[before[rows] + 1, index] - changed * model.transition_ms
-            cost = model.energy_mj[before[rows] + 1, index] + changed * model.transition_mj
-            stays = self._stays(load, rows, index)[:, None]
-            cost = cost + weighed(1 - stays, answered_mj(model, remains, every[None], rest))
-            following = _position(load.longest, index) + 1
-            if following < len(load.longest):
-                future = planned.at(following, remains, np.broadcast_to(every, remains.shape))
-                cost = cost + np.where(stays > 0, weighed(stays, future), 0.0)  # who has promised to leave does
+            remains = left[rows, None] - model.time_ms[start, index] - changed * model.transition_ms
+            cost = model.energy_mj[start, index] + changed * model.transition_mj
+            cost = cost + self._ahead(load, rows, index, remains, known=start > 0)
             best = np.where(np.isfinite(cost).any(1), cost.argmin(1), model.fastest)
             level[rows, index] = best
             left[rows] = remains[np.arange(len(rows)), best]
             now[rows], before[rows] = best, index
-        return Levels(level, rest)
+        return Levels(level, self.rest)
 
-    def _stays(self, load: Load, rows: Array, index: int) -> Array:
-        """Give the chance to go on from an exit, as foretold, else as validation inputs did; [n]."""
-        at = _position(load.longest, index)
-        usual = 1 - load.leaves[at] if load.longest[at] == index else 0.0
-        foretold = load.stays[rows, index]
-        result: Array = np.where(np.isnan(foretold), usual, foretold)
-        return result
+    def _ahead(self, load: Load, rows: Array, index: int, remains: Array, known: Array) -> Array:
+        """Give what is expected to follow the visit of an exit, [n, levels]; infinite where it might be too late.
 
+        `known` [n]: the input has been at another exit before, so what kind it is is known.
+        """
+        every = np.arange(self.model.profile.levels)
+        cost = np.full(remains.shape, np.nan)
+        kinds = np.where(known, load.kind[rows], -1)
+        for kind in np.unique(kinds):
+            here = kinds == kind
+            visits, planned = self.plans.get(int(kind), self.plans[-1])
+            at = next((place for place, visit in enumerate(visits) if visit >= index), len(visits) - 1)
+            usual_stays = self._stays(int(kind), at, index)
+            foretold = load.stays[rows[here], index]
+            stays = np.where(np.isnan(foretold), usual_stays, foretold)[:, None]
+            answers = answered_mj(self.model, remains[here], every[None], self.rest)
+            cost[here] = weighed(1 - stays, answers)
+            if at + 1 < len(visits):
+                future = planned.at(at + 1, remains[here], np.broadcast_to(every, remains[here].shape))
+                fast = self.model.energy_mj[index + 1, -1, -1] + self.model.transition_mj
+                cost[here] += stays * np.where(np.isinf(future), fast, future)
+        return np.where(remains + LATE_MS >= self._needs(load, rows, index), cost, np.inf)
 
-def _position(visits: tuple[int, ...], exit_: int) -> int:
-    """Give the place of an exit among those of the longest path, or of the next behind it."""
-    return next(index for index, visit in enumerate(visits) if visit >= exit_)
+    def _stays(self, kind: int, at: int, index: int) -> float:
+        way = self.usual.kinds.get(kind, self.usual.way)
+        return float(1 - way.leaves[at]) if way.visits[at] == index else 0.0
+
+    def _needs(self, load: Load, rows: Array, index: int) -> Array:
+        """Give the time that must be left behind an exit at each level, [n, levels], so that the answer is in time.
+
+        On the longest way nothing is faster than to hold the level, or to change to the highest at once.
+        """
+        model, usual = self.model, self.usual
+        different, which = np.unique(
+            np.stack([load.last[rows, index], load.most[rows, index]], 1), axis=0, return_inverse=True
+        )
+        ahead = np.array([model.ahead_ms(usual.may, index, last, most) for last, most in different])
+        needs: Array = np.minimum(ahead, ahead[:, -1:] + model.transition_ms)[which.reshape(-1)]
+        return needs
 
 
 def leaving(visits: tuple[int, ...], exit_: Array) -> Array:
-    """Give the share of those that come to each of `visits` that leave there, from the exits [N] at which they left."""
-    reach = np.array([(exit_ >= visit).sum() for visit in visits])
-    here = np.array([(exit_ == visit).sum() for visit in visits])
+    """Give the share of those that come to each of `visits` that leave there, from the exits [N] at which they left.
+
+    Who left between two of them counts at the second.
+    """
+    since = (-1, *visits[:-1])
+    reach = np.array([(exit_ > before).sum() for before in since])
+    here = np.array([((exit_ > before) & (exit_ <= visit)).sum() for before, visit in zip(since, visits, strict=True)])
     result: Array = np.where(reach > 0, here / np.maximum(reach, 1), 0.0)
     result[-1] = 1.0
     return result

@@ -27,6 +27,11 @@ class Plan:
     tick_ms: float
     rest: int  # where the device rests
 
+    @property
+    def start_mj(self) -> float:
+        """What an input costs on average; infinite where no plan keeps the deadline."""
+        return float(self.cost_mj[0, -1, self.rest])
+
     def at(self, visit: int, left_ms: Array, level: Array) -> Array:
         """Look up the cost of going on from a visit with time left [n] at a level [n]."""
         tick = np.floor(left_ms / self.tick_ms + 1e-9).astype(int)
@@ -49,29 +54,17 @@ def weighed(chance: Array | float, cost: Array) -> Array:
     return result
 
 
-def held_mj(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, level: int) -> float:
-    """Give the expected energy of holding one level throughout; infinite if the longest path is late."""
-    starts = np.array([0, *[visit + 1 for visit in visits[:-1]]])
-    time = np.cumsum(model.time_ms[starts, visits, level])
-    energy = np.cumsum(model.energy_mj[starts, visits, level])
-    reach = np.cumprod([1.0, *(1 - leaves[:-1])])
-    after = answered_mj(model, deadline_ms - time, np.full(len(visits), level), level)
-    return float(weighed(reach * leaves, energy + after).sum())
-
-
 def plan(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float) -> Plan:
     """Plan for inputs that visit the exits `visits` in turn and leave at each with the chance `leaves` [visits].
 
     `leaves` is relative to those that are there; the last is 1. The resting level is the one of least total cost.
     """
-    plans = [_with_rest(model, visits, leaves, deadline_ms, rest) for rest in range(model.profile.levels)]
-    start = [float(one.cost_mj[0, -1, one.rest]) for one in plans]
-    if not np.isfinite(start).any():
-        return plans[model.fastest]
-    return plans[int(np.argmin(start))]
+    plans = [with_rest(model, visits, leaves, deadline_ms, rest) for rest in range(model.profile.levels)]
+    return min(plans, key=lambda one: one.start_mj)
 
 
-def _with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, rest: int) -> Plan:
+def with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, rest: int) -> Plan:
+    """Plan for a device that rests at a level."""
     levels = model.profile.levels
     ticks = int(np.clip(STEPS / (len(visits) * levels**2), LEAST_TICKS, MOST_TICKS))
     cost = np.full((len(visits), ticks + 1, levels), np.inf)

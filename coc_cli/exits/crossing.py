@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from coc_cli.dvfs.energy import EnergyModel, Totals, Work, totals
-from coc_cli.dvfs.governors import GOVERNORS, Governor, Levels, Load, leaving
+from coc_cli.dvfs.governors import GOVERNORS, LATE_MS, Governor, Levels, Load, Usual, Way, held, leaving
 from coc_cli.dvfs.profile import Profile
-from coc_cli.exits.points import PASSIVE, Kit, Point, outcome, parameters, predictor_macs, validation_exits
-from coc_cli.exits.policies import Paths, first_sure
+from coc_cli.exits.evaluation import resampled
+from coc_cli.exits.points import (
+    PASSIVE,
+    Kit,
+    Point,
+    chosen,
+    on_validation,
+    outcome,
+    parameters,
+    predictor_macs,
+    validation_paths,
+)
+from coc_cli.exits.policies import Paths, Policy, Predictive, first_sure
 from coc_cli.exits.traces import Array, Trace
 
 DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
 SCHEDULED = "predictive"
 OURS = ("predictive", "predictive-commit")
 BOUND = "oracle"
-LATE_MS = 1e-9
+VISITS = (None, 4, 2, 1)  # of inner exits behind the first, at most
+KINDS = 1  # an exit, by the mean exit foretold
+LEAST_OF_A_KIND = 30  # validation images, to plan for a kind of its own
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A policy at the point chosen for it, on the test images."""
+    """A policy at the point chosen for it on a device, and what it did with the test images."""
 
     point: Point
-    paths: Paths
+    model: EnergyModel
+    usual: Usual
     load: Load
+    paths: Paths
     score: Array  # [N]
     macs: Array  # [N]
-    model: EnergyModel
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class Row:
     levels: Levels
     totals: Totals
     missed: float  # share of the inputs
+    planned_mj: float  # the mean energy on validation; infinite if a deadline was missed there
 
     @property
     def energy_mj(self) -> float:
@@ -51,32 +66,104 @@ class Row:
         return float(self.totals.energy_mj.mean())
 
 
-def attempt(point: Point, kit: Kit, test: Trace, profile: Profile) -> Tried:
-    """Run a policy on the test images; what a governor may know beforehand is from validation."""
-    score, macs, paths = outcome(point.policy, test, kit.workload)
-    longest = point.policy.longest(kit.workload.exits)
-    leaves = leaving(longest, validation_exits(point.policy, kit))
-    spent = predictor_macs(point.policy)
+def attempts(points: list[Point], least_score: float, kit: Kit, test: Trace, profile: Profile) -> list[Tried]:
+    """Run a policy on the test images, at the point that reaches a score on validation with least energy when racing.
+
+    Of `predictive` there are variants that visit fewer exits; what it visits is what needs least energy on the device.
+    """
+
+    def price(point: Point) -> float:
+        model, load = device(point.policy, kit, profile), _load(validation_paths(point.policy, kit))
+        return float(_spent(model, load, held(load, model.fastest), 0.0).energy_mj.mean())
+
+    point = chosen(points, least_score, price)
+    return [_tried(one, kit, test, profile) for one in variants(point, kit, profile, least_score)]
+
+
+def device(policy: Policy, kit: Kit, profile: Profile) -> EnergyModel:
+    """Give the time and energy that a policy's paths take."""
+    spent = predictor_macs(policy)
     work = replace(kit.workload, predictor=Work({"fp32": spent})) if spent else kit.workload
-    load = Load(paths.visited, longest, leaves, paths.stays)
-    return Tried(point, paths, load, score, macs, EnergyModel(profile, work))
+    return EnergyModel(profile, work)
 
 
-def longest_ms(tried: dict[str, Tried]) -> float:
+def variants(point: Point, kit: Kit, profile: Profile, least_score: float) -> list[Point]:
+    """Give a point, and those like it that visit at most so many exits and choose them by energy."""
+    policy = point.policy
+    if not isinstance(policy, Predictive):
+        return [point]
+    model = device(policy, kit, profile)
+    cost, asking = model.energy_mj[..., -1], float(model.predictor_mj[-1])
+    made = [on_validation(replace(policy, cost=cost, asking=asking, visits=visits), kit) for visits in VISITS]
+    return [point, *(one for one in made if one.score >= min(point.score, least_score) - 1e-12)]
+
+
+def _tried(point: Point, kit: Kit, test: Trace, profile: Profile) -> Tried:
+    score, macs, paths = outcome(point.policy, test, kit.workload)
+    seen = validation_paths(point.policy, kit)
+    usual = _usual(point.policy, seen, kit.workload.exits)
+    return Tried(point, device(point.policy, kit, profile), usual, _load(paths), paths, score, macs)
+
+
+def _load(paths: Paths) -> Load:
+    mean = paths.mean[np.arange(len(paths.exit)), paths.visited.argmax(1)]
+    kind = np.where(np.isnan(mean), -1, np.round(np.nan_to_num(mean) * KINDS)).astype(int)
+    return Load(paths.visited, paths.stays, paths.last, paths.most, kind)
+
+
+def _usual(policy: Policy, seen: Paths, exits: int) -> Usual:
+    """Give what validation says of a policy: the way that inputs go, all together and by the exit foretold first."""
+    load, may, most = _load(seen), policy.may_visit(exits), policy.most_visits(exits)
+    way = _way(seen, np.ones(len(load), dtype=bool), may, most)
+    kinds = [kind for kind in np.unique(load.kind).tolist() if (load.kind == kind).sum() >= LEAST_OF_A_KIND]
+    return Usual(may, most, way, load, {kind: _way(seen, load.kind == kind, may, most) for kind in kinds if kind >= 0})
+
+
+def _way(seen: Paths, rows: Array, may: tuple[int, ...], most: int) -> Way:
+    """Give the exits that some inputs visit, where there are more than an input may those visited most often."""
+    last = int(seen.last[rows].min(1).max())  # the latest exit that one of them had not promised to leave before
+    inner = [exit_ for exit_ in may[1:] if exit_ < last]
+    often = seen.visited[rows].sum(0)
+    inner = sorted(sorted(inner, key=lambda exit_: -often[exit_])[:most])
+    visits = tuple(dict.fromkeys((may[0], *inner, max(last, may[0]))))
+    return Way(visits, leaving(visits, seen.exit[rows]))
+
+
+def longest_ms(tried: Mapping[str, list[Tried]]) -> float:
     """Give what the deadline 1.0x is: the longest path of any policy at the highest level, one transition included."""
-    return max(float(one.model.path_ms(one.load.longest)[-1]) + one.model.transition_ms for one in tried.values())
+    every = [one for variants in tried.values() for one in variants]
+    return max(float(one.usual.worst_ms(one.model)[-1]) + one.model.transition_ms for one in every)
 
 
-def crossed(tried: dict[str, Tried], deadline_ms: float) -> Iterator[Row]:
-    """Give every policy under every governor that it allows; the first is classic under race."""
-    for name, one in tried.items():
+def crossed(tried: Mapping[str, list[Tried]], deadline_ms: float) -> Iterator[Row]:
+    """Give every policy under every governor that it allows; the first is classic under race.
+
+    Of a policy's variants the one that needs least on validation.
+    """
+    for name, ones in tried.items():
         for governor in GOVERNORS:
-            if governor.needs_prediction and not one.point.policy.predicts:
+            if governor.needs_prediction and not ones[0].point.policy.predicts:
                 continue
-            levels = governor.levels(one.model, one.load, deadline_ms)
-            found = totals(one.model, one.paths.visited, levels.level, levels.rest, deadline_ms)
-            missed = float((found.latency_ms > deadline_ms + LATE_MS).mean())
-            yield Row(name, one, governor, levels, found, missed)
+            plans = [_planned(one, governor, deadline_ms) for one in ones]
+            planned_mj = min(plans)
+            one = ones[plans.index(planned_mj)]
+            levels = governor.levels(one.model, one.load, one.usual, deadline_ms)
+            found = _spent(one.model, one.load, levels, deadline_ms)
+            yield Row(name, one, governor, levels, found, _missed(found, deadline_ms), planned_mj)
+
+
+def _planned(one: Tried, governor: Governor, deadline_ms: float) -> float:
+    load = one.usual.load
+    found = _spent(one.model, load, governor.levels(one.model, load, one.usual, deadline_ms), deadline_ms)
+    return np.inf if _missed(found, deadline_ms) else float(found.energy_mj.mean())
+
+
+def _spent(model: EnergyModel, load: Load, levels: Levels, deadline_ms: float) -> Totals:
+    return totals(model, load.visited, levels.level, levels.rest, deadline_ms)
+
+
+def _missed(found: Totals, deadline_ms: float) -> float:
+    return float((found.latency_ms > deadline_ms + LATE_MS).mean())
 
 
 def described(row: Row, first: Row, test: Trace) -> dict[str, Any]:
@@ -118,40 +205,48 @@ def _hits(one: Tried, test: Trace) -> dict[str, float] | None:
 
 
 def scheduled(rows: list[Row]) -> Row:
-    """Give the row whose schedule is written: ours, under the governor that misses no deadline at the least energy."""
-    ours = [row for row in rows if row.policy == SCHEDULED]
-    return min([row for row in ours if not row.missed] or ours, key=lambda row: row.energy_mj)
+    """Give the row whose schedule is written: ours, under the governor that needs least on validation, none missed."""
+    return min((row for row in rows if row.policy == SCHEDULED), key=lambda row: row.planned_mj)
 
 
 def best(rows: list[Row], policies: tuple[str, ...]) -> Row | None:
-    """Give the row of least energy of some policies that misses no deadline."""
-    good = [row for row in rows if row.policy in policies and not row.missed]
-    return min(good, key=lambda row: row.energy_mj, default=None)
+    """Give the row of some policies that needs least energy on validation and misses no deadline there."""
+    good = [row for row in rows if row.policy in policies and np.isfinite(row.planned_mj)]
+    return min(good, key=lambda row: row.planned_mj, default=None)
 
 
-def worth(rows: list[Row]) -> dict[str, Any]:
+def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
     """Give what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
 
-    Each under its best governor that misses no deadline. The share is None where there is no gap.
+    Each under its best governor, chosen on validation; energies are those of test. `weights` [B, N] of bootstrap
+    samples add 95 % intervals. The share is None where there is no gap.
     """
     passive, ours, bound = best(rows, PASSIVE), best(rows, OURS), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
         return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
     gap = passive.energy_mj - bound.energy_mj
-    return {
+    found = {
         **{name: _named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
         "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
         "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
     }
+    if weights is not None:
+        theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
+        found["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
+        closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
+        known = gap > 0 and not np.isnan(closed).any()
+        found["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
+    return found
 
 
 def _named(row: Row) -> dict[str, Any]:
     return {"policy": row.policy, "governor": row.governor.name, "energy_mj_mean": row.energy_mj}
 
 
-def across(tried: dict[str, Tried], factor: float, longest: float) -> dict[str, Any]:
-    """Give the whole cross table at a deadline of so many times the longest path."""
+def across(tried: Mapping[str, list[Tried]], factor: float, longest: float) -> dict[str, Any]:
+    """Give the whole cross table at a deadline of so many times the longest path, with intervals."""
     rows = list(crossed(tried, factor * longest))
+    weights = resampled(len(rows[0].levels.level))
     return {
         "deadline": f"{factor:g}x",
         "deadline_ms": factor * longest,
@@ -159,12 +254,14 @@ def across(tried: dict[str, Tried], factor: float, longest: float) -> dict[str, 
             {
                 **_named(row),
                 "latency_ms_mean": float(row.totals.latency_ms.mean()),
+                "energy_mj_ci95": np.percentile(weights @ row.totals.energy_mj, (2.5, 97.5)).tolist(),
                 "energy_saving": 1 - row.energy_mj / rows[0].energy_mj,
                 "deadline_miss_rate": row.missed,
+                "one_level": row.levels.are_one,
             }
             for row in rows
         ],
-        "worth": worth(rows),
+        "worth": worth(rows, weights),
     }
 
 
@@ -198,15 +295,16 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
 }
 
 
-def sensitivity(tried: dict[str, Tried], deadline_ms: float, profile: Profile) -> list[dict[str, Any]]:
+def sensitivity(tried: Mapping[str, list[Tried]], deadline_ms: float, profile: Profile) -> list[dict[str, Any]]:
     """Give what the prediction is worth on devices in which one assumed number is another; the deadline in ms stays."""
+    weights = resampled(len(tried["classic"][0].load))
     found = []
     for name, change in CHANGES.items():
         changed = change(profile)
         again = {
-            policy: replace(one, model=EnergyModel(changed, one.model.workload))
-            for policy, one in tried.items()
-            if policy in ("classic", *PASSIVE, *OURS, BOUND)
+            policy: [replace(one, model=EnergyModel(changed, one.model.workload)) for one in tried[policy]]
+            for policy in ("classic", *PASSIVE, *OURS, BOUND)
+            if policy in tried
         }
-        found.append({"change": name, **worth(list(crossed(again, deadline_ms)))})
+        found.append({"change": name, **worth(list(crossed(again, deadline_ms)), weights)})
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from coc_cli.dvfs.energy import Workload
 from coc_cli.exits import policies
 from coc_cli.exits.fitting import cross_fitted, fit
-from coc_cli.exits.policies import Paths, Policy, walk
+from coc_cli.exits.policies import Paths, Policy, joined, walk
 from coc_cli.exits.predictor import Predictor
 from coc_cli.exits.traces import Array, Trace
 
@@ -114,7 +114,8 @@ def _predictive(kit: Kit) -> Iterator[Policy]:
     assert kit.predictor is not None
     for least in kit.thresholds(PREDICTED_THRESHOLDS, kit.measure):
         for start in kit.starts():
-            yield policies.Predictive(kit.measure, least, start, kit.predictor, kit.workload.stretch_macs)
+            price = kit.workload.stretch_macs, kit.predictor.macs
+            yield policies.Predictive(kit.measure, least, start, kit.predictor, *price)
 
 
 def _commit(kit: Kit) -> Iterator[Policy]:
@@ -177,9 +178,9 @@ def on_validation(policy: Policy, kit: Kit) -> Point:
     return Point(policy, float(score.mean()), float(macs.mean()))
 
 
-def validation_exits(policy: Policy, kit: Kit) -> Array:
-    """Give the exits at which validation images leave under a policy, in no order; [N]."""
-    return np.concatenate([walk(part, trace).exit for part, trace in _folded(policy, kit)])
+def validation_paths(policy: Policy, kit: Kit) -> Paths:
+    """Give the paths of validation images under a policy, one fold after the other."""
+    return joined([walk(part, trace) for part, trace in _folded(policy, kit)])
 
 
 def operating_points(name: str, kit: Kit) -> list[Point]:
@@ -200,10 +201,10 @@ def operating_points(name: str, kit: Kit) -> list[Point]:
     return sorted(front, key=lambda p: p.macs)
 
 
-def chosen(points: Sequence[Point], least_score: float) -> Point:
-    """Give the cheapest point that reaches a score on validation; the best one if none does."""
+def chosen(points: Sequence[Point], least_score: float, price: Callable[[Point], float]) -> Point:
+    """Give the point of least price among those that reach a score on validation; the best one if none does."""
     good = [point for point in points if point.score >= least_score - 1e-12]
-    return min(good, key=lambda point: point.macs) if good else max(points, key=lambda point: point.score)
+    return min(good, key=price) if good else max(points, key=lambda point: point.score)
 
 
 def parameters(policy: Policy) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class Paths:
     exit: Array  # [N]
     predicted: Array  # [N, E + 1]: the exit foretold at each exit from which it went on; -1 where nothing was
     stays: Array  # [N, E + 1]: the chance, foretold before it was visited, to go on from an exit; NaN where none was
+    last: Array  # [N, E + 1]: the exit by which an input had promised to answer, before it visited an exit
+    most: Array  # [N, E + 1]: and how many exits it would visit at most between that exit and the answer
+    mean: Array  # [N, E + 1]: the mean exit foretold at an exit; NaN where none was
 
     def macs(self, stretch_macs: Array, predictor_macs: float = 0.0) -> Array:
         """Give what each input cost, [N]; `stretch_macs` [from + 1, to] holds backbone and head."""
@@ -42,12 +45,28 @@ class Paths:
         return total
 
 
+def joined(parts: list[Paths]) -> Paths:
+    """Give the paths of several sets of inputs, one after the other."""
+    return Paths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Paths.__annotations__))
+
+
+class Inputs(NamedTuple):
+    """The n inputs that visit an exit."""
+
+    rows: Array  # [n], of the trace
+    before: Array  # [n]: the exit that each came from; -1: the input
+    visits: Array  # [n]: how many exits it visited before
+
+
 class Decision(NamedTuple):
     """What n inputs do at an exit."""
 
     leave: Array  # bool [n]
     goes: Array  # [n]: the exit that each of the others visits next
     stays: Array | None = None  # [n]: the chance foretold to go on from there too
+    last: Array | None = None  # [n]: the exit by which each will have answered; the final output where none is promised
+    most: Array | None = None  # [n]: how many exits each visits at most between `goes` and the answer
+    mean: Array | None = None  # [n]: the mean exit foretold, `goes` where none is said
 
 
 class Policy(ABC):
@@ -60,14 +79,19 @@ class Policy(ABC):
         """Give the first exit that each input visits, [N]."""
 
     @abstractmethod
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
-        """Decide for the inputs `rows` [n] that visit exit `at` and came from exit `before` [n] (-1: the input)."""
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        """Decide for the inputs that visit exit `at`."""
 
     predicts: ClassVar[bool] = False  # whether `step` says where an input will leave
+    answers_at_first: ClassVar[bool] = False  # whether every input leaves at the first exit that it visits
 
     @abstractmethod
-    def longest(self, exits: int) -> tuple[int, ...]:
-        """Give the exits that the longest way through visits, of a network with so many inner exits."""
+    def may_visit(self, exits: int) -> tuple[int, ...]:
+        """Give the exits that an input may visit, of a network with so many inner ones; the first it visits anyway."""
+
+    def most_visits(self, exits: int) -> int:
+        """Give how many exits an input visits at most between the first and the final output."""
+        return max(0, len(self.may_visit(exits)) - 2)
 
 
 def walk(policy: Policy, trace: Trace) -> Paths:
@@ -75,7 +99,11 @@ def walk(policy: Policy, trace: Trace) -> Paths:
     n, exits = len(trace), trace.exits
     visited = np.zeros((n, exits + 1), dtype=bool)
     predicted, stays = np.full((n, exits + 1), -1), np.full((n, exits + 1), np.nan)
+    last, most = np.full((n, exits + 1), exits), np.full((n, exits + 1), policy.most_visits(exits))
+    mean = np.full((n, exits + 1), np.nan)
     following, before, left = policy.first(trace), np.full(n, -1), np.full(n, -1)
+    if policy.answers_at_first:
+        last[np.arange(n), following] = following
     for at in range(exits + 1):
         rows = np.flatnonzero((following == at) & (left < 0))
         if not len(rows):
@@ -84,17 +112,19 @@ def walk(policy: Policy, trace: Trace) -> Paths:
         if at == exits:
             left[rows] = exits
             break
-        leave, goes, going_on = policy.step(trace, at, rows, before[rows])
-        left[rows[leave]] = at
-        on = rows[~leave]
-        following[on] = goes[~leave]
-        assert (following[on] > at).all(), f"{policy.name} must go forward"
+        decided = policy.step(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1)))
+        goes_on = ~decided.leave
+        left[rows[decided.leave]] = at
+        on, goes = rows[goes_on], decided.goes[goes_on]
+        assert (goes > at).all(), f"{policy.name} must go forward"
+        following[on], before[on] = goes, at
         if policy.predicts:
-            predicted[on, at] = goes[~leave]
-        if going_on is not None:
-            stays[on, following[on]] = going_on[~leave]
-        before[on] = at
-    return Paths(visited, left, predicted, stays)
+            predicted[on, at] = goes
+            mean[on, at] = goes if decided.mean is None else decided.mean[goes_on]
+        for kept, said in ((stays, decided.stays), (last, decided.last), (most, decided.most)):
+            if said is not None:
+                kept[on, goes] = said[goes_on]
+    return Paths(visited, left, predicted, stays, last, most, mean)
 
 
 @dataclass(frozen=True)
@@ -106,10 +136,10 @@ class Classic(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), trace.exits)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:  # noqa: ARG002
         raise AssertionError("classic visits no inner exit")
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return (exits,)
 
 
@@ -125,11 +155,12 @@ class Threshold(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.exits[0] if self.exits else trace.exits)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         following = next((index for index in self.exits if index > at), trace.exits)
-        return Decision(trace.sureness(self.measure)[at, rows] >= self.least, np.full(len(rows), following))
+        sure = trace.sureness(self.measure)[at, inputs.rows] >= self.least
+        return Decision(sure, np.full(len(sure), following))
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return (*self.exits, exits)
 
 
@@ -174,12 +205,12 @@ class Patience(Policy):
     def first(self, trace: Trace) -> Array:
         return np.zeros(len(trace), dtype=int)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
-        labels = trace.answer[: at + 1, rows]
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        labels = trace.answer[: at + 1, inputs.rows]
         same = (labels[::-1] == labels[-1]).cumprod(0).sum(0)  # how many in a row, this one included
-        return Decision(same > self.agreeing, np.full(len(rows), at + 1))
+        return Decision(same > self.agreeing, np.full(len(same), at + 1))
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return tuple(range(exits + 1))
 
 
@@ -213,12 +244,12 @@ class PredictiveConv(Policy):
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), min(self.start, trace.exits))
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
-        logits, scales = trace.outputs[at][rows], np.array(self.scales)
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        logits, scales = trace.outputs[at][inputs.rows], np.array(self.scales)
         leave = np.abs(logits).max(1) >= self.beta * scales[at]
         return Decision(leave, np.minimum(at + convolved(logits, scales, self.beta, at, self.reach), trace.exits))
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return tuple(range(min(self.start, exits), exits + 1))
 
 
@@ -244,7 +275,7 @@ class Foretelling(Policy):
         sure: Array = trace.sureness(self.measure)[at, rows] >= self.least
         return sure
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return (self.start, exits)
 
 
@@ -252,31 +283,42 @@ class Foretelling(Policy):
 class Predictive(Foretelling):
     """Ours: foretells at `start`, visits the exits that cost least on average, foretells again where it must go on.
 
-    It leaves where the exit is sure enough, as `threshold` does, so that only the exits in between are saved.
+    It leaves where the exit is sure enough, as `threshold` does, so that only the exits in between are saved. After
+    `visits` of them it goes to the final output, which makes the longest way shorter than that of any passive policy.
     """
 
     predictor: Predictor
-    stretch_macs: Array  # [from + 1, to]
+    cost: Array  # of each stretch [from + 1, to]: MACs, or what a device needs
+    asking: float  # the cost of a prediction
+    visits: int | None = None  # between the first exit and the final output, at most; None: as many as there are
     name: ClassVar[str] = "predictive"
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
-        leave = self.is_sure(trace, at, rows)
-        goes, stays = np.full(len(rows), trace.exits), np.zeros(len(rows))
-        on = ~leave
-        chances = self.predictor.chances(trace, at, rows[on], before[on], self.least)
-        goes[on] = cheapest_next(chances, self.stretch_macs, at, self.predictor.macs)
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        leave = self.is_sure(trace, at, inputs.rows)
+        goes, stays = np.full(len(leave), trace.exits), np.zeros(len(leave))
+        mean = goes.astype(float)
+        more = self.most_visits(trace.exits) - inputs.visits  # how many visits are left
+        on = ~leave & (more > 0)
+        chances = self.predictor.chances(trace, at, inputs.rows[on], inputs.before[on], self.least)
+        goes[on] = cheapest_next(chances, self.cost, at, self.asking)
         stays[on] = np.maximum(0.0, 1 - np.cumsum(chances, 1)[np.arange(on.sum()), goes[on]])
         stays[goes == trace.exits] = 0.0
-        return Decision(leave, goes, stays)
+        mean[on] = chances @ np.arange(trace.exits + 1)
+        return Decision(leave, goes, stays, most=np.maximum(0, more - 1), mean=mean)
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return tuple(range(min(self.start, exits), exits + 1))
 
+    def most_visits(self, exits: int) -> int:
+        every = max(0, exits - self.start - 1)
+        return every if self.visits is None else min(self.visits, every)
 
-def cheapest_next(chances: Array, stretch_macs: Array, at: int, predictor_macs: float) -> Array:
+
+def cheapest_next(chances: Array, cost: Array, at: int, asking: float) -> Array:
     """Give the exit to visit next at the least expected cost, [n].
 
-    `chances` [n, E + 1] say at which exit an input would leave if all were visited, 0 up to `at`. Visited late it
+    `chances` [n, E + 1] say at which exit an input would leave if all were visited, 0 up to `at`; `cost` [from + 1, to]
+    is that of each stretch, `asking` that of a prediction. Visited late it
     leaves late; visited too early it goes on. Solved backwards: going on from exit j, not having left by j, costs the
     least over k > j of the way to k and, with the chance that it has not left by k either, what follows from there.
     """
@@ -288,8 +330,7 @@ def cheapest_next(chances: Array, stretch_macs: Array, at: int, predictor_macs: 
         there = np.arange(here + 1, exits + 1)
         going_on = np.where(beyond[:, [here]] > 0, beyond[:, there] / np.maximum(beyond[:, [here]], 1e-12), 0.0)
         going_on[:, -1] = 0.0
-        asking = predictor_macs if len(there) > 1 else 0.0
-        price = stretch_macs[here + 1, there] + asking + going_on * follows[:, there]
+        price = cost[here + 1, there] + (asking if len(there) > 1 else 0.0) + going_on * follows[:, there]
         best = price.argmin(1)
         follows[:, here] = price[np.arange(n), best]
         choice = there[best]
@@ -304,14 +345,14 @@ class PredictiveCommit(Foretelling):
     chance: float
     name: ClassVar[str] = "predictive-commit"
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        goes = np.full(len(inputs.rows), trace.exits)
         if at > self.start:
-            return Decision(np.ones(len(rows), dtype=bool), np.full(len(rows), trace.exits))
-        leave = self.is_sure(trace, at, rows)
-        goes = np.full(len(rows), trace.exits)
-        chances = self.predictor.chances(trace, at, rows[~leave], before[~leave], self.least)
+            return Decision(np.ones(len(goes), dtype=bool), goes)
+        leave = self.is_sure(trace, at, inputs.rows)
+        chances = self.predictor.chances(trace, at, inputs.rows[~leave], inputs.before[~leave], self.least)
         goes[~leave] = quantile(chances, self.chance)
-        return Decision(leave, goes, np.zeros(len(rows)))
+        return Decision(leave, goes, np.zeros(len(goes)), goes)
 
 
 def quantile(chances: Array, chance: float) -> Array:
@@ -336,10 +377,10 @@ class Oracle(Foretelling):
 
     name: ClassVar[str] = "oracle"
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
-        leave = self.is_sure(trace, at, rows)
-        goes = first_sure(trace, self.measure, self.least, after=at)[rows]
-        return Decision(leave, goes, np.zeros(len(rows)))
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        leave = self.is_sure(trace, at, inputs.rows)
+        goes = first_sure(trace, self.measure, self.least, after=at)[inputs.rows]
+        return Decision(leave, goes, np.zeros(len(goes)), goes)
 
 
 @dataclass(frozen=True)
@@ -350,12 +391,13 @@ class OracleFromStart(Policy):
     least: float
     name: ClassVar[str] = "oracle-0"
     predicts: ClassVar[bool] = True
+    answers_at_first: ClassVar[bool] = True
 
     def first(self, trace: Trace) -> Array:
         return first_sure(trace, self.measure, self.least)
 
-    def step(self, trace: Trace, at: int, rows: Array, before: Array) -> Decision:  # noqa: ARG002
-        return Decision(np.ones(len(rows), dtype=bool), np.full(len(rows), at + 1))
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:  # noqa: ARG002
+        return Decision(np.ones(len(inputs.rows), dtype=bool), np.full(len(inputs.rows), at + 1))
 
-    def longest(self, exits: int) -> tuple[int, ...]:
+    def may_visit(self, exits: int) -> tuple[int, ...]:
         return (exits,)

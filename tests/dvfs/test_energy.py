@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from loads import known_of
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
-from coc_cli.dvfs.governors import GOVERNORS, Constant, Governor, Load, Paper, Race, leaving
+from coc_cli.dvfs.governors import GOVERNORS, Constant, Governor, Paper, Race, leaving
 from coc_cli.dvfs.profile import Profile
 from coc_cli.dvfs.schedule import Answer, replayed, schedule
 
@@ -39,13 +40,6 @@ WORK = Workload(
     (Work({"fp32": 1e5}), Work({"fp32": 1e5})),
 )
 MODEL = EnergyModel(PROFILE, WORK)
-
-
-def load_of(visited: np.ndarray) -> Load:
-    """Paths of a policy that may visit every exit, of which nothing is foretold."""
-    longest = tuple(range(visited.shape[1]))
-    left = np.array([path.nonzero()[0][-1] for path in visited])
-    return Load(visited, longest, leaving(longest, left), np.full(visited.shape, np.nan))
 
 
 def test_stretches_by_hand() -> None:
@@ -96,7 +90,7 @@ def test_segments_sum_to_the_totals(seed: int, governor: Governor) -> None:
     visited = random.random((50, 3)) < 0.6
     visited[:, 2] |= ~visited.any(1)
     foretold = np.where(visited, 2, -1)
-    chosen = governor.levels(MODEL, load_of(visited), 14.0)
+    chosen = governor.levels(MODEL, *known_of(visited), 14.0)
     found = totals(MODEL, visited, chosen.level, chosen.rest, 14.0)
     answers = [Answer("a", "b")] * 50
     lines = list(schedule(MODEL, visited, foretold, chosen, answers, 14.0))
@@ -119,9 +113,9 @@ def test_race_is_fastest_and_constant_just_keeps_the_deadline() -> None:
     visited = np.ones((4, 3), dtype=bool)
     longest = MODEL.path_ms((0, 1, 2))
     assert longest.tolist() == pytest.approx([4.5 + 4.5 + 4.0, 2.3 + 2.3 + 3.0, 1.2 + 1.2 + 3.0])
-    assert (Race().levels(MODEL, load_of(visited), 99.0).level == 2).all()
+    assert (Race().levels(MODEL, *known_of(visited), 99.0).level == 2).all()
     for deadline, level in ((13.0, 0), (12.9, 1), (7.6, 1), (7.5, 2), (5.0, 2)):
-        chosen = Constant().levels(MODEL, load_of(visited), deadline)
+        chosen = Constant().levels(MODEL, *known_of(visited), deadline)
         assert (chosen.level == level).all()
         found = totals(MODEL, visited, chosen.level, chosen.rest, deadline)
         assert (found.latency_ms <= deadline + 1e-9).all() == (deadline >= 5.4)
@@ -133,7 +127,22 @@ def test_the_papers_governor_by_hand() -> None:
     work = Workload((Work({"fp32": 1e6}),) * 4, (Work(),) * 3)
     model = EnergyModel(PROFILE, work)
     visited = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 0]], dtype=bool)
-    chosen = Paper().levels(model, load_of(visited), 9.0)
+    chosen = Paper().levels(model, *known_of(visited), 9.0)
     assert chosen.rest == 2
     # second path: jump 3 of 3 left; third: 400 x 2/3 = 267, nearest 200; first again at exit 1: jump 2 of 2 left
     assert [chosen.level[row][visited[row]].tolist() for row in range(4)] == [[2, 0, 2], [2, 2], [2, 1], [2]]
+
+
+def test_the_longest_way_ahead_by_hand() -> None:
+    # a visit adds its head and overhead: 0.2 ms at the highest level, 0.4 + 0.1 at the lowest
+    assert MODEL.visit_ms == pytest.approx(np.array([[0.5, 0.3, 0.2]] * 2))
+    every = (0, 1, 2)
+    assert MODEL.ahead_ms(every, 0, 2, 1)[-1] == pytest.approx(1.0 + 0.2 + 3.0)
+    assert MODEL.ahead_ms(every, 0, 2, 0)[-1] == pytest.approx(1.0 + 3.0), "no visit is left"
+    assert MODEL.ahead_ms((0, 2), 0, 2, 1)[-1] == pytest.approx(4.0), "none may be made"
+    assert MODEL.ahead_ms(every, 0, 1, 1)[-1] == pytest.approx(1.2), "it answers at exit 1"
+    assert MODEL.ahead_ms(every, 1, 1, 1).tolist() == [0, 0, 0]
+
+
+def test_who_leaves_between_two_visits_counts_at_the_second() -> None:
+    assert leaving((0, 2, 3), np.array([0, 1, 2, 3])).tolist() == pytest.approx([1 / 4, 2 / 3, 1])

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loads import load_of, usual_of
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
-from coc_cli.dvfs.governors import Constant, Load, Pace, Race
+from coc_cli.dvfs.governors import Constant, Load, Pace, Race, Usual, Way, is_shorter_than_a_change
 from coc_cli.dvfs.pace import plan
 from coc_cli.dvfs.profile import Profile
 
@@ -81,9 +82,9 @@ def test_without_slack_it_is_race() -> None:
     profile = profile_of(4, static=100, idle=10, transition_us=50, transition_uj=20)
     model = EnergyModel(profile, Workload((Work({"fp32": 1e6}),) * 3, (Work({"fp32": 1e4}),) * 2))
     visited = np.array([[1, 0, 0], [1, 1, 1]], dtype=bool)
-    load = Load(visited, (0, 1, 2), np.array([0.5, 0.5, 1.0]), np.full((2, 3), np.nan))
+    known = load_of(visited), usual_of(np.array([0.5, 0.5, 1.0]))
     deadline = float(model.path_ms((0, 1, 2))[-1])
-    chosen, race = Pace().levels(model, load, deadline), Race().levels(model, load, deadline)
+    chosen, race = Pace().levels(model, *known, deadline), Race().levels(model, *known, deadline)
     assert chosen.rest == race.rest
     assert (chosen.level[visited] == race.level[visited]).all()
 
@@ -92,8 +93,8 @@ def test_speed_rises_as_it_becomes_less_likely_that_there_is_more() -> None:
     profile = profile_of(8, static=0, idle=0, transition_us=0, transition_uj=0)
     model = EnergyModel(profile, Workload((Work({"fp32": 1e6}),) * 4, (Work(),) * 3))
     visited = np.ones((1, 4), dtype=bool)
-    load = Load(visited, (0, 1, 2, 3), np.array([0.7, 0.7, 0.7, 1.0]), np.full((1, 4), np.nan))
-    level = Pace().levels(model, load, float(model.path_ms((0, 1, 2, 3))[-1]) * 1.8).level[0]
+    usual = usual_of(np.array([0.7, 0.7, 0.7, 1.0]))
+    level = Pace().levels(model, load_of(visited), usual, float(model.path_ms((0, 1, 2, 3))[-1]) * 1.8).level[0]
     assert (np.diff(level) >= 0).all()
     assert level[-1] > level[0]
 
@@ -102,12 +103,13 @@ def test_where_a_change_costs_more_than_the_work_it_holds_one_level() -> None:
     profile = profile_of(4, static=50, idle=10, transition_us=5000, transition_uj=9000)
     model = EnergyModel(profile, Workload((Work({"fp32": 1e5}),) * 3, (Work(),) * 2))
     visited = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=bool)
-    load = Load(visited, (0, 1, 2), np.array([0.3, 0.3, 1.0]), np.full((3, 3), np.nan))
+    known = load_of(visited), usual_of(np.array([0.3, 0.3, 1.0]))
+    assert is_shorter_than_a_change(model, known[1])
     for factor in (1.25, 2.0, 8.0):
         deadline = float(model.path_ms((0, 1, 2))[-1]) * factor
-        chosen = Pace().levels(model, load, deadline)
-        assert set(chosen.level[visited].tolist()) == {chosen.rest}
-        constant = Constant().levels(model, load, deadline)
+        chosen = Pace().levels(model, *known, deadline)
+        assert chosen.are_one
+        constant = Constant().levels(model, *known, deadline)
         ours, theirs = (totals(model, visited, one.level, one.rest, deadline) for one in (chosen, constant))
         assert ours.energy_mj.mean() <= theirs.energy_mj.mean() + 1e-9
 
@@ -138,16 +140,34 @@ def test_no_deadline_is_missed(seed: int, levels: int, exits: int, factor: float
     model = EnergyModel(profile, work)
     visited = random.random((300, exits + 1)) < random.uniform(0.2, 1)
     visited[:, exits] |= ~visited.any(1)
-    longest = tuple(range(exits + 1))
-    leaves = np.append(random.uniform(0, 1, exits), 1.0)
-    stays = np.where(random.random(visited.shape) < 0.5, np.nan, random.random(visited.shape))
-    last = np.array([path.nonzero()[0][-1] for path in visited])
-    # A policy may promise to leave somewhere; then it does.
-    promised = (random.random(visited.shape) < 0.2) & (np.arange(exits + 1) == last[:, None])
-    stays = np.where(promised, 0.0, np.where(np.nan_to_num(stays, nan=1.0) == 0, 0.5, stays))
-    deadline = float(model.path_ms(longest)[-1]) * factor
-    load = Load(visited, longest, leaves, stays)
+    usual = ways(random, foretold(random, visited[::-1]))
+    deadline = float(usual.worst_ms(model)[-1]) * factor
+    load = foretold(random, visited)
     for governor in (Race(), Constant(), Pace()):
-        chosen = governor.levels(model, load, deadline)
+        chosen = governor.levels(model, load, usual, deadline)
         found = totals(model, visited, chosen.level, chosen.rest, deadline)
         assert (found.latency_ms <= deadline + 1e-9).all(), governor.name
+
+
+def ways(random: np.random.Generator, load: Load) -> Usual:
+    """Every exit may be visited; all inputs and three kinds of them go their usual ways, which skip exits."""
+    exits = load.visited.shape[1] - 1
+
+    def way() -> Way:
+        inner = [exit_ for exit_ in range(1, exits) if random.random() < 0.6]
+        visits = tuple(dict.fromkeys((0, *inner, exits)))
+        return Way(visits, np.append(random.uniform(0, 1, len(visits) - 1), 1.0))
+
+    return Usual(tuple(range(exits + 1)), max(0, exits - 1), way(), load, {kind: way() for kind in range(3)})
+
+
+def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
+    """Forecasts, right or wrong, and promises that are kept: by which exit an input answers, after how many visits."""
+    n, ends = visited.shape
+    answer = np.array([path.nonzero()[0][-1] for path in visited])
+    stays = np.where(random.random(visited.shape) < 0.5, np.nan, random.random(visited.shape))
+    last = answer[:, None] + (random.random(visited.shape) * (ends - answer[:, None])).astype(int)
+    last = np.where(random.random(visited.shape) < 0.5, ends - 1, last)
+    behind = visited[:, ::-1].cumsum(1)[:, ::-1] - visited  # visits after an exit, the answer's included
+    most = np.maximum(0, behind - 1) + random.integers(0, 3, visited.shape)
+    return Load(visited, stays, last, most, random.integers(-1, 4, n))

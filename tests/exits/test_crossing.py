@@ -7,8 +7,8 @@ import pytest
 
 from coc_cli.dvfs.energy import Work, Workload
 from coc_cli.dvfs.profile import read_profile
-from coc_cli.exits.crossing import CHANGES, OURS, across, attempt, best, crossed, longest_ms, sensitivity, worth
-from coc_cli.exits.points import CANDIDATES, chosen, operating_points, prepared
+from coc_cli.exits.crossing import CHANGES, OURS, across, attempts, best, crossed, longest_ms, sensitivity, worth
+from coc_cli.exits.points import CANDIDATES, operating_points, prepared
 from coc_cli.exits.traces import Trace
 
 EXITS = 6
@@ -25,15 +25,15 @@ def tried() -> dict:
     kit = prepared(validation, work, ("max_softmax", "entropy"), 0)
     least = float(validation.score[-1].mean()) - 0.01
     profile = read_profile("i7-10700")
-    return {name: attempt(chosen(operating_points(name, kit), least), kit, test, profile) for name in CANDIDATES}
+    return {name: attempts(operating_points(name, kit), least, kit, test, profile) for name in CANDIDATES}
 
 
 def test_every_policy_meets_every_governor_that_it_allows(tried: dict) -> None:
     rows = list(crossed(tried, longest_ms(tried) * 1.5))
     pairs = {(row.policy, row.governor.name) for row in rows}
     assert (rows[0].policy, rows[0].governor.name) == ("classic", "race")
-    for name, one in tried.items():
-        expected = {"race", "constant", "pace"} | ({"paper"} if one.point.policy.predicts else set())
+    for name, ones in tried.items():
+        expected = {"race", "constant", "pace"} | ({"paper"} if ones[0].point.policy.predicts else set())
         assert {governor for policy, governor in pairs if policy == name} == expected
     for row in rows:
         if row.governor.name != "paper":
@@ -41,9 +41,10 @@ def test_every_policy_meets_every_governor_that_it_allows(tried: dict) -> None:
 
 
 def test_at_the_tightest_deadline_the_longest_path_races(tried: dict) -> None:
-    one = tried["patience"]
-    deadline = float(one.model.path_ms(one.load.longest)[-1])
-    rows = {row.governor.name: row for row in crossed({"patience": one}, deadline)}
+    (one,) = tried["patience"]
+    deadline = float(one.usual.worst_ms(one.model)[-1])
+    assert deadline == pytest.approx(one.model.path_ms(range(EXITS + 1))[-1])
+    rows = {row.governor.name: row for row in crossed({"patience": [one]}, deadline)}
     assert rows["pace"].energy_mj == pytest.approx(rows["race"].energy_mj)
 
 
@@ -53,10 +54,12 @@ def test_worth_is_the_share_of_the_gap_that_is_closed(tried: dict) -> None:
     passive, ours, bound = (found[who]["energy_mj_mean"] for who in ("passive", "ours", "oracle"))
     assert found["gap_closed"] == pytest.approx((passive - ours) / (passive - bound))
     assert found["saved_passive"] == pytest.approx(1 - ours / passive)
-    assert passive == min(
-        row.energy_mj for row in rows if row.policy in ("threshold", "hierarchical", "placement", "patience")
-    )
+    theirs = [row for row in rows if row.policy in ("threshold", "hierarchical", "placement", "patience")]
+    assert passive == min(theirs, key=lambda row: row.planned_mj).energy_mj, "chosen on validation, told of test"
     assert ours == best(rows, OURS).energy_mj
+    equal = np.full((3, 1500), 1 / 1500)
+    assert worth(rows, equal)["gap_closed_ci95"] == pytest.approx([found["gap_closed"]] * 2)
+    assert worth(rows, equal)["saved_passive_ci95"] == pytest.approx([found["saved_passive"]] * 2)
     assert bound < passive, "who knows the exit saves energy"
     assert worth([row for row in rows if row.policy != "oracle"])["gap_closed"] is None
 
@@ -88,3 +91,22 @@ def test_four_deadlines_and_nine_devices(tried: dict) -> None:
 def test_traces_know_their_length() -> None:
     trace = Trace((np.zeros((3, 2)), np.zeros((3, 2))), np.zeros(3), np.zeros((2, 3)), True, np.zeros((2, 3)))
     assert (len(trace), trace.exits) == (3, 1)
+
+
+def test_every_policy_keeps_what_it_promises(tried: dict) -> None:
+    """By which exit inputs answer, and after how many visits: deadlines rest on it."""
+    variants = [one for ones in tried.values() for one in ones]
+    assert len(tried["predictive"]) > 1
+    assert len(variants) > len(tried)
+    for one in variants:
+        may = one.usual.may
+        for load in (one.load, one.usual.load):
+            answer = load.visited.shape[1] - 1 - load.visited[:, ::-1].argmax(1)
+            assert not load.visited[:, [exit_ for exit_ in range(EXITS + 1) if exit_ not in may]].any() or (
+                one.point.policy.answers_at_first
+            )
+            for exit_ in range(EXITS + 1):
+                here = load.visited[:, exit_]
+                between = load.visited[:, exit_ + 1 :].sum(1) - (answer > exit_)
+                assert (answer[here] <= load.last[here, exit_]).all()
+                assert (between[here] <= load.most[here, exit_]).all()
