@@ -192,10 +192,14 @@ def test_other_networks(kind: str, spec: Spec, tmp_path: Path) -> None:
     assert profile.measured
     if kind == "quantised":
         assert "its float twin was timed" in done.stdout
+        assert "any times would fit" not in done.stdout
         assert "its float twin, as torch only imitates quantised numbers" in profile.measured.method
     else:
         assert [part.name for part in profile.measured.parts] == ["segment 0"]
-        assert "1 parts cannot test a model of 3 numbers; take a network with more exits" in done.stdout
+        assert "these are too few parts to test the model: any times would fit" in done.stdout
+        assert profile.arithmetic["fp32"].throughput_gmacs.source.endswith(
+            "the times of 1 part, too few to test the model"
+        )
         assert profile.overhead_us.source.startswith("not measured; assumed: as i7-10700")
 
 

@@ -35,6 +35,12 @@ class Fit:
     error: tuple[float, ...]  # by part: model / measured - 1
 
     @property
+    def is_tested(self) -> bool:
+        """Tell whether there are more times than numbers fitted to them; if not, small errors mean nothing."""
+        numbers = (self.throughput_gmacs, self.bandwidth_gbs, self.overhead_us)
+        return len(self.error) > sum(number is not None for number in numbers)
+
+    @property
     def median_error(self) -> float:
         return float(np.median(np.abs(self.error)))
 

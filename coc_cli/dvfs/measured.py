@@ -121,7 +121,9 @@ def _scaling(at: float, law: str) -> str:
 
 def _fitted(found: Found) -> str:
     worst, typical = found.fit.largest_error, found.fit.median_error
-    return f"{found.source}: fitted to {len(found.samples)} parts, off by {typical:.1%} (median), {worst:.1%} (worst)"
+    parts = "1 part" if len(found.samples) == 1 else f"{len(found.samples)} parts"
+    off = f"off by {typical:.1%} (median), {worst:.1%} (worst)" if found.fit.is_tested else "too few to test the model"
+    return f"{found.source}: fitted to the times of {parts}, {off}"
 
 
 def _as_in(base: Profile, number: Amount) -> Amount:

@@ -77,11 +77,13 @@ def test_noise_moves_it_little() -> None:
     assert found.bandwidth_gbs == pytest.approx(1.0, rel=0.03)
     assert found.overhead_us == pytest.approx(20.0, rel=0.1)
     assert found.median_error < 0.03
+    assert found.is_tested
 
 
 def test_one_part_tells_only_the_throughput() -> None:
     made = samples(4.0, 1e6, 0.0, [(8e6, 1e6, False)])
     found = fit(made)
+    assert not found.is_tested
     assert (found.bandwidth_gbs, found.overhead_us) == (None, None)
     assert found.throughput_gmacs == pytest.approx(4.0)
     assert unhindering(made, found) == (0.0, pytest.approx(0.5))  # 1 MB in the 2 ms
