@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 METADATA_KEY = "coc"
+RESULT = "model.safetensors"  # the name of a run's checkpoint in its directory
 LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 PICKLE_SUFFIXES = (".pt", ".pth")
 
@@ -77,6 +78,17 @@ def raw_header(path: Path) -> dict[str, Any]:
 def is_checkpoint(path: Path) -> bool:
     """Tell whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
     return METADATA_KEY in raw_header(path).get("__metadata__", {})
+
+
+def checkpoint_at(target: Path) -> Path:
+    """Give the checkpoint that a path names: the result of a run directory, or the file itself; raises `UserError`."""
+    if target.is_dir():
+        if not (target / RESULT).is_file():
+            raise refuse(target, f"has no {RESULT}; run coc compress to its end first")
+        return target / RESULT
+    if not target.is_file():
+        raise refuse(target, "no such run directory or checkpoint")
+    return target
 
 
 def read_header(path: Path, *, trust_code: bool = False) -> Header:

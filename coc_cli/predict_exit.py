@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coc_cli.checkpoint import Header, read_header, write_atomically
+from coc_cli.checkpoint import Header, checkpoint_at, read_header, write_atomically
 from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.dvfs.schedule import Answer, schedule
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from coc_cli.exits.predictor import Predictor
     from coc_cli.exits.traces import Trace
 
-RESULT = "model.safetensors"
 CACHE = Path("runs/.cache")
 DROPS = {True: (0.0, 0.0025, 0.005, 0.01, 0.02), False: (0.0, 0.01, 0.02, 0.05)}  # accuracy; share of the final's error
 SCHEDULED = "predictive"
@@ -68,13 +67,9 @@ def ask(
     trust_code: bool = False,
 ) -> Asked:
     """Check what was asked; what is not given is the recipe's `predict_exit`. Raises `UserError` before any work."""
-    checkpoint, recipe_path = target, data
+    checkpoint, recipe_path = checkpoint_at(target), data
     if target.is_dir():
-        checkpoint, recipe_path = target / RESULT, data or target / "recipe.yaml"
-        if not checkpoint.is_file():
-            raise refuse(target, f"has no {RESULT}; run coc compress to its end first")
-    elif not target.is_file():
-        raise refuse(target, "no such run directory or checkpoint")
+        recipe_path = data or target / "recipe.yaml"
     if recipe_path is None:
         raise refuse(target, "is a checkpoint by itself; name a recipe with its images: --data RECIPE")
     header = read_header(checkpoint, trust_code=trust_code)

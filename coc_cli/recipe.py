@@ -453,12 +453,15 @@ def schema() -> dict[str, Any]:
 
 def torch_device(file: RecipeFile, asked: str | None) -> str:
     """Give the device to use; raises `UserError` for one that is not there."""
+    return device_named(asked or file.recipe.device, "--device" if asked else file.fault(("device",), "").where)
+
+
+def device_named(name: str, where: str) -> str:
+    """Give torch's name of a device; raises `UserError` that names `where` it was asked for if it is not there."""
     import torch
 
-    name = asked or file.recipe.device
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    where = "--device" if asked else file.fault(("device",), "").where
     try:
         kind = torch.device(name)
     except RuntimeError as error:

@@ -7,10 +7,10 @@ import platform
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
+from coc_cli.dvfs.machine import processor_name
 from coc_cli.measure import Cost, cost
 from coc_cli.nets.spec import Spec
 from coc_cli.plan import Step
@@ -114,17 +114,9 @@ def environment(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

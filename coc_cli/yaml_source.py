@@ -38,9 +38,10 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
-def written(content: Any) -> str:
-    """Give YAML that `Source` reads as the same content."""
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+def written(content: Any, *, short: bool = False) -> str:
+    """Give YAML that `Source` reads as the same content; `short`: what holds no list or mapping stands on one line."""
+    style = None if short else False
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=style)
 
 
 def dotted(loc: Loc) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
@@ -23,6 +23,7 @@ Kind: TypeAlias = Literal["fp32", "fp16", "int8"]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
 NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
 ASSUMED = "assumed"
+NOT_MEASURED = "not measured"  # so begins the source of a number that a measured profile takes from elsewhere
 
 
 class Sourced(Frozen):
@@ -63,6 +64,30 @@ class Transition(Frozen):
     energy_uj: Amount
 
 
+class TimedPart(Frozen):
+    """A part of a network as it was timed; the evidence for a profile's speed."""
+
+    name: str
+    macs: NotNegative
+    bytes: NotNegative
+    median_ms: Positive
+    p95_ms: Positive
+    model_ms: NotNegative  # what the profile says of it, at the frequency at which it was timed
+    energy_mj: float | None = None  # above idle; None: not measured
+
+
+class Measured(Frozen):
+    """When, where and how a profile was measured."""
+
+    date: str
+    machine: str
+    method: str
+    energy: str  # the meter, or why there is none
+    checkpoint: str
+    command: str
+    parts: tuple[TimedPart, ...]
+
+
 class Profile(Frozen):
     """A device. Dynamic power goes with f V^2, static power with V, throughput with f; bandwidth does not change."""
 
@@ -76,6 +101,7 @@ class Profile(Frozen):
     transition: Transition
     memory_bandwidth_gbs: Above  # 1e9 bytes a second
     overhead_us: Amount  # for each exit visited: its start, and the decision
+    measured: Measured | None = None  # by `coc profiles measure`
 
     @cached_property
     def levels(self) -> int:
@@ -84,11 +110,19 @@ class Profile(Frozen):
 
     def sources(self) -> list[str]:
         """Give where each of its numbers (a table counts as one) comes from."""
-        parts: list[Any] = [self.frequency_mhz, self.voltage_mv, self.static_power_mw, self.idle_power_mw]
-        parts += [self.transition.time_us, self.transition.energy_uj, self.memory_bandwidth_gbs, self.overhead_us]
-        for one in self.arithmetic.values():
-            parts += [one.throughput_gmacs, one.dynamic_power_mw]
-        return [part.source for part in parts]
+        return [number.source for _, number in self.named_numbers()]
+
+    def named_numbers(self) -> Iterator[tuple[str, Above | Amount | Levels]]:
+        """Give each number, or table of them, by the key under which it stands."""
+        for key in ("frequency_mhz", "voltage_mv", "static_power_mw", "idle_power_mw"):
+            yield key, getattr(self, key)
+        yield "memory_bandwidth_gbs", self.memory_bandwidth_gbs
+        yield "overhead_us", self.overhead_us
+        for kind, one in self.arithmetic.items():
+            yield f"arithmetic.{kind}.throughput_gmacs", one.throughput_gmacs
+            yield f"arithmetic.{kind}.dynamic_power_mw", one.dynamic_power_mw
+        yield "transition.time_us", self.transition.time_us
+        yield "transition.energy_uj", self.transition.energy_uj
 
     def arithmetic_for(self, kind: Kind) -> Arithmetic:
         """Give the arithmetic that runs numbers of a kind: its own, or the next wider one that the device has."""
@@ -103,14 +137,14 @@ def shipped() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def read_profile(named: str) -> Profile:
+def read_profile(named: str, *, option: str = "--profile") -> Profile:
     """Read a profile that comes with coc, by name, or a file; raises `UserError` with every fault in it."""
     if named in shipped():
         where, text = f"profile {named}", (files("coc_cli.dvfs") / "profiles" / f"{named}.yaml").read_text("utf-8")
     else:
         path = Path(named)
         if not path.is_file():
-            raise refuse("--profile", f"no such profile or file '{named}'; {did_you_mean(named, shipped())}")
+            raise refuse(option, f"no such profile or file '{named}'; {did_you_mean(named, shipped())}")
         try:
             where, text = str(path), path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -229,6 +229,42 @@ class Segment:
     nodes: tuple[str, ...]
 
 
+def _above(node: Node) -> set[Node]:
+    """Give a node and all that it is computed from."""
+    found, left = {node}, [node]
+    while left:
+        new = set(left.pop().all_input_nodes) - found
+        found |= new
+        left += new
+    return found
+
+
+def apart(graph: Graph) -> tuple[list[Segment], list[Segment]]:
+    """Cut a graph as `segments` does, but heads and backbone apart; gives the backbone's segments, then the heads.
+
+    A segment of the backbone gives the tensors that any later segment or its own head reads, the last one the network's
+    output; a head gives its output.
+    """
+    live = [node for node in graph.nodes if node.op == "placeholder"]
+    outputs: Any = graph.output_node().args[0]
+    *inner, final = outputs if isinstance(outputs, tuple) else (outputs,)
+    spine = _above(final)
+    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
+    position = {node: index for index, node in enumerate(body)}
+    backbone, heads, start = [], [], 0
+    for end, output in sorted((position[node], node) for node in inner):
+        head = [node for node in body if node in _above(output) - spine]
+        read = {node for inside in head for node in inside.all_input_nodes} - set(head)
+        stretch = [node for node in body[start : end + 1] if node in spine]
+        later = [node for node in (*live, *stretch) if any(position.get(user, -1) > end for user in node.users)]
+        own = [node for node in stretch if node in read and node not in later]
+        backbone.append(_segment(stretch, live, [*later, *own]))
+        heads.append(_segment(head, [node for node in (*live, *stretch) if node in read], [output]))
+        start, live = end + 1, later
+    backbone.append(_segment([node for node in body[start:] if node in spine], live, [final]))
+    return backbone, heads
+
+
 def _compiled(graph: Graph) -> Callable[..., tuple[Tensor, ...]]:
     code = graph.python_code(root_module="self")
     namespace: dict[str, Any] = dict(code.globals)
