@@ -29,7 +29,7 @@ class Paths:
     predicted: Array  # [N, E + 1]: the exit foretold at each exit from which it went on; -1 where nothing was
     stays: Array  # [N, E + 1]: the chance, foretold before it was visited, to go on from an exit; NaN where none was
     last: Array  # [N, E + 1]: the exit by which an input had promised to answer, before it visited an exit
-    most: Array  # [N, E + 1]: and how many exits it would visit at most between that exit and the answer
+    most: Array  # [N, E + 1]: and how many it would visit at most behind that exit and before the last
     mean: Array  # [N, E + 1]: the mean exit foretold at an exit; NaN where none was
 
     def macs(self, stretch_macs: Array, predictor_macs: float = 0.0) -> Array:
@@ -65,7 +65,7 @@ class Decision(NamedTuple):
     goes: Array  # [n]: the exit that each of the others visits next
     stays: Array | None = None  # [n]: the chance foretold to go on from there too
     last: Array | None = None  # [n]: the exit by which each will have answered; the final output where none is promised
-    most: Array | None = None  # [n]: how many exits each visits at most between `goes` and the answer
+    most: Array | None = None  # [n]: how many exits each visits at most behind `goes` and before `last`
     mean: Array | None = None  # [n]: the mean exit foretold, `goes` where none is said
 
 
@@ -90,7 +90,7 @@ class Policy(ABC):
         """Give the exits that an input may visit, of a network with so many inner ones; the first it visits anyway."""
 
     def most_visits(self, exits: int) -> int:
-        """Give how many exits an input visits at most between the first and the final output."""
+        """Give how many exits an input visits at most behind the first and before the final output."""
         return max(0, len(self.may_visit(exits)) - 2)
 
 
@@ -276,7 +276,10 @@ class Foretelling(Policy):
         return sure
 
     def may_visit(self, exits: int) -> tuple[int, ...]:
-        return (self.start, exits)
+        return tuple(range(min(self.start, exits), exits + 1))
+
+    def most_visits(self, exits: int) -> int:
+        return min(1, max(0, exits - self.start - 1))
 
 
 @dataclass(frozen=True)
@@ -305,9 +308,6 @@ class Predictive(Foretelling):
         stays[goes == trace.exits] = 0.0
         mean[on] = chances @ np.arange(trace.exits + 1)
         return Decision(leave, goes, stays, most=np.maximum(0, more - 1), mean=mean)
-
-    def may_visit(self, exits: int) -> tuple[int, ...]:
-        return tuple(range(min(self.start, exits), exits + 1))
 
     def most_visits(self, exits: int) -> int:
         every = max(0, exits - self.start - 1)

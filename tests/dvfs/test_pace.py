@@ -168,6 +168,7 @@ def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
     stays = np.where(random.random(visited.shape) < 0.5, np.nan, random.random(visited.shape))
     last = answer[:, None] + (random.random(visited.shape) * (ends - answer[:, None])).astype(int)
     last = np.where(random.random(visited.shape) < 0.5, ends - 1, last)
-    behind = visited[:, ::-1].cumsum(1)[:, ::-1] - visited  # visits after an exit, the answer's included
-    most = np.maximum(0, behind - 1) + random.integers(0, 3, visited.shape)
+    every = np.arange(ends)
+    inner = (every > every[:, None]) & (every < last[:, :, None])  # [n, at, exit]: behind `at`, before the last
+    most = (visited[:, None] & inner).sum(2) + random.integers(0, 3, visited.shape)
     return Load(visited, stays, last, most, random.integers(-1, 4, n))
