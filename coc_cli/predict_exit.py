@@ -112,6 +112,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         crossed,
         described,
         longest_ms,
+        notes,
         scheduled,
         sensitivity,
     )
@@ -158,6 +159,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "metric": "accuracy" if test.is_classes else "mae",
         "n_test": len(test),
         "policies": [described(row, rows[0], test) for row in rows],
+        "notes": notes(rows),
         "not_applicable": [name for name in CANDIDATES if name not in points],
         "deadlines": [across(tried, asked_for, longest) for asked_for in DEADLINES],
         "sensitivity": sensitivity(tried, deadline, asked.profile),

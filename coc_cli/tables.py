@@ -127,6 +127,8 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
     for name in report["not_applicable"]:
         table.add_row(name, *["n/a"] * 8)
     _print(table)
+    for note in report["notes"]:
+        print(f"note: {note}")
     _print_savings(report)
     _print_worth(report)
     hits = next((row["predictor"] for row in report["policies"] if row["policy"] == "predictive"), None)

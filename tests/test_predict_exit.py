@@ -105,6 +105,20 @@ def test_a_run_with_exits_gets_all_policies_and_a_schedule(run: Path) -> None:
         assert policy in done.stdout
 
 
+def test_an_inference_shorter_than_a_change_of_level_holds_one_and_says_so(run: Path, tmp_path: Path) -> None:
+    shipped = (ROOT / "coc_cli/dvfs/profiles/i7-10700.yaml").read_text()
+    assert "time_us: {value: 50," in shipped
+    (tmp_path / "slow.yaml").write_text(shipped.replace("time_us: {value: 50,", "time_us: {value: 500000,"))
+    out = tmp_path / "out"
+    done = coc("predict-exit", str(run), "--profile", str(tmp_path / "slow.yaml"), "--out", str(out))
+    report, lines = files(out)
+    (note,) = report["notes"]
+    assert f"note: {note}" in done.stdout
+    assert "a change of frequency 500 ms: predictive holds one level, " in note
+    assert len({segment["frequency_mhz"] for line in lines for segment in line["segments"]}) == 1
+    assert all(row["one_level"] for row in report["policies"] if row["governor"] == "pace")
+
+
 def test_the_same_command_gives_the_same_files(run: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         coc("predict-exit", str(run), "--out", str(tmp_path / name))

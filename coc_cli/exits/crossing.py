@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 
 from coc_cli.dvfs.energy import EnergyModel, Totals, Work, totals
-from coc_cli.dvfs.governors import GOVERNORS, LATE_MS, Governor, Levels, Load, Usual, Way, held, leaving
+from coc_cli.dvfs.governors import (
+    GOVERNORS,
+    LATE_MS,
+    Governor,
+    Levels,
+    Load,
+    Usual,
+    Way,
+    held,
+    is_shorter_than_a_change,
+    leaving,
+)
 from coc_cli.dvfs.profile import Profile
 from coc_cli.exits.evaluation import resampled
 from coc_cli.exits.points import (
@@ -181,6 +192,7 @@ def described(row: Row, first: Row, test: Trace) -> dict[str, Any]:
         "deadline_miss_rate": row.missed,
         "predictor": _hits(one, test),
         "parameters": parameters(one.point.policy),
+        "one_level": row.levels.are_one,
         "exit_shares": (np.bincount(one.paths.exit, minlength=test.exits + 1) / len(test)).tolist(),
     }
 
@@ -207,6 +219,17 @@ def _hits(one: Tried, test: Trace) -> dict[str, float] | None:
 def scheduled(rows: list[Row]) -> Row:
     """Give the row whose schedule is written: ours, under the governor that needs least on validation, none missed."""
     return min((row for row in rows if row.policy == SCHEDULED), key=lambda row: row.planned_mj)
+
+
+def notes(rows: list[Row]) -> list[str]:
+    """Say what a reader of the schedule would wonder about."""
+    row = scheduled(rows)
+    model, usual = row.tried.model, row.tried.usual
+    if not is_shorter_than_a_change(model, usual):
+        return []
+    longest, level = usual.worst_ms(model)[-1], model.profile.frequency_mhz.values[row.levels.rest]
+    times = f"{longest:.3g} ms at the highest frequency, a change of frequency {model.transition_ms:.3g} ms"
+    return [f"the longest path takes {times}: {row.policy} holds one level, {level:g} MHz"]
 
 
 def best(rows: list[Row], policies: tuple[str, ...]) -> Row | None:
