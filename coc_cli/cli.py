@@ -150,6 +150,34 @@ def _forecast(target: Path, **options: Any) -> None:
 
 @app.command()
 @answers
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="run directories; others are set against the first")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="terminal, html, md (a pull request comment), csv or json")
+    ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="file  [default: RUN/report.html for html, ./report.html for several runs; else stdout]",
+        ),
+    ] = None,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Show what runs found and how they differ, unfinished ones as far as they go; a missed limit ends with 0."""
+    from coc_cli.report.delivery import deliver
+
+    made = deliver(runs, form, out)
+    if isinstance(made, Path):
+        print(f"report: {made}")
+    else:
+        sys.stdout.write(made)
+
+
+@app.command()
+@answers
 def profiles(
     files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="profiles to check instead")] = None,
     debug: Debug = False,  # noqa: ARG001

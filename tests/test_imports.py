@@ -16,6 +16,7 @@ LAYERS = [
     {"tables"},
     {"run"},
     {"predict_exit"},
+    {"report"},
     {"result"},
     {"plan"},
     {"recipe"},
@@ -28,7 +29,7 @@ LAYERS = [
     {"dvfs"},
     {"checkpoint", "losses", "yaml_source"},
     {"nets", "data"},
-    {"errors"},
+    {"errors", "units"},
 ]
 # `coc_cli` itself holds the version and two functions that import when they are called.
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
