@@ -96,7 +96,7 @@ def _examples(fields: Fields, folder: Path, missing: Missing) -> tuple[Example, 
     }
     where = fields.where.replace(FILE, "schedule.jsonl")
     lines = read_lines(folder / "schedule.jsonl", where, missing, only=set(chosen))
-    found = {line.content.get("input"): line for line in lines}
+    found = {line.number("input"): line for line in lines}
     return tuple(_example(each, found[number]) for number, each in chosen.items() if number in found)
 
 

@@ -119,7 +119,7 @@ def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
 
 def _stages(report: Fields | None, kept: dict[int, _Kept], missing: Missing) -> tuple[Stage, ...]:
     if report and isinstance(report.content.get("stages"), list):
-        factors = {_whole(one.get("index")): one.get("ratio") for one in report.content.get("factors") or () if one}
+        factors = {one.number("index"): one.number("ratio") for one in report.each("factors", "factor")}
         found = [
             _stage(fields, index, factors.get(index)) for index, fields in enumerate(report.each("stages", "stage"))
         ]
@@ -130,7 +130,7 @@ def _stages(report: Fields | None, kept: dict[int, _Kept], missing: Missing) -> 
     return tuple(_changed(stage, found[0], kept) for stage in found)
 
 
-def _stage(fields: Fields, place: int, factor: Any) -> Stage:
+def _stage(fields: Fields, place: int, factor: float | None) -> Stage:
     index = _whole(fields.content.get("index"))
     return Stage(
         index=place if index is None else index,
@@ -142,7 +142,7 @@ def _stage(fields: Fields, place: int, factor: Any) -> Stage:
         bitops=fields.number("bitops"),
         bitops_ratio=fields.number("bitops_ratio"),
         bitops_ratio_nominal=fields.number("bitops_ratio_nominal"),
-        factor=Fields({"ratio": factor}, "", Missing()).maybe("ratio"),
+        factor=factor,
         params=fields.number("params"),
         checkpoint_bytes=fields.number("checkpoint_bytes"),
         bytes_ratio=fields.number("bytes_ratio"),
@@ -209,10 +209,23 @@ def _with_epochs(
 ) -> tuple[Stage, ...]:
     """Add the training curves: of the stage's own result, or of the log where the stage has not ended."""
     curves = {index: list(one.result.each("epochs", "epoch")) for index, one in kept.items() if one.result}
-    if any(stage.index not in curves for stage in stages) or not stages:
-        missing.say("training curves of stages without result.json are from log.jsonl")
-        curves = {**_logged(directory, missing), **curves}
+    absent = [stage.index for stage in stages if not curves.get(stage.index) and not _is_untrained(kept, stage)]
+    if absent or not (directory / "report.json").is_file():
+        logged = _logged(directory, missing)
+        _say_running(logged.get(len(stages), []), missing)
+        curves |= {index: logged.get(index, []) for index in absent}
     return tuple(replace(stage, epochs=tuple(_epochs(curves.get(stage.index, [])))) for stage in stages)
+
+
+def _is_untrained(kept: dict[int, _Kept], stage: Stage) -> bool:
+    """Tell whether a stage folder says that it had no epoch."""
+    return stage.index in kept and kept[stage.index].get("epochs") == []
+
+
+def _say_running(epochs: list[Fields], missing: Missing) -> None:
+    if epochs:
+        last = epochs[-1].content
+        missing.say(f"stage {last['index']} is in epoch {last['epoch']} of {last.get('epochs')}, or stopped there")
 
 
 def _epochs(entries: Iterable[Fields]) -> Iterator[Epoch]:

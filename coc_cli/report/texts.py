@@ -118,7 +118,7 @@ def _single(run: Run) -> str:
 def _sentence(run: Run, last: Stage) -> str:
     return (
         f"**{escaped(run.metric)} {wording.value(run.metric, last.metric_value)}**"
-        f" ({wording.change(run.metric, last.change)}),"
+        f", {wording.change(run.metric, last.change)} against the baseline;"
         f" **BitOps {wording.against(last.bitops_ratio)}**,"
         f" **bytes {wording.against(last.bytes_ratio)}**."
         f" Measured on {wording.images(last.n_test)}; latency {escaped(wording.latency(last))};"

@@ -7,6 +7,7 @@ from coc_cli.units import count, shown
 
 NONE = "\u2013"  # a dash
 MODEL = "model"
+SAME = 0.005  # a ratio so near to one
 WHOLE = 1000  # numbers from here on have no fraction worth reading
 
 
@@ -30,7 +31,9 @@ def counted(number: float | None) -> str:
 
 def times(number: float | None) -> str:
     """Give a ratio: how many times less."""
-    return NONE if number is None else f"{number:.1f}x" if number >= 10 else f"{number:.3g}x"  # noqa: PLR2004
+    if number is None:
+        return NONE
+    return f"{number:.1f}x" if number >= 10 else f"{number:.2f}x" if number >= 1 else f"{number:.3g}x"  # noqa: PLR2004
 
 
 def part(number: float | None) -> str:
@@ -117,6 +120,8 @@ def against(number: float | None) -> str:
     """Say how many times fewer or more."""
     if number is None:
         return NONE
+    if abs(number - 1) < SAME:
+        return "the same"
     return f"{number:.3g}x fewer" if number >= 1 else f"{1 / number:.3g}x more"
 
 
