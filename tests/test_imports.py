@@ -70,6 +70,8 @@ def test_torch_is_imported_late_where_the_user_waits() -> None:
         "training",
         "measure",
         "checkpoint",
+        "units",
+        *[f"report/{path.stem}" for path in (PACKAGE / "report").glob("*.py")],
         "foreign",
         "errors",
     ):

@@ -7,12 +7,13 @@ from itertools import pairwise
 
 from coc_cli.report import wording
 from coc_cli.report.comparison import front
-from coc_cli.report.figures import SHAPES, Figure, Key, Table, colour, kind
+from coc_cli.report.figures import SHAPES, Figure, Key, Table, colour, fitted, kind
 from coc_cli.report.model import Run, Stage
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around, decades
 
 LEFT, RIGHT = 46.0, WIDTH - 16
 ROW = 38.0
+LONGEST_NAME = 24  # characters
 
 
 def waterfall(run: Run) -> Figure | None:
@@ -45,7 +46,7 @@ def waterfall(run: Run) -> Figure | None:
 def _step(drawing: Drawing, x: Scale, top: float, before: Stage | None, stage: Stage) -> None:
     end = x(stage.bitops or 1.0)
     start = x(before.bitops or 1.0) if before else end
-    drawing.text("name", 12, top + 9, stage.title)
+    drawing.text("name", 12, top + 9, fitted(stage.title, LONGEST_NAME))
     drawing.text("number end", RIGHT - 4, top + 9, f"{_factor(stage.factor)}{wording.counted(stage.bitops)}")
     left, right = min(start, end), max(start, end)
     drawing.add("rect", kind="left", x=x.start, y=top + 15, width=end - x.start, height=10, rx=2)

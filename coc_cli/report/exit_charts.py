@@ -175,11 +175,11 @@ def timelines(forecast: Forecast) -> tuple[Timeline, ...]:
 
 
 def _timeline(one: Example, highest: float, end: float) -> Timeline:
-    drawing = Drawing(height=104)
+    drawing = Drawing(height=110)
     x, y = Scale(0, end or 1.0, 44, RIGHT), Scale(0, highest * 1.1 or 1.0, 78, 8)
     drawing.rows(y, 44, RIGHT, lambda v: f"{v:g}", about=2)
     drawing.columns(x, 8, 78, lambda v: f"{v:.3g}", about=4)
-    drawing.text("tick end", RIGHT, 103, "ms (model); height is MHz")
+    drawing.text("tick end", RIGHT, 104, "ms (model); height is MHz")
     at = 0.0
     for stretch in one.segments:
         start, at = at, at + stretch.latency_ms

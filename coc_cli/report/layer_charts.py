@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from coc_cli.report import wording
-from coc_cli.report.figures import Figure, Key, Table, kind
+from coc_cli.report.figures import Figure, Key, Table, fitted, kind
 from coc_cli.report.model import Epoch, Layer, Run, Stage
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around, decades
 
@@ -80,7 +80,7 @@ def _layer_row(drawing: Drawing, x: Scale, y: float, before: Layer | None, after
     assert one
     cells = _layer_cells(before, after)
     tip = f"{cells[0]}: {cells[1]} to {cells[2]} BitOps, bits {cells[3]} to {cells[4]}"
-    drawing.text("tick end", NAME_END, y + 4, _fitted(one.name))
+    drawing.text("tick end", NAME_END, y + 4, fitted(one.name, LONGEST_NAME))
     places = [x(layer.bitops) for layer in (before, after) if layer and layer.bitops]
     if len(places) > 1:
         drawing.line("link", places[0], y, places[1], y)
@@ -90,10 +90,6 @@ def _layer_row(drawing: Drawing, x: Scale, y: float, before: Layer | None, after
         drawing.mark("dot s1", x(after.bitops), y, size=3.6, tip=tip)
     both = [_bits(layer) for layer in (before, after) if layer]
     drawing.text("tick", BITS_START, y + 4, both[0] if len(set(both)) == 1 else " → ".join(both))
-
-
-def _fitted(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:8]}…{name[8 - LONGEST_NAME + 1 :]}"
 
 
 def _bits(layer: Layer | None) -> str:
@@ -129,10 +125,9 @@ def training(run: Run) -> Figure | None:
             left + (right - left) * (done + len(stage.epochs)) / total,
         )
         _stage_curves(drawing, x, top, below, stage, done)
+        title = fitted(stage.title, LONGEST_NAME)
         drawing.line("edge", x.start, 16, x.start, 262)
-        drawing.text(
-            "tick", min(x.start + 3, right - 6.2 * len(stage.title)), 10 if place % 2 == 0 else 21, stage.title
-        )
+        drawing.text("tick", min(x.start + 3, right - 6.2 * len(title)), 10 if place % 2 == 0 else 21, title)
         done += len(stage.epochs)
     drawing.text("tick end", right, 280, f"{total} epochs")
     rows = tuple(

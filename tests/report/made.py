@@ -145,7 +145,9 @@ def forecast(folder: Path, *, exits: int = 2, **changes: Any) -> Path:
     folder.mkdir(parents=True)
     rows = [row("classic", "race", 0.75, 3000.0, 4.0), row("predictive", "pace", 0.75, 1400.0, 1.0)]
     points = [{"score": 0.7 + place / 100, "macs": 1000.0 + 50 * place} for place in range(exits + 2)]
-    worth = {key: {"policy": key, "energy_mj_mean": mj} for key, mj in (("passive", 2.0), ("ours", 1.5), ("oracle", 1.0))}
+    worth = {
+        key: {"policy": key, "energy_mj_mean": mj} for key, mj in (("passive", 2.0), ("ours", 1.5), ("oracle", 1.0))
+    }
     worth |= {"gap_closed": 0.5, "saved_passive": 0.25}
     content = {
         "schema": 1,

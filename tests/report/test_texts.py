@@ -148,7 +148,7 @@ def test_wrong_input_is_said(what: str, small: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_said(small: Path) -> None:
     Path("file").write_text("")
-    with pytest.raises(UserError, match="file/page.html: cannot be written: "):
+    with pytest.raises(UserError, match=r"file/page\.html: cannot be written: "):
         deliver([small], "html", Path("file/page.html"))
 
 
