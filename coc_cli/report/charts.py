@@ -173,7 +173,7 @@ def exits(run: Run, stage: Stage) -> Figure | None:
     step = (RIGHT - LEFT) / len(stage.exits)
     y = Scale(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
     values = [v for e in stage.exits for v in (e.metric_value, e.metric_all) if v is not None]
-    below = around(values, 238, 160)
+    below = around(values, 238, 170)
     drawing.text("tick", LEFT, 9, "share of the test images that leave")
     drawing.text("tick", LEFT, 155, f"{run.metric}: dot, of those that leave; line, if all left there")
     drawing.rows(y, LEFT, RIGHT, lambda v: f"{v * 100:.3g}%", about=3)

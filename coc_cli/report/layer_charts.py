@@ -130,6 +130,7 @@ def training(run: Run) -> Figure | None:
         drawing.text("tick", min(x.start + 3, right - 6.2 * len(title)), 10 if place % 2 == 0 else 21, title)
         done += len(stage.epochs)
     drawing.text("tick end", right, 280, f"{total} epochs")
+    drawing.text("tick end", right, 140, f"validation {run.metric}")
     rows = tuple(
         (
             stage.title,

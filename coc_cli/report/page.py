@@ -35,7 +35,6 @@ class Part:
 
     run: Run
     figures: tuple[Figure, ...]
-    inside: tuple[Figure, ...]
     devices: tuple[Device, ...]
     is_whole: bool
 
@@ -71,12 +70,11 @@ def _part(run: Run, *, is_whole: bool, is_alone: bool) -> Part:
         trade_off([run]) if is_alone else None,
         exits(run, run.stages[-1]) if run.stages else None,
     ]
-    inside: list[Figure | None] = []
     if is_whole:
-        inside = [training(run)]
-        inside += layers(run.stages[0], run.stages[-1]) if len(run.stages) > 1 else ()
+        figures.append(training(run))
+        figures += layers(run.stages[0], run.stages[-1]) if len(run.stages) > 1 else ()
     devices = tuple(_devices(run)) if is_whole else ()
-    return Part(run, _there(figures), _there(inside), devices, is_whole)
+    return Part(run, _there(figures), devices, is_whole)
 
 
 def _there(figures: list[Figure | None]) -> tuple[Figure, ...]:
