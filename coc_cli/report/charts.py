@@ -8,7 +8,7 @@ from itertools import pairwise
 from coc_cli.report import wording
 from coc_cli.report.comparison import front
 from coc_cli.report.figures import SHAPES, Figure, Key, Table, colour, fitted, kind
-from coc_cli.report.model import Run, Stage
+from coc_cli.report.model import Exit, Run, Stage
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around, decades
 
 LEFT, RIGHT = 46.0, WIDTH - 16
@@ -169,45 +169,57 @@ def exits(run: Run, stage: Stage) -> Figure | None:
     """Draw where the test images leave, and how good the answers are there."""
     if not stage.exits:
         return None
-    drawing = Drawing(height=270)
-    step = (RIGHT - LEFT) / len(stage.exits)
-    y = Scale(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
-    values = [v for e in stage.exits for v in (e.metric_value, e.metric_all) if v is not None]
-    below = around(values, 238, 170)
-    drawing.text("tick", LEFT, 9, "share of the test images that leave")
-    drawing.text("tick", LEFT, 155, f"{run.metric}: dot, of those that leave; line, if all left there")
-    drawing.rows(y, LEFT, RIGHT, lambda v: f"{v * 100:.3g}%", about=3)
-    drawing.rows(below, LEFT, RIGHT, lambda v: _short(run.metric, v), about=3)
-    every = max(1, len(stage.exits) // 12)
-    line = []
-    for place, one in enumerate(stage.exits):
-        centre = LEFT + step * (place + 0.5)
-        name = "final" if place == len(stage.exits) - 1 else str(one.index)
-        tip = f"exit {name}: {wording.percent(one.share)}, {run.metric} {wording.value(run.metric, one.metric_value)}"
-        top = y(one.share or 0.0)
-        drawing.add("rect", kind="bar s2", x=centre - step * 0.36, y=top, width=step * 0.72, height=130 - top, tip=tip)
-        if one.metric_value is not None:
-            drawing.mark("dot s2", centre, below(one.metric_value), size=3.5, tip=tip)
-        if one.metric_all is not None:
-            line.append((centre, below(one.metric_all)))
-        if name == "final" or (place % every == 0 and len(stage.exits) - 1 - place > every / 2):
-            drawing.text("tick middle", centre, 256, name)
-    drawing.path("trail s7", line)
     rows = tuple(
         (
-            "final" if place == len(stage.exits) - 1 else str(one.index),
+            _exit_name(one, stage),
             wording.percent(one.share),
             wording.value(run.metric, one.metric_value),
             wording.value(run.metric, one.metric_all),
         )
-        for place, one in enumerate(stage.exits)
+        for one in stage.exits
     )
     said = "; ".join(
         f"{name}: {share} leave, {run.metric} {there}" for name, share, there, _ in rows if share != "0.0%"
     )
     return Figure(
         title="Exits",
-        svg=drawing.svg(f"Share of the test images and {run.metric} by exit. {said}."),
+        svg=_exits(run, stage).svg(f"Share of the test images and {run.metric} by exit. {said}."),
         caption=f"Where the images leave, measured on {wording.images(stage.n_test)}, and how right they are there.",
         table=Table(("exit", "share", f"{run.metric} of those that leave", "if all left there"), rows),
     )
+
+
+def _exit_name(one: Exit, stage: Stage) -> str:
+    return "final" if one is stage.exits[-1] else str(one.index)
+
+
+def _exits(run: Run, stage: Stage) -> Drawing:
+    drawing = Drawing(height=270)
+    share = Scale(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
+    values = [v for e in stage.exits for v in (e.metric_value, e.metric_all) if v is not None]
+    y = around(values, 238, 170)
+    drawing.text("tick", LEFT, 9, "share of the test images that leave")
+    drawing.text("tick", LEFT, 155, f"{run.metric}: dot, of those that leave; line, if all left there")
+    drawing.rows(share, LEFT, RIGHT, lambda v: f"{v * 100:.3g}%", about=3)
+    drawing.rows(y, LEFT, RIGHT, lambda v: _short(run.metric, v), about=3)
+    step, every = (RIGHT - LEFT) / len(stage.exits), max(1, len(stage.exits) // 12)
+    places = [LEFT + step * (place + 0.5) for place in range(len(stage.exits))]
+    for place, (centre, one) in enumerate(zip(places, stage.exits, strict=True)):
+        _exit(drawing, centre, step, share, y, run, stage, one)
+        left = len(stage.exits) - 1 - place
+        if left == 0 or (place % every == 0 and left > every / 2):
+            drawing.text("tick middle", centre, 256, _exit_name(one, stage))
+    line = [(x, y(one.metric_all)) for x, one in zip(places, stage.exits, strict=True) if one.metric_all is not None]
+    drawing.path("trail s7", line)
+    return drawing
+
+
+def _exit(
+    drawing: Drawing, centre: float, step: float, share: Scale, y: Scale, run: Run, stage: Stage, one: Exit
+) -> None:
+    value = wording.value(run.metric, one.metric_value)
+    tip = f"exit {_exit_name(one, stage)}: {wording.percent(one.share)}, {run.metric} {value}"
+    top, width = share(one.share or 0.0), step * 0.72
+    drawing.add("rect", kind="bar s2", x=centre - width / 2, y=top, width=width, height=130 - top, tip=tip)
+    if one.metric_value is not None:
+        drawing.mark("dot s2", centre, y(one.metric_value), size=3.5, tip=tip)

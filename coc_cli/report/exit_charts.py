@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from coc_cli.report import wording
 from coc_cli.report.figures import SHAPES, Figure, Key, Table
-from coc_cli.report.model import Curve, Example, Forecast, Policy, Stretch, sign
+from coc_cli.report.model import Curve, Example, Forecast, Point, Policy, Stretch, sign
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around
 
-LEFT, RIGHT = 46.0, WIDTH - 16
+LEFT, RIGHT, BOTTOM = 46.0, WIDTH - 16, 236.0
 COLOURS = {
     "classic": "s7",
     "threshold": "s1",
@@ -42,42 +43,50 @@ def policies(forecast: Forecast) -> Figure | None:
     curves = [curve for curve in forecast.curves if curve.points]
     if not curves:
         return None
-    worst = _worst(curves, forecast.metric)
-    near = [(curve, [p for p in curve.points if _is_near(p.metric_value, worst, forecast.metric)]) for curve in curves]
-    values = [p.metric_value for _, points in near for p in points]
-    full = forecast.full_macs or max(p.macs for curve in curves for p in curve.points)
-    least = min((p.macs for _, points in near for p in points), default=0.0)
-    drawing = Drawing(height=280)
-    x, y = Scale(least * 0.95, max(full, least) * 1.04, LEFT, RIGHT), around(values, 236, 14)
-    drawing.text("tick", LEFT, 9, forecast.metric)
-    drawing.rows(y, LEFT, RIGHT, lambda v: _tick(forecast.metric, v))
-    drawing.columns(x, 14, 236, wording.counted)
-    drawing.text("tick end", RIGHT, 274, "mean MACs of an image")
-    for curve, points in near:
-        look = f"{COLOURS.get(curve.policy, 's7')}{' dashed' if curve.policy in BOUNDS else ''}"
-        places = [(x(p.macs), y(p.metric_value)) for p in points]
+    metric, worst = forecast.metric, _worst(curves, forecast.metric)
+    near = [replace(one, points=tuple(p for p in one.points if _is_near(p, worst, metric))) for one in curves]
+    left_out = sum(len(one.points) for one in curves) - sum(len(one.points) for one in near)
+    rows = tuple(_curve_row(curve, metric) for curve in curves)
+    said = "; ".join(f"{name} {best} at {macs} MACs" for name, _, best, macs, *_ in rows)
+    return Figure(
+        title=f"Policies: {metric} against MACs",
+        svg=_policies(forecast, near).svg(f"{metric} against mean MACs, best point of each policy: {said}."),
+        caption=f"Operating points fixed on validation, measured on {wording.images(forecast.n_test)}. Dashed lines are"
+        f" bounds that no device can reach. Points of poor {metric} that are left out: {left_out}.",
+        legend=tuple(Key(_colour(c.policy), "┄" if c.policy in BOUNDS else "●", c.policy) for c in curves),
+        table=Table(("policy", "points", f"best {metric}", "MACs there", "fewest MACs", f"{metric} there"), rows),
+    )
+
+
+def _colour(policy: str) -> str:
+    return COLOURS.get(policy, "s7")
+
+
+def _policies(forecast: Forecast, curves: list[Curve]) -> Drawing:
+    points = [point for curve in curves for point in curve.points]
+    full = max([forecast.full_macs or 0.0, *(point.macs for point in points)])
+    least = min((point.macs for point in points), default=0.0)
+    x = Scale(least * 0.95, full * 1.04, LEFT, RIGHT)
+    y = around([point.metric_value for point in points], BOTTOM, 14)
+    drawing = _framed(forecast.metric, x, y, "mean MACs of an image", wording.counted)
+    for curve in curves:
+        look = f"{_colour(curve.policy)}{' dashed' if curve.policy in BOUNDS else ''}"
+        places = [(x(point.macs), y(point.metric_value)) for point in curve.points]
         drawing.path(f"curve {look}", places)
-        for (px, py), point in zip(places, points, strict=True):
+        for (px, py), point in zip(places, curve.points, strict=True):
             value = wording.value(forecast.metric, point.metric_value)
             tip = f"{curve.policy}: {value}, {wording.counted(point.macs)} MACs"
             drawing.mark(f"dot {look}", px, py, size=2.6, tip=tip)
-    left_out = sum(len(curve.points) - len(points) for curve, points in near)
-    rows = tuple(_curve_row(curve, forecast.metric) for curve in curves)
-    return Figure(
-        title=f"Policies: {forecast.metric} against MACs",
-        svg=drawing.svg(
-            f"{forecast.metric} against mean MACs, best point of each policy: "
-            + "; ".join(f"{r[0]} {r[2]} at {r[3]} MACs" for r in rows)
-            + "."
-        ),
-        caption=f"Operating points fixed on validation, measured on {wording.images(forecast.n_test)}. Dashed lines are"
-        f" bounds that no device can reach. Points of poor {forecast.metric} that are left out: {left_out}.",
-        legend=tuple(Key(COLOURS.get(c.policy, "s7"), "┄" if c.policy in BOUNDS else "●", c.policy) for c in curves),
-        table=Table(
-            ("policy", "points", f"best {forecast.metric}", "MACs there", "fewest MACs", f"{forecast.metric} there"),
-            rows,
-        ),
-    )
+    return drawing
+
+
+def _framed(metric: str, x: Scale, y: Scale, name: str, show: Callable[[float], str]) -> Drawing:
+    drawing = Drawing(height=280)
+    drawing.text("tick", LEFT, 9, metric)
+    drawing.rows(y, LEFT, RIGHT, lambda v: f"{v * 100:.4g}%" if metric == "accuracy" else f"{v:.3g}")
+    drawing.columns(x, 14, BOTTOM, show)
+    drawing.text("tick end", RIGHT, 274, name)
+    return drawing
 
 
 def _worst(curves: list[Curve], metric: str) -> float:
@@ -88,8 +97,8 @@ def _worst(curves: list[Curve], metric: str) -> float:
     return final - WORST if metric == "accuracy" else final * WORST_ERROR
 
 
-def _is_near(value: float, worst: float, metric: str) -> bool:
-    return (value - worst) * sign(metric) >= 0
+def _is_near(point: Point, worst: float, metric: str) -> bool:
+    return (point.metric_value - worst) * sign(metric) >= 0
 
 
 def _curve_row(curve: Curve, metric: str) -> tuple[str, ...]:
@@ -105,51 +114,47 @@ def _curve_row(curve: Curve, metric: str) -> tuple[str, ...]:
     )
 
 
-def _tick(metric: str, value: float) -> str:
-    return f"{value * 100:.4g}%" if metric == "accuracy" else f"{value:.3g}"
-
-
 def energy(forecast: Forecast) -> Figure | None:
     """Draw energy against the metric for each policy under each governor."""
     rows = [row for row in forecast.policies if row.metric_value is not None and row.energy_mj_mean is not None]
     if not rows:
         return None
-    drawing = Drawing(height=280)
+    named = {"least": min(rows, key=lambda row: row.energy_mj_mean or 0.0), "scheduled": forecast.scheduled}
+    said = "; ".join(
+        f"{name}: {row.policy} under {row.governor}, {wording.milli(row.energy_mj_mean, 'mJ')}"
+        for name, row in named.items()
+        if row
+    )
+    metric = forecast.metric
+    governors = [
+        Key("s7", SHAPES[i], name) for i, name in enumerate(GOVERNORS) if any(r.governor == name for r in rows)
+    ]
+    colours = [Key(_colour(name), "■", name) for name in dict.fromkeys(row.policy for row in rows)]
+    head = ("policy", "governor", metric, "energy (model)", "saved", "latency (model)", "missed")
+    return Figure(
+        title=f"Energy against {metric}",
+        svg=_energy(forecast, rows).svg(
+            f"Modelled energy against {metric} of {len(rows)} policies and governors; {said}."
+        ),
+        caption=f"Measured {metric}; energy is a model of {forecast.profile}. Hollow: misses deadlines."
+        " Circled: the schedule that was written. The colour is the policy, as above.",
+        legend=(*governors, *colours),
+        table=Table(head, tuple(_energy_row(row, forecast) for row in rows)),
+    )
+
+
+def _energy(forecast: Forecast, rows: list[Policy]) -> Drawing:
     x = around([row.energy_mj_mean or 0.0 for row in rows], LEFT, RIGHT)
-    y = around([row.metric_value or 0.0 for row in rows], 236, 14)
-    drawing.text("tick", LEFT, 9, forecast.metric)
-    drawing.rows(y, LEFT, RIGHT, lambda v: _tick(forecast.metric, v))
-    drawing.columns(x, 14, 236, lambda v: f"{v:.3g}")
-    drawing.text("tick end", RIGHT, 274, "mean energy of an input in mJ, a model")
+    y = around([row.metric_value or 0.0 for row in rows], BOTTOM, 14)
+    drawing = _framed(forecast.metric, x, y, "mean energy of an input in mJ, a model", lambda v: f"{v:.3g}")
     for row in rows:
         shape = GOVERNORS.index(row.governor) if row.governor in GOVERNORS else 0
-        look = f"{'ring' if row.deadline_miss_rate else 'dot'} {COLOURS.get(row.policy, 's7')}"
+        look = f"{'ring' if row.deadline_miss_rate else 'dot'} {_colour(row.policy)}"
         place = x(row.energy_mj_mean or 0.0), y(row.metric_value or 0.0)
         drawing.mark(look, *place, shape=shape, size=4.2, tip=" · ".join(_energy_row(row, forecast)))
-    if forecast.scheduled and forecast.scheduled in rows:
-        chosen = forecast.scheduled
-        drawing.mark("halo", x(chosen.energy_mj_mean or 0.0), y(chosen.metric_value or 0.0), size=8.5)
-    cells = tuple(_energy_row(row, forecast) for row in rows)
-    best = min(rows, key=lambda row: row.energy_mj_mean or 0.0)
-    said = [f"least: {best.policy} under {best.governor}, {wording.milli(best.energy_mj_mean, 'mJ')}"]
-    if ours := forecast.scheduled:
-        said.append(f"scheduled: {ours.policy} under {ours.governor}, {wording.milli(ours.energy_mj_mean, 'mJ')}")
-    found = [row.policy for row in rows]
-    return Figure(
-        title=f"Energy against {forecast.metric}",
-        svg=drawing.svg(
-            f"Modelled energy against {forecast.metric} of {len(rows)} pairs of policy and governor; {'; '.join(said)}."
-        ),
-        caption=f"Measured {forecast.metric}; energy is a model of {forecast.profile}. Hollow: misses deadlines."
-        " Circled: the schedule that was written. The colour is the policy, as above.",
-        legend=tuple(
-            Key("s7", SHAPES[i], name) for i, name in enumerate(GOVERNORS) if any(r.governor == name for r in rows)
-        )
-        + tuple(Key(COLOURS.get(name, "s7"), "■", name) for name in dict.fromkeys(found)),
-        table=Table(
-            ("policy", "governor", forecast.metric, "energy (model)", "saved", "latency (model)", "missed"), cells
-        ),
-    )
+        if row is forecast.scheduled:
+            drawing.mark("halo", *place, size=8.5)
+    return drawing
 
 
 def _energy_row(row: Policy, forecast: Forecast) -> tuple[str, ...]:

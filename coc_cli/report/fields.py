@@ -100,6 +100,11 @@ def _number(value: Any) -> float | None:
     return value
 
 
+def whole(value: Any) -> int | None:
+    """Give an integer if this is one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def pair(value: Any) -> tuple[float, float] | None:
     """Give two numbers if these are two."""
     if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004

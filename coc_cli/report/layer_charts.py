@@ -108,46 +108,42 @@ def training(run: Run) -> Figure | None:
     stages = [stage for stage in run.stages if stage.epochs]
     if not stages:
         return None
-    drawing = Drawing(height=290)
-    left, right, total = 46.0, WIDTH - 10, sum(len(stage.epochs) for stage in stages)
-    metrics = [e.metric for stage in stages for e in stage.epochs if e.metric is not None]
-    losses = [e.loss for stage in stages for e in stage.epochs if e.loss is not None and e.loss > 0]
-    top, below = around(metrics, 128, 26), decades(losses, 262, 160)
-    drawing.text("tick", left, 155, "training loss, logarithmic")
-    drawing.rows(top, left, right, lambda v: f"{v * 100:.3g}%" if run.metric == "accuracy" else f"{v:.3g}", about=3)
-    drawing.rows(below, left, right, lambda v: f"{v:g}")
-    done = 0
-    for place, stage in enumerate(stages):
-        x = Scale(
-            done,
-            done + len(stage.epochs),
-            left + (right - left) * done / total,
-            left + (right - left) * (done + len(stage.epochs)) / total,
-        )
-        _stage_curves(drawing, x, top, below, stage, done)
-        title = fitted(stage.title, LONGEST_NAME)
-        drawing.line("edge", x.start, 16, x.start, 262)
-        drawing.text("tick", min(x.start + 3, right - 6.2 * len(title)), 10 if place % 2 == 0 else 21, title)
-        done += len(stage.epochs)
-    drawing.text("tick end", right, 280, f"{total} epochs")
-    drawing.text("tick end", right, 140, f"validation {run.metric}")
-    rows = tuple(
-        (
-            stage.title,
-            str(len(stage.epochs)),
-            *(wording.NONE if v is None else f"{v:.4g}" for v in (stage.epochs[0].loss, stage.epochs[-1].loss)),
-            *(wording.value(run.metric, v) for v in (stage.epochs[0].metric, stage.epochs[-1].metric)),
-        )
-        for stage in stages
-    )
+    rows = tuple(_training_cells(run.metric, stage) for stage in stages)
     said = "; ".join(f"{name}: {n} epochs, loss {a} to {b}, {run.metric} {c} to {d}" for name, n, a, b, c, d in rows)
     return Figure(
         title="Training",
-        svg=drawing.svg(f"Validation {run.metric} and training loss by epoch. {said}."),
+        svg=_training(run.metric, stages).svg(f"Validation {run.metric} and training loss by epoch. {said}."),
         caption=f"Validation {run.metric} (with exits, the mean over them) above, training loss below, epoch by epoch;"
         " losses of different stages are different sums.",
         table=Table(("stage", "epochs", "first loss", "last loss", f"first {run.metric}", f"last {run.metric}"), rows),
     )
+
+
+def _training_cells(metric: str, stage: Stage) -> tuple[str, ...]:
+    ends = (stage.epochs[0], stage.epochs[-1])
+    losses = (wording.NONE if end.loss is None else f"{end.loss:.4g}" for end in ends)
+    return (stage.title, str(len(stage.epochs)), *losses, *(wording.value(metric, end.metric) for end in ends))
+
+
+def _training(metric: str, stages: Sequence[Stage]) -> Drawing:
+    drawing = Drawing(height=290)
+    epochs = [epoch for stage in stages for epoch in stage.epochs]
+    top = around([one.metric for one in epochs if one.metric is not None], 128, 26)
+    below = decades([one.loss for one in epochs if one.loss is not None], 262, 160)
+    left, right = 46.0, WIDTH - 10
+    drawing.text("tick end", right, 140, f"validation {metric}")
+    drawing.text("tick", left, 155, "training loss, logarithmic")
+    drawing.rows(top, left, right, lambda v: f"{v * 100:.3g}%" if metric == "accuracy" else f"{v:.3g}", about=3)
+    drawing.rows(below, left, right, lambda v: f"{v:g}")
+    x, done = Scale(0, len(epochs), left, right), 0
+    for place, stage in enumerate(stages):
+        title = fitted(stage.title, LONGEST_NAME)
+        drawing.line("edge", x(done), 16, x(done), 262)
+        drawing.text("tick", min(x(done) + 3, right - 6.2 * len(title)), 10 if place % 2 == 0 else 21, title)
+        _stage_curves(drawing, x, top, below, stage, done)
+        done += len(stage.epochs)
+    drawing.text("tick end", right, 280, f"{len(epochs)} epochs")
+    return drawing
 
 
 def _stage_curves(drawing: Drawing, x: Scale, top: Scale, below: Scale, stage: Stage, done: int) -> None:
