@@ -118,11 +118,12 @@ def overlapping(found: bool | None) -> str:
 
 def against(number: float | None) -> str:
     """Say how many times fewer or more."""
-    if number is None:
+    if number is None or number <= 0:
         return NONE
     if abs(number - 1) < SAME:
         return "the same"
-    return f"{number:.3g}x fewer" if number >= 1 else f"{1 / number:.3g}x more"
+    word, many = ("fewer", number) if number > 1 else ("more", 1 / number)
+    return f"{many:.0f}x {word}" if many >= WHOLE else f"{many:.3g}x {word}"
 
 
 def less(saving: float) -> str:

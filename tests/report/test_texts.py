@@ -13,6 +13,7 @@ import made
 import pytest
 
 from coc_cli.errors import UserError
+from coc_cli.report import wording
 from coc_cli.report.comparison import differences, front, settings
 from coc_cli.report.delivery import deliver
 from coc_cli.report.reading import read_runs
@@ -121,6 +122,16 @@ def test_markdown_shows_names_as_they_are() -> None:
     assert escaped("a|b `c` <b>&\n*d* [e](f) @g _h_ i_j") == (
         r"a\|b \`c\` &lt;b&gt;&amp; \*d\* \[e\](f) &#64;g \_h\_ i_j"
     )
+
+
+def test_figures_in_words() -> None:
+    assert [wording.against(n) for n in (None, 1.001, 1346.9, 2.0, 0.25, 0.0005)] == [
+        wording.NONE, "the same", "1347x fewer", "2x fewer", "4x more", "2000x more"
+    ]  # fmt: skip
+    assert [wording.times(n) for n in (1.0, 1208.44, 0.5)] == ["1.00x", "1208.4x", "0.5x"]
+    assert (wording.points("accuracy", -0.0125), wording.points("mae", 0.5)) == ("-1.25 points", "+0.5")
+    assert (wording.less(0.25), wording.less(-0.25)) == ("25.0% less", "25.0% more")
+    assert (wording.interval("mae", (1.0, 2.0)), wording.interval("accuracy", (0.9, 1.0))) == ("1..2", "90.0%..100.0%")
 
 
 WRONG = {
