@@ -9,7 +9,7 @@ from coc_cli.report import wording
 from coc_cli.report.comparison import front
 from coc_cli.report.figures import SHAPES, Figure, Key, Table, colour, fitted, kind
 from coc_cli.report.model import Exit, Run, Stage
-from coc_cli.report.svg import WIDTH, Drawing, Scale, around, decades
+from coc_cli.report.svg import WIDTH, Drawing, Names, Scale, around, decades
 
 LEFT, RIGHT = 46.0, WIDTH - 16
 ROW = 38.0
@@ -79,7 +79,7 @@ def trade_off(runs: Sequence[Run]) -> Figure | None:
     best = front(runs)
     is_alone = len(runs) == 1
     return Figure(
-        title=f"{metric.capitalize()} against BitOps",
+        title=f"{wording.titled(metric)} against BitOps",
         svg=_scatter(metric, found, best, is_alone=is_alone).svg(_told(metric, found, len(best))),
         caption="Every stage on the test images, 95 % intervals as bars;"
         f" left and {'up' if runs[0].sign > 0 else 'down'} is better. The dashed line is the Pareto front: to a stage"
@@ -100,8 +100,9 @@ def _scatter(metric: str, found: list[Placed], best: Sequence[tuple[Run, Stage]]
     drawing.text("tick end", RIGHT, height - 6, "BitOps of one image, logarithmic")
     drawing.text("tick", LEFT, 9, metric)
     drawing.path("front", _stairs([(x(s.bitops or 1.0), y(s.metric_value or 0.0)) for _, s in best]))
+    names = Names(drawing)
     for index, run, stages in found:
-        _trail(drawing, x, y, run, None if is_alone else index, stages)
+        _trail(drawing, x, y, run, None if is_alone else index, stages, names)
     return drawing
 
 
@@ -125,9 +126,10 @@ def _run_keys(found: list[Placed]) -> tuple[Key, ...]:
     return tuple(Key(colour(index), SHAPES[index // 8 % 4], f"{index + 1} {run.label}") for index, run, _ in found)
 
 
-def _trail(drawing: Drawing, x: Scale, y: Scale, run: Run, index: int | None, stages: list[Stage]) -> None:
+def _trail(
+    drawing: Drawing, x: Scale, y: Scale, run: Run, index: int | None, stages: list[Stage], names: Names
+) -> None:
     places = [(x(s.bitops or 1.0), y(s.metric_value or 0.0)) for s in stages]
-    named: list[tuple[float, float]] = []
     drawing.path(f"trail {colour(index) if index is not None else 's7'}", places)
     for stage, (px, py) in zip(stages, places, strict=True):
         look = kind(stage.name) if index is None else colour(index)
@@ -138,11 +140,9 @@ def _trail(drawing: Drawing, x: Scale, y: Scale, run: Run, index: int | None, st
         size = 4.5 if index is None or stage is stages[-1] else 2.5
         drawing.mark(f"dot {look}", px, py, shape=shape, size=size, tip=tip)
         if index is None:
-            is_free = all(abs(px - nx) > 14 or abs(py - ny) > 14 for nx, ny in named)  # noqa: PLR2004
-            drawing.text("number", px + 6, py - 6 if is_free else py + 14, str(stage.index))
-            named.append((px, py))
+            names.put(px, py, str(stage.index))
         elif stage is stages[-1]:
-            drawing.text("number", px + 6, py - 6, str(index + 1))
+            names.put(px, py, str(index + 1))
 
 
 def _stairs(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

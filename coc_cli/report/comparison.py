@@ -9,6 +9,8 @@ from typing import Any
 
 from coc_cli.report.model import Run, Stage
 
+OTHER_SEED = "another seed than the first run's, so other test images if the split is drawn"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -35,6 +37,15 @@ class Setting:
 def differences(runs: tuple[Run, ...]) -> tuple[Difference, ...]:
     """Set every further run against the first."""
     return tuple(_difference(run, runs[0]) for run in runs[1:])
+
+
+def remarks(found: Iterable[Difference]) -> tuple[str, ...]:
+    """Give the notes of all differences, each once with the runs that it is about."""
+    runs: dict[str, list[str]] = {}
+    for each in found:
+        for note in each.notes:
+            runs.setdefault(note, []).append(each.run)
+    return tuple(f"{', '.join(names)}: {note}" for note, names in runs.items())
 
 
 def _difference(run: Run, first: Run) -> Difference:
@@ -88,7 +99,7 @@ def _notes(run: Run, first: Run, reason: str | None) -> Iterator[str]:
     if reason:
         yield reason
     elif run.seed != first.seed and None not in (run.seed, first.seed):
-        yield f"seed {run.seed} against {first.seed}: other test images, if the split is drawn"
+        yield OTHER_SEED
     for one in (run, first):
         if one.ok is None:
             yield f"{one.label} is not finished; its last stage is {one.last.name if one.last else 'none'}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coc_cli.report import wording
 from coc_cli.report.charts import exits, trade_off, waterfall
-from coc_cli.report.comparison import Difference, differences, settings
+from coc_cli.report.comparison import Difference, differences, remarks, settings
 from coc_cli.report.exit_charts import Timeline, energy, policies, timelines, worth
 from coc_cli.report.figures import Figure, Table
 from coc_cli.report.layer_charts import layers, training
@@ -57,6 +57,7 @@ def html(runs: tuple[Run, ...]) -> str:
         parts=[_part(run, is_whole=is_whole, is_alone=len(runs) == 1) for run in runs],
         trade_off=trade_off(runs) if len(runs) > 1 else None,
         differences=_differences(runs),
+        remarks=remarks(differences(runs)),
         settings=settings(runs) if len(runs) > 1 else (),
         w=wording,
         again=again,

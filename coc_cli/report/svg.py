@@ -120,6 +120,25 @@ class Drawing:
         return f'<svg viewBox="{box}" role="img" aria-label="{escape(alternative)}">{"".join(self.parts)}</svg>'
 
 
+class Names:
+    """Puts short names beside marks where they cover no other; one without a place is left to the legend."""
+
+    SIZE = 13.0  # units that a name takes
+
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
+        self._taken: list[tuple[float, float]] = []
+
+    def put(self, x: float, y: float, name: str) -> None:
+        """Name a mark."""
+        for right, down in ((6.0, -6.0), (6.0, 15.0), (-6.0 - 7 * len(name), -6.0), (-6.0 - 7 * len(name), 15.0)):
+            at = (x + right, y + down)
+            if all(abs(at[0] - px) >= self.SIZE or abs(at[1] - py) >= self.SIZE for px, py in self._taken):
+                self._taken.append(at)
+                self.drawing.text("number", *at, name)
+                return
+
+
 _CORNERS = {
     1: ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
     2: ((0, -1.1), (1.1, 0.9), (-1.1, 0.9)),

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coc_cli.report import wording
-from coc_cli.report.comparison import differences
+from coc_cli.report.comparison import differences, remarks
 from coc_cli.report.model import Run, Stage
 
 WIDTH = 160
@@ -28,9 +28,8 @@ def terminal(runs: tuple[Run, ...], console: Console | None = None) -> str:
             out.print(part, markup=False)
     if len(runs) > 1:
         out.print(_differences(runs))
-        for found in differences(runs):
-            for note in found.notes:
-                out.print(f"{found.run}: {note}", markup=False)
+        for remark in remarks(differences(runs)):
+            out.print(remark, markup=False)
     return file.getvalue()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from coc_cli.report import wording
-from coc_cli.report.comparison import differences, front, settings
+from coc_cli.report.comparison import differences, front, remarks, settings
 from coc_cli.report.model import Run, Stage, as_data
 
 SPECIAL = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
@@ -141,7 +141,7 @@ def _several(runs: tuple[Run, ...]) -> str:
     heading = f"### coc report: {len(runs)} runs, against {escaped(runs[0].label)}"
     against = {found.run: found for found in differences(runs)}
     head = ("run", "metric", "95 %", "difference", "intervals", "BitOps", "against", "bytes", "against", "verdict")
-    rows, notes = [], []
+    rows = []
     for run in runs:
         found, last = against.get(run.label) if run is not runs[0] else None, run.last
         cells = [
@@ -157,5 +157,5 @@ def _several(runs: tuple[Run, ...]) -> str:
             run.verdict,
         ]
         rows.append(map(escaped, cells))
-        notes += [f"- {escaped(run.label)}: {escaped(note)}" for note in (found.notes if found else ())]
+    notes = [f"- {escaped(remark)}" for remark in remarks(against.values())]
     return "\n\n".join([heading, _table(head, rows), *(["\n".join(notes)] if notes else [])])

@@ -16,6 +16,11 @@ def value(metric: str, number: float | None) -> str:
     return NONE if number is None else shown(metric, number)
 
 
+def titled(metric: str) -> str:
+    """Give a metric's name as a sentence begins."""
+    return "MAE" if metric == "mae" else metric[:1].upper() + metric[1:]
+
+
 def interval(metric: str, ends: tuple[float, float] | None) -> str:
     """Give a 95 % interval."""
     if ends is None:

@@ -60,7 +60,7 @@ def test_runs_differ_from_the_first(small: Path, other: Path) -> None:
     assert found.metric_difference == 0.25 - 0.75
     assert found.intervals_overlap is False, "0.2..0.4 and 0.409..0.929"
     assert (found.bitops_ratio, found.bytes_ratio) == (0.5, 1.0)
-    assert found.notes == ("seed 4 against 3: other test images, if the split is drawn",)
+    assert found.notes == ("another seed than the first run's, so other test images if the split is drawn",)
     keys = {setting.key: setting.values for setting in settings(read_runs([small, other]))}
     assert keys == {
         "seed": ("3", "4"),
