@@ -161,7 +161,7 @@ def report(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="file  [default: RUN/report.html for html, ./report.html for several runs; else stdout]",
+            help="file; by default html is RUN/report.html (of several runs ./report.html), and text is printed",
         ),
     ] = None,
     debug: Debug = False,  # noqa: ARG001

@@ -15,7 +15,8 @@ FILE = "predict-exit.json"
 def read_forecasts(directory: Path, network: str | None, missing: Missing) -> Iterator[Forecast]:
     """Give what stands below a run directory, a device each, or in a folder of its own.
 
-    What was found for another network than that of the checksum `network` is left out, and said.
+    What was found for another network than that of the checksum `network` is left out, and said; an empty checksum is
+    one that should be there, and None is of no run at all.
     """
     below = directory / "predict-exit"
     folders = sorted(path for path in below.iterdir() if path.is_dir()) if below.is_dir() else []
@@ -25,7 +26,9 @@ def read_forecasts(directory: Path, network: str | None, missing: Missing) -> It
         if fields is None:
             continue
         of = fields.content.get("checkpoint_sha256")
-        if network and of and of != network:
+        if of and network == "":
+            missing.say(f"whether {name} is of this run's network cannot be told without its last stage")
+        elif of and network is not None and of != network:
             missing.say(f"{name} is of another network than this run's result; run coc predict-exit again")
             continue
         yield _forecast(fields, folder, missing)

@@ -59,7 +59,7 @@ def _read(directory: Path) -> Run:
     if is_run:
         stages = with_epochs(stages, kept, directory, missing)
         _say_unfinished(stages, settings, missing)
-    network = kept[max(kept)].get("sha256") if kept else None
+    network = (kept[max(kept)].get("sha256") if kept else None) or ("" if is_run else None)
     forecasts = tuple(read_forecasts(directory, network, missing))
     name = (report.content.get("name") if report else None) or settings.get("name") or directory.resolve().name
     return Run(
@@ -98,7 +98,8 @@ def _say_unfinished(stages: tuple[Stage, ...], settings: dict[str, Any], missing
     chain = settings.get("chain")
     names = [next(iter(link), "?") for link in chain if isinstance(link, dict)] if isinstance(chain, list) else []
     wanted = ["baseline", *map(str, names)]
-    absent = [f"{index} {name}" for index, name in enumerate(wanted) if index >= len(stages)]
+    there = {stage.index for stage in stages}
+    absent = [f"{index} {name}" for index, name in enumerate(wanted) if index not in there]
     if settings and absent:
         missing.say(f"no result of stage{'s' * (len(absent) > 1)} {', '.join(absent)}")
 

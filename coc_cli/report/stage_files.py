@@ -49,6 +49,7 @@ def read_stages(report: Fields | None, kept: dict[int, Kept], missing: Missing) 
         if kept:
             missing.say("MACs, BitOps and ratios are in report.json alone; figures are from stages/*/result.json")
         found = [_unreported(index, one) for index, one in sorted(kept.items()) if one.result]
+        found = [replace(stage, bytes_ratio=_ratio(found[0], stage)) for stage in found]
     return tuple(_changed(stage, found[0], kept) for stage in found)
 
 
@@ -85,6 +86,11 @@ def _unreported(index: int, kept: Kept) -> Stage:
         kept.result.number(key)
     stage = _stage(quiet, index, None)
     return replace(stage, name=kept.name, checkpoint_bytes=kept.bytes)
+
+
+def _ratio(first: Stage, stage: Stage) -> float | None:
+    before, after = first.checkpoint_bytes, stage.checkpoint_bytes
+    return before / after if before and after else None
 
 
 def _latency(fields: Fields) -> Latency | None:
@@ -134,7 +140,7 @@ def with_epochs(
     absent = [stage.index for stage in stages if not curves.get(stage.index) and not _is_untrained(kept, stage)]
     if absent or not (directory / "report.json").is_file():
         logged = _logged(directory, missing)
-        _say_running(logged.get(len(stages), []), missing)
+        _say_running(logged.get(stages[-1].index + 1 if stages else 0, []), missing)
         curves |= {index: logged.get(index, []) for index in absent}
     return tuple(replace(stage, epochs=tuple(_epochs(curves.get(stage.index, [])))) for stage in stages)
 

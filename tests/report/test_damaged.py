@@ -134,6 +134,9 @@ def test_an_interrupted_run_shows_its_stages_and_its_log(small: Path) -> None:
     assert run.stages[1].checkpoint_bytes == 1000, "of the file"
     assert run.stages[1].bitops is None
     assert "log.jsonl: 1 damaged line left out" in run.missing
+    assert run.stages[1].bytes_ratio == 4.0
+    assert "no result of stage 2 early_exit" in run.missing
+    assert any(said.startswith("whether predict-exit/cortex-m7/") for said in run.missing)
     assert any("stage 2 is in epoch 2 of 9, or stopped there" in said for said in run.missing), run.missing
 
 
