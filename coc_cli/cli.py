@@ -149,6 +149,34 @@ def _forecast(target: Path, **options: Any) -> None:
     print_policies(outcome.report, outcome.directory)
 
 
+@app.command()
+@answers
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="run directories; others are set against the first")
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="terminal, html, md (a pull request comment), csv or json")
+    ] = "terminal",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="file; by default html is RUN/report.html (of several runs ./report.html), and text is printed",
+        ),
+    ] = None,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Show what runs found and how they differ, unfinished ones as far as they go; a missed limit ends with 0."""
+    from coc_cli.report.delivery import deliver
+
+    made = deliver(runs, form, out)
+    if isinstance(made, Path):
+        print(f"report: {made}")
+    else:
+        sys.stdout.write(made)
+
+
 class _Profiles(TyperGroup):
     """Lists or checks when its first word is none of its commands."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -117,8 +118,10 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         sensitivity,
     )
     from coc_cli.exits.evaluation import curve
+    from coc_cli.exits.examples import examples
     from coc_cli.exits.gather import gather, workload
     from coc_cli.exits.points import CANDIDATES, NEEDS_CLASSES, operating_points, prepared
+    from coc_cli.report.delivery import write_page_for
     from coc_cli.stages.early_exit import MEASURES
 
     spec, settings = asked.header.spec, asked.recipe.recipe
@@ -168,8 +171,12 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "calibration_error": _calibration(kit),
         "predictor_macs": kit.predictor.macs if kit.predictor else None,
         "full_macs": work.full_macs,
+        "checkpoint_sha256": hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest(),
     }
-    _write(asked, report, scheduled(rows), test, spec.labels, deadline, kit.predictor)
+    row = scheduled(rows)
+    report["examples"] = examples(row.tried.paths, data.test)
+    _write(asked, report, row, test, spec.labels, deadline, kit.predictor)
+    write_page_for(asked.directory, say)
     return Outcome(asked.directory, report)
 
 

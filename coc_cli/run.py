@@ -33,6 +33,7 @@ from coc_cli.plan import (
 )
 from coc_cli.progress import Reporter
 from coc_cli.recipe import Recipe, RecipeFile, read, resolved, torch_device
+from coc_cli.report.delivery import write_page_for
 from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
@@ -123,6 +124,7 @@ class _Run:
             last = self.directory / self.plan.steps[-1].folder / RESULT
             write_atomically(self.directory / RESULT, last.read_bytes())
             write_atomically(self.directory / "report.json", json.dumps(report, indent=2).encode())
+            write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
             self.reporter.event("end", ok=report["ok"])
         return Result(self.directory, report, self.recipe)
 
@@ -272,7 +274,7 @@ class _Run:
         """Remove the result of an earlier, different recipe, so that the directory never mixes two."""
         text, path = resolved(self.recipe).encode(), self.directory / "recipe.yaml"
         if not path.is_file() or path.read_bytes() != text:
-            for name in ("report.json", RESULT):
+            for name in ("report.json", "report.html", RESULT):
                 (self.directory / name).unlink(missing_ok=True)
         write_atomically(path, text)
 

@@ -13,25 +13,12 @@ from coc_cli.dvfs.profile import ASSUMED, NOT_MEASURED, Levels, Profile
 from coc_cli.measure import cost
 from coc_cli.plan import Plan
 from coc_cli.recipe import Recipe
+from coc_cli.units import count, shown
 
 if TYPE_CHECKING:
     from coc_cli.measure_profile import Outcome
 
 SCATTER = 1.5  # a p95 above so many medians is worth a word
-
-
-def count(value: float) -> str:
-    """Give a number with three significant digits and a unit of a thousand: 2.61M."""
-    for unit in ("", "k", "M", "G", "T"):
-        if abs(value) < 999.5:  # noqa: PLR2004
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return f"{value:.3g}P"
-
-
-def shown(metric: str, value: float) -> str:
-    """Give a metric's value as a reader wants it: accuracy in percent, an error in its own unit."""
-    return f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -101,7 +88,9 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
     for limit in report["limits"]:
         verdict = "met" if limit["ok"] else "MISSED"
         print(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
-    print(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}")
+    page = directory / "report.html"
+    tail = f"   page: {page}" if page.is_file() else ""
+    print(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}{tail}")
 
 
 def print_policies(report: dict[str, Any], directory: Path) -> None:

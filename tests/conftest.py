@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY_RECIPE
 
 from coc_cli.data.images import Data, Split
 from coc_cli.data.source import Augment, DataInfo
@@ -103,22 +104,6 @@ def quickstart() -> Path:
     """The quickstart's run directory; README's first command has left it, or it is made now."""
     subprocess.run(QUICKSTART, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return ROOT / "runs/quickstart"
-
-
-TINY_RECIPE = """\
-name: tiny
-seed: 3
-device: cpu
-data: {source: digits}
-model:
-  arch: cifar:resnet20
-  depth: 8
-  width: 4
-  train: {epochs: 2, batch: 128}
-chain:
-  - distill: {student: {width: 2}, epochs: 2, batch: 128}
-  - quantize: {weights: 4, activations: 4, epochs: 2, batch: 128}
-"""
 
 
 @pytest.fixture

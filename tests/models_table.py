@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from coc_cli.measure import cost
 from coc_cli.nets.sources import resolve
 from coc_cli.nets.spec import Scalar, Spec
-from coc_cli.tables import count
+from coc_cli.units import count
 
 CHECKS = ("traces", "prune", "quantize", "early exit", "D-P-Q-E")
 

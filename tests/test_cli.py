@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny import TINY_RECIPE
 
 import coc_cli
 from coc_cli.checkpoint import read_header
@@ -78,8 +79,6 @@ def test_wrong_devices(recipe: Callable[..., Path], device: str, message: str) -
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny recipe has run."""
-    from conftest import TINY_RECIPE
-
     folder = tmp_path_factory.mktemp("finished")
     (folder / "recipe.yaml").write_text(TINY_RECIPE)
     done = subprocess.run([*COC, "compress", "recipe.yaml"], cwd=folder, capture_output=True, text=True, check=True)
@@ -96,6 +95,7 @@ def test_the_run_directory_holds_what_the_contract_says(finished: Path) -> None:
     assert result == (run / "stages/02-quantize/model.safetensors").read_bytes()
     assert [a.stage for a in read_header(run / "model.safetensors").lineage] == ["baseline", "distill", "quantize"]
     assert (run / "recipe.yaml").read_text().startswith("name: tiny\n")
+    assert "<h1>tiny" in (run / "report.html").read_text()
     events = [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]
     assert events.count("epoch") == 6
     assert events[0] == "start"
@@ -128,7 +128,7 @@ def test_the_report_says_what_the_contract_says(finished: Path) -> None:
 
 def test_what_is_printed(finished: Path) -> None:
     shown = (finished / "stdout").read_text()
-    assert "result: runs/tiny/model.safetensors   report: runs/tiny/report.json" in shown
+    assert "result: runs/tiny/model.safetensors   report: runs/tiny/report.json   page: runs/tiny/report.html" in shown
     assert all(name in shown for name in ("0 baseline", "1 distill", "2 quantize", "ratio (strict)"))
     lines = (finished / "stderr").read_text().splitlines()
     assert lines[0].startswith("0/2 baseline: epoch 1/2  loss ")

@@ -16,6 +16,7 @@ LAYERS = [
     {"tables"},
     {"run"},
     {"predict_exit", "measure_profile"},
+    {"report"},
     {"result"},
     {"plan"},
     {"recipe"},
@@ -28,7 +29,7 @@ LAYERS = [
     {"dvfs"},
     {"checkpoint", "losses", "yaml_source"},
     {"nets", "data"},
-    {"errors"},
+    {"errors", "units"},
 ]
 # `coc_cli` itself holds the version and two functions that import when they are called.
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -71,6 +72,8 @@ def test_torch_is_imported_late_where_the_user_waits() -> None:
         "measure_profile",
         "timing",
         "checkpoint",
+        "units",
+        *[f"report/{path.stem}" for path in (PACKAGE / "report").glob("*.py")],
         "foreign",
         "errors",
     ):

@@ -101,6 +101,11 @@ def test_a_run_with_exits_gets_all_policies_and_a_schedule(run: Path) -> None:
     assert points.pop("patience") == 5, "as many as there are exits less one"
     assert all(count >= 8 for count in points.values()), points
     assert "energies are a model" in done.stdout
+    page = (run / "report.html").read_text()
+    assert "Predictive exit on cortex-m7" in page
+    kinds = [example["kind"] for example in report["examples"]]
+    assert kinds == sorted(kinds), "easy, hard, mispredicted"
+    assert 0 < len(kinds) == page.count("data:image/png") <= 6
     for policy in POLICIES:
         assert policy in done.stdout
 
@@ -132,6 +137,7 @@ def test_a_checkpoint_by_itself_needs_images(run: Path, tmp_path: Path) -> None:
     assert refused == f"{checkpoint}: is a checkpoint by itself; name a recipe with its images: --data RECIPE\n"
     coc("predict-exit", str(checkpoint), "--data", str(run / "recipe.yaml"), "--out", str(tmp_path / "out"))
     sound(tmp_path / "out", 360)
+    assert "Predictive exit on" in (tmp_path / "out/report.html").read_text()
 
 
 def test_numbers_have_policies_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

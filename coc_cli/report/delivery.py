@@ -1,0 +1,67 @@
+"""`coc report`: from directories and a format to text, printed or in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from coc_cli.errors import did_you_mean, refuse
+from coc_cli.report.model import Run
+from coc_cli.report.reading import holds_run, read_runs
+
+Renderer = Callable[[tuple[Run, ...]], str]
+PAGE = "report.html"
+
+
+def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
+    """Give the report of some runs: its text, or the file that holds it now.
+
+    HTML without `out` becomes report.html in the run directory, or here if there are several runs. Raises `UserError`
+    for a format that is none, directories that are no runs, and a file that cannot be written.
+    """
+    render = _renderer(form)
+    text = render(read_runs(directories))
+    if form == "html" and out is None:
+        out = directories[0] / PAGE if len(directories) == 1 else Path(PAGE)
+    if out is None:
+        return text
+    from coc_cli.checkpoint import write_atomically
+
+    try:
+        write_atomically(out, text.encode())
+    except OSError as error:
+        raise refuse(out, f"cannot be written: {error.strerror}; choose another with --out") from error
+    return out
+
+
+def _renderer(form: str) -> Renderer:
+    from coc_cli.report import texts
+    from coc_cli.report.page import html
+    from coc_cli.report.terminal import terminal
+
+    known: dict[str, Renderer] = {
+        "terminal": terminal,
+        "html": html,
+        "md": texts.markdown,
+        "csv": texts.csv_text,
+        "json": texts.data,
+    }
+    if form not in known:
+        raise refuse("--format", f"no such format '{form}'; {did_you_mean(form, known)}")
+    return known[form]
+
+
+def write_page_for(directory: Path, say: Callable[[str], Any]) -> None:
+    """Write the page that a run directory, or the folder of a forecast, belongs to.
+
+    A fault is said in one line and costs nothing else: what the run found is there, and the page can be made again.
+    """
+    above = directory.parent.parent
+    if directory.parent.name == "predict-exit" and holds_run(above):
+        directory = above
+    try:
+        deliver([directory], "html", None)
+    except Exception as error:  # noqa: BLE001  (whatever it is)
+        what = (str(error).splitlines() or [""])[0]
+        say(f"{directory / PAGE} was not written: {type(error).__name__}: {what}")

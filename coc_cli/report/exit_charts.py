@@ -1,0 +1,231 @@
+"""Figures of predictive exit: policies as curves, energy against the metric, and frequency over time of some inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from coc_cli.report import wording
+from coc_cli.report.figures import SHAPES, Figure, Key, Table
+from coc_cli.report.model import Curve, Example, Forecast, Point, Policy, Stretch, sign
+from coc_cli.report.svg import WIDTH, Drawing, Scale, around
+
+LEFT, RIGHT, BOTTOM = 46.0, WIDTH - 16, 236.0
+COLOURS = {
+    "classic": "s7",
+    "threshold": "s1",
+    "hierarchical": "s3",
+    "placement": "s8",
+    "patience": "s5",
+    "predictive-conv": "s6",
+    "predictive": "s2",
+    "predictive-commit": "s4",
+    "oracle": "s7",
+    "oracle-0": "s7",
+}
+BOUNDS = ("oracle", "oracle-0")
+GOVERNORS = ("race", "constant", "pace", "paper")
+WORST = 0.08  # below the final accuracy: operating points that are worse are left out of the drawing
+WORST_ERROR = 1.6  # times the final error
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """An example with its drawing."""
+
+    example: Example
+    svg: str
+    text: str
+
+
+def policies(forecast: Forecast) -> Figure | None:
+    """Draw every policy's metric against its MACs."""
+    curves = [curve for curve in forecast.curves if curve.points]
+    if not curves:
+        return None
+    metric, worst = forecast.metric, _worst(curves, forecast.metric)
+    near = [replace(one, points=tuple(p for p in one.points if _is_near(p, worst, metric))) for one in curves]
+    left_out = sum(len(one.points) for one in curves) - sum(len(one.points) for one in near)
+    rows = tuple(_curve_row(curve, metric) for curve in curves)
+    said = "; ".join(f"{name} {best} at {macs} MACs" for name, _, best, macs, *_ in rows)
+    return Figure(
+        title=f"Policies: {metric} against MACs",
+        svg=_policies(forecast, near).svg(f"{metric} against mean MACs, best point of each policy: {said}."),
+        caption=f"Operating points fixed on validation, measured on {wording.images(forecast.n_test)}. Dashed lines are"
+        f" bounds that no device can reach. Points of poor {metric} that are left out: {left_out}.",
+        legend=tuple(Key(_colour(c.policy), "┄" if c.policy in BOUNDS else "●", c.policy) for c in curves),
+        table=Table(("policy", "points", f"best {metric}", "MACs there", "fewest MACs", f"{metric} there"), rows),
+    )
+
+
+def _colour(policy: str) -> str:
+    return COLOURS.get(policy, "s7")
+
+
+def _policies(forecast: Forecast, curves: list[Curve]) -> Drawing:
+    points = [point for curve in curves for point in curve.points]
+    full = max([forecast.full_macs or 0.0, *(point.macs for point in points)])
+    least = min((point.macs for point in points), default=0.0)
+    x = Scale(least * 0.95, full * 1.04, LEFT, RIGHT)
+    y = around([point.metric_value for point in points], BOTTOM, 14)
+    drawing = _framed(forecast.metric, x, y, "mean MACs of an image", wording.counted)
+    for curve in curves:
+        look = f"{_colour(curve.policy)}{' dashed' if curve.policy in BOUNDS else ''}"
+        places = [(x(point.macs), y(point.metric_value)) for point in curve.points]
+        drawing.path(f"curve {look}", places)
+        for (px, py), point in zip(places, curve.points, strict=True):
+            value = wording.value(forecast.metric, point.metric_value)
+            tip = f"{curve.policy}: {value}, {wording.counted(point.macs)} MACs"
+            drawing.mark(f"dot {look}", px, py, size=2.6, tip=tip)
+    return drawing
+
+
+def _framed(metric: str, x: Scale, y: Scale, name: str, show: Callable[[float], str]) -> Drawing:
+    drawing = Drawing(height=280)
+    drawing.text("tick", LEFT, 9, metric)
+    drawing.rows(y, LEFT, RIGHT, lambda v: f"{v * 100:.4g}%" if metric == "accuracy" else f"{v:.3g}")
+    drawing.columns(x, 14, BOTTOM, show)
+    drawing.text("tick end", RIGHT, 274, name)
+    return drawing
+
+
+def _worst(curves: list[Curve], metric: str) -> float:
+    """Give the metric beyond which an operating point is of no use."""
+    final = next((c.points[-1].metric_value for c in curves if c.policy == "classic"), None)
+    if final is None:
+        final = max((p.metric_value for c in curves for p in c.points), key=lambda v: v * sign(metric))
+    return final - WORST if metric == "accuracy" else final * WORST_ERROR
+
+
+def _is_near(point: Point, worst: float, metric: str) -> bool:
+    return (point.metric_value - worst) * sign(metric) >= 0
+
+
+def _curve_row(curve: Curve, metric: str) -> tuple[str, ...]:
+    best = max(curve.points, key=lambda p: (p.metric_value * sign(metric), -p.macs))
+    least = curve.points[0]
+    return (
+        curve.policy,
+        str(len(curve.points)),
+        wording.value(metric, best.metric_value),
+        wording.counted(best.macs),
+        wording.counted(least.macs),
+        wording.value(metric, least.metric_value),
+    )
+
+
+def energy(forecast: Forecast) -> Figure | None:
+    """Draw energy against the metric for each policy under each governor."""
+    rows = [row for row in forecast.policies if row.metric_value is not None and row.energy_mj_mean is not None]
+    if not rows:
+        return None
+    named = {"least": min(rows, key=lambda row: row.energy_mj_mean or 0.0), "scheduled": forecast.scheduled}
+    said = "; ".join(
+        f"{name}: {row.policy} under {row.governor}, {wording.milli(row.energy_mj_mean, 'mJ')}"
+        for name, row in named.items()
+        if row
+    )
+    metric = forecast.metric
+    governors = [
+        Key("s7", SHAPES[i], name) for i, name in enumerate(GOVERNORS) if any(r.governor == name for r in rows)
+    ]
+    colours = [Key(_colour(name), "■", name) for name in dict.fromkeys(row.policy for row in rows)]
+    head = ("policy", "governor", metric, "energy (model)", "saved", "latency (model)", "missed")
+    return Figure(
+        title=f"Energy against {metric}",
+        svg=_energy(forecast, rows).svg(
+            f"Modelled energy against {metric} of {len(rows)} policies and governors; {said}."
+        ),
+        caption=f"Measured {metric}; energy is a model of {forecast.profile}. Hollow: misses deadlines."
+        " Circled: the schedule that was written. The colour is the policy, as above.",
+        legend=(*governors, *colours),
+        table=Table(head, tuple(_energy_row(row, forecast) for row in rows)),
+    )
+
+
+def _energy(forecast: Forecast, rows: list[Policy]) -> Drawing:
+    x = around([row.energy_mj_mean or 0.0 for row in rows], LEFT, RIGHT)
+    y = around([row.metric_value or 0.0 for row in rows], BOTTOM, 14)
+    drawing = _framed(forecast.metric, x, y, "mean energy of an input in mJ, a model", lambda v: f"{v:.3g}")
+    for row in rows:
+        shape = GOVERNORS.index(row.governor) if row.governor in GOVERNORS else 0
+        look = f"{'ring' if row.deadline_miss_rate else 'dot'} {_colour(row.policy)}"
+        place = x(row.energy_mj_mean or 0.0), y(row.metric_value or 0.0)
+        drawing.mark(look, *place, shape=shape, size=4.2, tip=" · ".join(_energy_row(row, forecast)))
+        if row is forecast.scheduled:
+            drawing.mark("halo", *place, size=8.5)
+    return drawing
+
+
+def _energy_row(row: Policy, forecast: Forecast) -> tuple[str, ...]:
+    return (
+        row.policy,
+        row.governor,
+        wording.value(forecast.metric, row.metric_value),
+        wording.milli(row.energy_mj_mean, "mJ"),
+        wording.percent(row.energy_saving),
+        wording.milli(row.latency_ms_mean, "ms"),
+        wording.percent(row.deadline_miss_rate),
+    )
+
+
+def timelines(forecast: Forecast) -> tuple[Timeline, ...]:
+    """Draw the frequency over time of each example."""
+    every = [stretch.frequency_mhz for one in forecast.examples for stretch in one.segments]
+    if not every:
+        return ()
+    highest = max(every)
+    end = max(max(one.deadline_ms or 0.0, sum(s.latency_ms for s in one.segments)) for one in forecast.examples)
+    return tuple(_timeline(one, highest, end) for one in forecast.examples if one.segments)
+
+
+def _timeline(one: Example, highest: float, end: float) -> Timeline:
+    drawing = Drawing(height=110)
+    x, y = Scale(0, end or 1.0, 44, RIGHT), Scale(0, highest * 1.1 or 1.0, 78, 8)
+    drawing.rows(y, 44, RIGHT, lambda v: f"{v:g}", about=2)
+    drawing.columns(x, 8, 78, lambda v: f"{v:.3g}", about=4)
+    drawing.text("tick end", RIGHT, 104, "ms (model); height is MHz")
+    at = 0.0
+    for stretch in one.segments:
+        start, at = at, at + stretch.latency_ms
+        top = y(stretch.frequency_mhz)
+        width = max(0.6, x(at) - x(start) - 0.6)
+        tip = (
+            f"{stretch.reason}: {stretch.frequency_mhz:g} MHz, {stretch.latency_ms:.3g} ms, {stretch.energy_mj:.3g} mJ"
+        )
+        drawing.add("rect", kind=f"bar {_look(stretch)}", x=x(start), y=top, width=width, height=78 - top, tip=tip)
+    if one.deadline_ms is not None:
+        drawing.line("deadline", x(one.deadline_ms), 4, x(one.deadline_ms), 80)
+    if one.latency_ms is not None:
+        drawing.mark("dot ink", x(one.latency_ms), 78, shape=2, size=5, tip=f"answer after {one.latency_ms:.3g} ms")
+    text = (
+        f"leaves at exit {one.exit} after {wording.milli(one.latency_ms, 'ms')} of"
+        f" {wording.milli(one.deadline_ms, 'ms')} with {wording.milli(one.energy_mj, 'mJ')} (model)"
+    )
+    steps = "; ".join(f"{s.reason} {s.frequency_mhz:g} MHz {s.latency_ms:.3g} ms" for s in one.segments)
+    return Timeline(
+        one, drawing.svg(f"Frequency over time of {one.kind} input {one.input}, which {text}. {steps}."), text
+    )
+
+
+def _look(stretch: Stretch) -> str:
+    """Give the class of a stretch: waiting, a change of level, forecast or not."""
+    if stretch.reason in ("idle", "transition"):
+        return stretch.reason
+    return "s2" if stretch.reason.startswith("predicted") else "s1"
+
+
+def worth(forecast: Forecast) -> Table | None:
+    """Give what the prediction is worth under several deadlines and on changed devices."""
+    if not forecast.worth:
+        return None
+    rows = tuple(
+        (
+            one.name,
+            *(wording.milli(energy, "mJ") for energy in (one.passive, one.ours, one.oracle)),
+            wording.percent(one.saved_passive),
+            wording.NONE if one.gap_closed is None else f"{one.gap_closed:.0%}",
+        )
+        for one in forecast.worth
+    )
+    return Table(("deadline or change", "best passive", "ours", "oracle", "saved", "of the gap"), rows)

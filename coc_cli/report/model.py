@@ -1,0 +1,242 @@
+"""What a report knows of a run: figures, without any rendering. Names are report.json's; None is what is not known."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Exit:
+    """An exit on the test images; the last one is the final output."""
+
+    index: int
+    share: float | None
+    metric_value: float | None  # of the images that leave there
+    metric_all: float | None  # of all images, had they left there
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with weights; counts are those of an image that runs it."""
+
+    name: str
+    macs: float | None
+    bitops: float | None
+    params: float | None
+    weight_bits: float | None
+    activation_bits: float | None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images; `metric` is on validation."""
+
+    epoch: int
+    loss: float | None
+    metric: float | None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A measured time for one batch."""
+
+    median: float | None
+    p95: float | None
+    threads: float | None
+    batch: float | None
+    runtime: str | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """How the metric differs from the baseline's: value minus value, and the 95 % interval if it is known (paired)."""
+
+    value: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network of the chain and what it scored; the first is the baseline."""
+
+    index: int
+    name: str
+    metric_value: float | None
+    metric_ci95: tuple[float, float] | None
+    n_test: float | None
+    macs: float | None
+    bitops: float | None
+    bitops_ratio: float | None
+    bitops_ratio_nominal: float | None
+    factor: float | None  # BitOps of the stage before by this one's
+    params: float | None
+    checkpoint_bytes: float | None
+    bytes_ratio: float | None
+    latency_ms: Latency | None
+    change: Change | None  # against the baseline
+    seconds: float | None
+    exits: tuple[Exit, ...]
+    layers: tuple[Layer, ...]
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def title(self) -> str:
+        """Number and name."""
+        return f"{self.index} {self.name}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of the recipe."""
+
+    name: str
+    limit: float | None
+    value: float | None
+    ok: bool | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """An exit policy under a governor; times and energies are a model."""
+
+    policy: str
+    governor: str
+    metric_value: float | None
+    macs_mean: float | None
+    latency_ms_mean: float | None
+    energy_mj_mean: float | None
+    energy_saving: float | None
+    deadline_miss_rate: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operating point of a policy on test."""
+
+    metric_value: float
+    macs: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A policy's operating points."""
+
+    policy: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a schedule: layers run, a change of level, or waiting."""
+
+    frequency_mhz: float
+    latency_ms: float
+    energy_mj: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test image, and how it ran through the schedule."""
+
+    input: int
+    kind: str  # easy, hard or mispredicted
+    png: str  # base64
+    label: str
+    prediction: str
+    exit: int
+    latency_ms: float | None
+    energy_mj: float | None
+    deadline_ms: float | None
+    segments: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What prediction is worth under a deadline or on a changed device: mJ of the best of each kind."""
+
+    name: str
+    passive: float | None
+    ours: float | None
+    oracle: float | None
+    saved_passive: float | None
+    gap_closed: float | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What `coc predict-exit` found on one device."""
+
+    profile: str
+    deadline: str | None
+    deadline_ms: float | None
+    metric: str
+    n_test: float | None
+    full_macs: float | None
+    policies: tuple[Policy, ...]
+    not_applicable: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    worth: tuple[Worth, ...]
+    scheduled: Policy | None  # the row whose schedule was written
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory, as far as it can be read."""
+
+    label: str  # the name; the directory where several runs have one name
+    name: str
+    directory: str
+    task: str | None
+    metric: str
+    ok: bool | None  # every limit is met; None while that is not known
+    stages: tuple[Stage, ...]
+    limits: tuple[Limit, ...]
+    environment: dict[str, str]
+    command: str | None
+    seed: int | None
+    recipe: str | None  # resolved, as it was written
+    settings: dict[str, Any]  # the same, read
+    forecasts: tuple[Forecast, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def first(self) -> Stage | None:
+        """The baseline, if there is any stage."""
+        return self.stages[0] if self.stages else None
+
+    @property
+    def last(self) -> Stage | None:
+        """The result, if there is any stage."""
+        return self.stages[-1] if self.stages else None
+
+    @property
+    def verdict(self) -> str:
+        """Say whether limits are met, in two words."""
+        if self.ok is None:
+            return "not finished"
+        if not self.limits:
+            return "no limits set"
+        return "limits met" if self.ok else "LIMIT MISSED"
+
+    @property
+    def sign(self) -> int:
+        """1 where a larger metric is better, else -1."""
+        return sign(self.metric)
+
+
+def sign(metric: str) -> int:
+    """Give 1 for a metric of which more is better, -1 for an error."""
+    return 1 if metric == "accuracy" else -1
+
+
+def as_data(run: Run) -> dict[str, Any]:
+    """Give a run as plain data, without images."""
+    data = asdict(run)
+    del data["settings"]
+    for forecast in data["forecasts"]:
+        for example in forecast["examples"]:
+            del example["png"]
+    return data

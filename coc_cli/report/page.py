@@ -1,0 +1,115 @@
+"""The page: one HTML file with everything in it, nothing loaded, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from coc_cli.report import wording
+from coc_cli.report.charts import exits, trade_off, waterfall
+from coc_cli.report.comparison import Difference, differences, remarks, settings
+from coc_cli.report.exit_charts import Timeline, energy, policies, timelines, worth
+from coc_cli.report.figures import Figure, Table
+from coc_cli.report.layer_charts import layers, training
+from coc_cli.report.model import Forecast, Run
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_IMAGES = 150_000  # characters of images on one page
+WHOLE = 3  # so many runs on one page are shown with layers, training and forecasts
+
+
+@dataclass(frozen=True)
+class Device:
+    """A forecast with its figures."""
+
+    forecast: Forecast
+    figures: tuple[Figure, ...]
+    timelines: tuple[Timeline, ...]
+    worth: Table | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run with its figures."""
+
+    run: Run
+    figures: tuple[Figure, ...]
+    devices: tuple[Device, ...]
+    is_whole: bool
+
+
+def html(runs: tuple[Run, ...]) -> str:
+    """Give the page of one run, or of several with their differences."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    is_whole = len(runs) <= WHOLE
+    return environment.get_template("page.html").render(
+        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        runs=runs,
+        parts=[_part(run, is_whole=is_whole, is_alone=len(runs) == 1) for run in runs],
+        trade_off=trade_off(runs) if len(runs) > 1 else None,
+        differences=_differences(runs),
+        remarks=remarks(differences(runs)),
+        settings=settings(runs) if len(runs) > 1 else (),
+        w=wording,
+        again=again,
+        forecast_command=forecast_command,
+    )
+
+
+def _part(run: Run, *, is_whole: bool, is_alone: bool) -> Part:
+    figures = [
+        waterfall(run),
+        trade_off([run]) if is_alone else None,
+        exits(run, run.stages[-1]) if run.stages else None,
+    ]
+    if is_whole:
+        figures.append(training(run))
+        figures += layers(run.stages[0], run.stages[-1]) if len(run.stages) > 1 else ()
+    devices = tuple(_devices(run)) if is_whole else ()
+    return Part(run, _there(figures), devices, is_whole)
+
+
+def _there(figures: list[Figure | None]) -> tuple[Figure, ...]:
+    return tuple(figure for figure in figures if figure is not None)
+
+
+def _devices(run: Run) -> Iterator[Device]:
+    left = MOST_IMAGES
+    for forecast in run.forecasts:
+        size = sum(len(one.png) for one in forecast.examples)
+        if size > left:
+            forecast = replace(forecast, examples=tuple(replace(one, png="") for one in forecast.examples))  # noqa: PLW2901
+        else:
+            left -= size
+        figures = _there([policies(forecast), energy(forecast)])
+        yield Device(forecast, figures, timelines(forecast), worth(forecast))
+
+
+def _differences(runs: tuple[Run, ...]) -> list[tuple[Run, Difference | None]]:
+    return list(zip(runs, [None, *differences(runs)], strict=True)) if len(runs) > 1 else []
+
+
+def again(run: Run) -> str:
+    """Give the command that makes a run again from its own recipe."""
+    import shlex
+
+    return shlex.join(
+        ["coc", "compress", str(Path(run.directory) / "recipe.yaml"), "--fresh", "--out", f"{run.directory}-again"]
+    )
+
+
+def forecast_command(run: Run, forecast: Forecast) -> str:
+    """Give the command that makes a forecast again."""
+    import shlex
+
+    words = ["coc", "predict-exit", run.directory, "--profile", forecast.profile]
+    return shlex.join([*words, *(["--deadline", forecast.deadline] if forecast.deadline else [])])

@@ -1,0 +1,129 @@
+"""Reading a run directory, whole, damaged or still at work, into the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from coc_cli.errors import Fault, UserError
+from coc_cli.report.fields import Fields, Missing, read_json, read_lines, read_text, whole
+from coc_cli.report.forecasts import read_forecasts
+from coc_cli.report.model import Limit, Run, Stage
+from coc_cli.report.stage_files import Kept, read_folders, read_stages, with_epochs
+
+SCHEMA = 1
+
+
+def read_runs(directories: Iterable[Path]) -> tuple[Run, ...]:
+    """Read run directories; raises `UserError` for all that are none."""
+    faults, runs = [], []
+    for directory in directories:
+        if (fault := _fault(directory)) is not None:
+            faults.append(fault)
+        else:
+            runs.append(_read(directory))
+    if faults:
+        raise UserError(faults)
+    names = [run.name for run in runs]
+    return tuple(run if names.count(run.name) == 1 else replace(run, label=run.directory) for run in runs)
+
+
+def holds_run(directory: Path) -> bool:
+    """Tell whether a directory has anything of a run in it."""
+    return any((directory / name).exists() for name in ("report.json", "stages", "log.jsonl", "recipe.yaml"))
+
+
+def _fault(directory: Path) -> Fault | None:
+    if not directory.exists():
+        return Fault(str(directory), "no such run directory")
+    if not directory.is_dir():
+        return Fault(str(directory), "is a file; give the run directory that holds it")
+    if not holds_run(directory) and not list(read_forecasts(directory, None, Missing())):
+        return Fault(str(directory), "is no run directory; it has no report.json, stages or predict-exit.json")
+    return None
+
+
+def _read(directory: Path) -> Run:
+    missing = Missing()
+    is_run = holds_run(directory)
+    report = read_json(directory / "report.json", "report.json", missing) if is_run else None
+    kept = dict(read_folders(directory, missing))
+    recipe = read_text(directory / "recipe.yaml", "recipe.yaml", missing) if is_run else None
+    settings = _settings(recipe, missing)
+    if report and report.content.get("schema") != SCHEMA:
+        missing.say(f"report.json has schema {report.content.get('schema')!r}; this coc knows {SCHEMA}")
+    metric = str(report.content.get("metric") or "") if report else ""
+    stages = read_stages(report, kept, missing)
+    if is_run:
+        stages = with_epochs(stages, kept, directory, missing)
+        _say_unfinished(stages, settings, missing)
+    network = (kept[max(kept)].get("sha256") if kept else None) or ("" if is_run else None)
+    forecasts = tuple(read_forecasts(directory, network, missing))
+    name = (report.content.get("name") if report else None) or settings.get("name") or directory.resolve().name
+    return Run(
+        label=str(name),
+        name=str(name),
+        directory=str(directory),
+        task=report.text("task") if report else None,
+        metric=metric or _guessed(kept) or (forecasts[0].metric if forecasts else "accuracy"),
+        ok=report.flag("ok") if report else None,
+        stages=stages,
+        limits=tuple(_limits(report)) if report else (),
+        environment=_environment(report, stages, kept),
+        command=report.text("command") if report else _last_command(directory),
+        seed=whole(report.content.get("seed") if report else settings.get("seed")),
+        recipe=recipe,
+        settings=settings,
+        forecasts=forecasts,
+        missing=missing.sentences,
+    )
+
+
+def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.load(recipe or "{}", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError:
+        content = None
+    if not isinstance(content, dict):
+        missing.say("recipe.yaml is damaged")
+        return {}
+    return content
+
+
+def _say_unfinished(stages: tuple[Stage, ...], settings: dict[str, Any], missing: Missing) -> None:
+    chain = settings.get("chain")
+    names = [next(iter(link), "?") for link in chain if isinstance(link, dict)] if isinstance(chain, list) else []
+    wanted = ["baseline", *map(str, names)]
+    there = {stage.index for stage in stages}
+    absent = [f"{index} {name}" for index, name in enumerate(wanted) if index not in there]
+    if settings and absent:
+        missing.say(f"no result of stage{'s' * (len(absent) > 1)} {', '.join(absent)}")
+
+
+def _limits(report: Fields) -> Iterator[Limit]:
+    for each in report.each("limits", "limit"):
+        yield Limit(each.text("name") or "?", each.number("limit"), each.number("value"), each.flag("ok"))
+
+
+def _environment(report: Fields | None, stages: tuple[Stage, ...], kept: dict[int, Kept]) -> dict[str, str]:
+    content = report.content.get("environment") if report else None
+    if not isinstance(content, dict) and stages and stages[-1].index in kept:
+        content = kept[stages[-1].index].get("environment")
+    return {str(key): str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def _last_command(directory: Path) -> str | None:
+    if not (directory / "log.jsonl").is_file():
+        return None
+    commands = [line.content.get("command") for line in read_lines(directory / "log.jsonl", "log.jsonl", Missing())]
+    return next((command for command in reversed(commands) if isinstance(command, str)), None)
+
+
+def _guessed(kept: dict[int, Kept]) -> str | None:
+    """Give the metric of scores: bits are right or wrong, numbers are errors."""
+    scores = [one.get("scores") for one in kept.values() if one.result]
+    return None if not scores else "accuracy" if isinstance(scores[0], str) else "mae"

@@ -1,0 +1,91 @@
+"""A report in a terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coc_cli.report import wording
+from coc_cli.report.comparison import differences, remarks
+from coc_cli.report.model import Run, Stage
+
+WIDTH = 160
+
+
+def terminal(runs: tuple[Run, ...], console: Console | None = None) -> str:
+    """Give tables of every run's stages and, of several, their differences; as wide as the console."""
+    shape = console or Console()
+    file = io.StringIO()
+    out = Console(
+        file=file, force_terminal=shape.is_terminal, width=shape.width if shape.is_terminal else WIDTH, highlight=False
+    )
+    for run in runs:
+        for part in _run(run):
+            out.print(part, markup=False)
+    if len(runs) > 1:
+        out.print(_differences(runs))
+        for remark in remarks(differences(runs)):
+            out.print(remark, markup=False)
+    return file.getvalue()
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=Text(title), title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def _run(run: Run) -> Iterator[Table | str]:
+    n = run.last.n_test if run.last else None
+    title = f"{run.label}: {run.metric} measured on {wording.images(n)}, 95 % interval; {run.verdict}"
+    names = ("stage", run.metric, "95 %", "change", "MACs", "BitOps", "factor", "ratio (strict)", "nominal", "bytes")
+    table = _table(title, *names)
+    for stage in run.stages:
+        table.add_row(*map(Text, _row(run, stage)))
+    yield table
+    if run.last and run.last.exits:
+        used = [one for one in run.last.exits if one.share]
+        each = (
+            f"{one.index}: {wording.percent(one.share)} ({wording.value(run.metric, one.metric_value)})" for one in used
+        )
+        yield f"images that leave at an exit ({run.metric} there): {', '.join(each)}"
+    for limit in run.limits:
+        yield f"limit {wording.judged(limit)}"
+    yield f"latency: {wording.latency(run.last)}"
+    yield f"energy: {wording.energies(run)}"
+    for sentence in run.missing:
+        yield f"missing: {sentence}"
+
+
+def _row(run: Run, stage: Stage) -> Iterator[str]:
+    yield stage.title
+    yield wording.value(run.metric, stage.metric_value)
+    yield wording.interval(run.metric, stage.metric_ci95)
+    yield wording.change(run.metric, stage.change)
+    yield wording.counted(stage.macs)
+    yield wording.counted(stage.bitops)
+    yield wording.times(stage.factor)
+    yield wording.times(stage.bitops_ratio)
+    yield wording.times(stage.bitops_ratio_nominal)
+    yield f"{wording.counted(stage.checkpoint_bytes)} ({wording.part(stage.bytes_ratio)})"
+
+
+def _differences(runs: tuple[Run, ...]) -> Table:
+    title = f"results against {runs[0].label}"
+    table = _table(title, "run", "difference", "95 % intervals", "BitOps", "bytes", "energy (model)")
+    for found, run in zip(differences(runs), runs[1:], strict=True):
+        cells = (
+            found.run,
+            wording.points(run.metric, found.metric_difference),
+            wording.overlapping(found.intervals_overlap),
+            wording.against(found.bitops_ratio),
+            wording.against(found.bytes_ratio),
+            wording.against(found.energy_ratio),
+        )
+        table.add_row(*map(Text, cells))
+    return table

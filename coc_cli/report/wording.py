@@ -1,0 +1,141 @@
+"""Figures in words, the same in page, comment and terminal; what is not known is a dash."""
+
+from __future__ import annotations
+
+from coc_cli.report.model import Change, Forecast, Limit, Run, Stage
+from coc_cli.units import count, shown
+
+NONE = "\u2013"  # a dash
+MODEL = "model"
+SAME = 0.005  # a ratio so near to one
+WHOLE = 1000  # numbers from here on have no fraction worth reading
+
+
+def value(metric: str, number: float | None) -> str:
+    """Give a metric's value."""
+    return NONE if number is None else shown(metric, number)
+
+
+def titled(metric: str) -> str:
+    """Give a metric's name as a sentence begins."""
+    return "MAE" if metric == "mae" else metric[:1].upper() + metric[1:]
+
+
+def interval(metric: str, ends: tuple[float, float] | None) -> str:
+    """Give a 95 % interval."""
+    if ends is None:
+        return NONE
+    low, high = (f"{end:.1%}" if metric == "accuracy" else f"{end:.4g}" for end in ends)
+    return f"{low}..{high}"
+
+
+def counted(number: float | None) -> str:
+    """Give a count with a unit of a thousand."""
+    return NONE if number is None else count(number)
+
+
+def times(number: float | None) -> str:
+    """Give a ratio: how many times less."""
+    if number is None:
+        return NONE
+    return f"{number:.1f}x" if number >= 10 else f"{number:.2f}x" if number >= 1 else f"{number:.3g}x"  # noqa: PLR2004
+
+
+def part(number: float | None) -> str:
+    """Give a ratio of sizes: 1/46.3."""
+    return NONE if number is None else f"1/{number:.1f}"
+
+
+def percent(number: float | None) -> str:
+    """Give a share."""
+    return NONE if number is None else f"{number:.1%}"
+
+
+def milli(number: float | None, unit: str) -> str:
+    """Give ms or mJ to three digits."""
+    return NONE if number is None else f"{number:.3g} {unit}"
+
+
+def bits(number: float | None) -> str:
+    """Give a number of bits."""
+    return NONE if number is None else f"{number:g}"
+
+
+def points(metric: str, number: float | None) -> str:
+    """Give a difference of metrics: of accuracies in percentage points, of errors in their own unit."""
+    if number is None:
+        return NONE
+    return f"{number * 100:+.2f} points" if metric == "accuracy" else f"{number:+.4g}"
+
+
+def change(metric: str, found: Change | None, *, with_interval: bool = True) -> str:
+    """Give how the metric differs from the baseline's."""
+    if found is None:
+        return NONE
+    if found.ci95 is None or not with_interval:
+        return points(metric, found.value)
+    low, high = (f"{end * 100:+.2f}" if metric == "accuracy" else f"{end:+.4g}" for end in found.ci95)
+    return f"{points(metric, found.value)} ({low}..{high})"
+
+
+def images(number: float | None) -> str:
+    """Say how many test images a figure is of."""
+    return "an unknown number of test images" if number is None else f"{number:.0f} test images"
+
+
+def latency(stage: Stage | None) -> str:
+    """Give a measured latency, or say that there is none."""
+    if stage is None or stage.latency_ms is None:
+        return "not measured"
+    found = stage.latency_ms
+    where = f"{found.runtime or 'unknown runtime'}, {bits(found.threads)} threads, batch {bits(found.batch)}"
+    return f"{milli(found.median, 'ms')} median, {milli(found.p95, 'ms')} p95 ({where}; measured)"
+
+
+def energy(forecast: Forecast) -> str:
+    """Give the modelled energy of an input under the schedule that was written."""
+    row = forecast.scheduled
+    if row is None:
+        return "no schedule"
+    saved = "" if row.energy_saving is None else f", {less(row.energy_saving)} than without exits at full speed"
+    return f"{milli(row.energy_mj_mean, 'mJ')} an input on {forecast.profile}{saved} ({MODEL})"
+
+
+def energies(run: Run) -> str:
+    """Give the modelled energy on every device that was planned for."""
+    return "; ".join(map(energy, run.forecasts)) or "not modelled"
+
+
+def judged(limit: Limit) -> str:
+    """Say of a limit whether it is met."""
+    verdict = {True: "met", False: "MISSED", None: "not known"}[limit.ok]
+    numbers = [
+        NONE if number is None else f"{number:.6g}" if abs(number) >= WHOLE else f"{number:.4g}"
+        for number in (limit.limit, limit.value)
+    ]
+    return f"{limit.name} {numbers[0]}: {numbers[1]}, {verdict}"
+
+
+def overlapping(found: bool | None) -> str:
+    """Say whether two intervals overlap."""
+    return {True: "overlap", False: "apart", None: NONE}[found]
+
+
+def against(number: float | None) -> str:
+    """Say how many times fewer or more."""
+    if number is None or number <= 0:
+        return NONE
+    if abs(number - 1) < SAME:
+        return "the same"
+    word, many = ("fewer", number) if number > 1 else ("more", 1 / number)
+    return f"{many:.0f}x {word}" if many >= WHOLE else f"{many:.3g}x {word}"
+
+
+def less(saving: float) -> str:
+    """Say what a saved share is, which may be a loss."""
+    return f"{saving:.1%} less" if saving >= 0 else f"{-saving:.1%} more"
+
+
+def seconds(number: float | None) -> str:
+    """Give a time of training."""
+    return NONE if number is None else f"{number:.0f} s"

@@ -1,0 +1,162 @@
+"""A damaged, partial or running run: what is there is shown, what is missing is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import made
+import pytest
+
+from coc_cli.report.delivery import deliver, write_page_for
+from coc_cli.report.reading import read_runs
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def without_report(run: Path) -> None:
+    (run / "report.json").unlink()
+    stages = run / "stages"
+    (stages / "02-early_exit/result.json").unlink()
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a truncated report": (lambda run: cut(run / "report.json"), "report.json is damaged: "),
+    "a report that is a list": (lambda run: (run / "report.json").write_text("[]"), "report.json is not a mapping"),
+    "an empty report": (lambda run: (run / "report.json").write_text("{}"), "report.json has schema None"),
+    "a binary report": (lambda run: (run / "report.json").write_bytes(b"\xff\xfe"), "report.json cannot be read"),
+    "no report": (lambda run: (run / "report.json").unlink(), "report.json is not there"),
+    "an interrupted run": (without_report, "no result of stage 2 early_exit"),
+    "no recipe": (lambda run: (run / "recipe.yaml").unlink(), "recipe.yaml is not there"),
+    "a truncated recipe": (lambda run: (run / "recipe.yaml").write_text("a: [1"), "recipe.yaml is damaged"),
+    "a truncated stage": (
+        lambda run: cut(run / "stages/01-quantize/result.json"),
+        "stages/01-quantize/result.json is damaged: ",
+    ),
+    "a truncated forecast": (
+        lambda run: cut(run / "predict-exit/cortex-m7/predict-exit.json"),
+        "predict-exit/cortex-m7/predict-exit.json is damaged: ",
+    ),
+    "no schedule": (
+        lambda run: (run / "predict-exit/cortex-m7/schedule.jsonl").unlink(),
+        "predict-exit/cortex-m7/schedule.jsonl is not there",
+    ),
+    "a truncated schedule": (
+        lambda run: (run / "predict-exit/cortex-m7/schedule.jsonl").write_text('{"input": 0'),
+        "predict-exit/cortex-m7/schedule.jsonl: 1 damaged line left out",
+    ),
+    "a forecast of another network": (
+        lambda run: (run / "stages/02-early_exit/result.json").write_text('{"sha256": "other", "epochs": []}'),
+        "predict-exit/cortex-m7/predict-exit.json is of another network than this run's result",
+    ),
+    "stages that are no list": (
+        lambda run: (run / "report.json").write_text(json.dumps(made.report(stages=7))),
+        "MACs, BitOps and ratios are in report.json alone",
+    ),
+    "a stage that is none": (
+        lambda run: (run / "report.json").write_text(json.dumps(made.report(stages=[made.BASELINE, None]))),
+        "report.json, stage 1 is not a mapping",
+    ),
+    "numbers that are none": (
+        lambda run: (run / "report.json").write_text(
+            json.dumps(made.report(stages=[{**made.BASELINE, "bitops": "many", "macs": float("nan"), "exits": 3}]))
+        ),
+        "report.json, stage baseline lacks macs, bitops, exits",
+    ),
+    "lists that are none": (
+        lambda run: (run / "report.json").write_text(
+            json.dumps(made.report(limits={"a": 1}, factors=[None, 3], environment=[], command=7, seed="x"))
+        ),
+        "report.json lacks limits, command",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ["terminal", "html", "md", "csv", "json"])
+@pytest.mark.parametrize("what", DAMAGES)
+def test_what_is_there_is_shown(what: str, form: str, small: Path) -> None:
+    damage, sentence = DAMAGES[what]
+    damage(small)
+    [run] = read_runs([small])
+    assert any(said.startswith(sentence) for said in run.missing), run.missing
+    given = deliver([small], form, Path("out"))
+    text = Path(given).read_text()
+    assert "small" in text
+    if run.stages and form != "terminal":
+        assert "baseline" in text
+    if form == "html":
+        assert "Missing here" in text
+
+
+@pytest.mark.parametrize("key", [*made.report(), *made.EXITS])
+@pytest.mark.parametrize("value", [None, "text", -1, [], {}, [[]], True])
+def test_no_wrong_value_stops_a_report(key: str, value: object, small: Path) -> None:
+    content = made.report()
+    if key in content:
+        content[key] = value
+    else:
+        content["stages"] = [made.BASELINE, {**made.EXITS, key: value}, made.QUANTIZE]
+    (small / "report.json").write_text(json.dumps(content))
+    for form in ("html", "md", "csv", "json", "terminal"):
+        assert Path(deliver([small], form, Path("out"))).read_text()
+
+
+@pytest.mark.parametrize("value", [None, "text", -1, [], {}, [[]], [{}], True])
+def test_no_wrong_value_in_a_forecast_stops_a_report(value: object, small: Path) -> None:
+    file = small / "predict-exit/cortex-m7/predict-exit.json"
+    content = json.loads(file.read_text())
+    for key in content:
+        file.write_text(json.dumps({**content, key: value}))
+        assert "predict-exit" in Path(deliver([small], "html", Path("out"))).read_text() or key
+    for key in content["policies"][0]:
+        file.write_text(json.dumps({**content, "policies": [{**content["policies"][0], key: value}]}))
+        assert Path(deliver([small], "html", Path("out"))).read_text()
+    schedule = small / "predict-exit/cortex-m7/schedule.jsonl"
+    file.write_text(json.dumps(content))
+    for key in made.line(0, 2):
+        schedule.write_text(json.dumps({**made.line(0, 2), key: value}) + "\n")
+        assert Path(deliver([small], "html", Path("out"))).read_text()
+
+
+def test_an_interrupted_run_shows_its_stages_and_its_log(small: Path) -> None:
+    without_report(small)
+    epochs = [{"event": "epoch", "index": 2, "epoch": n, "epochs": 9, "loss": 1.0, "metric": 0.5} for n in (1, 2, 3, 2)]
+    with (small / "log.jsonl").open("a") as log:
+        log.write("".join(json.dumps(epoch) + "\n" for epoch in epochs) + '{"event": "ep')
+    [run] = read_runs([small])
+    assert [stage.name for stage in run.stages] == ["baseline", "quantize"]
+    assert run.verdict == "not finished"
+    assert run.command == "coc compress other.yaml"
+    assert run.stages[1].checkpoint_bytes == 1000, "of the file"
+    assert run.stages[1].bitops is None
+    assert "log.jsonl: 1 damaged line left out" in run.missing
+    assert run.stages[1].bytes_ratio == 4.0
+    assert "no result of stage 2 early_exit" in run.missing
+    assert any(said.startswith("whether predict-exit/cortex-m7/") for said in run.missing)
+    assert any("stage 2 is in epoch 2 of 9, or stopped there" in said for said in run.missing), run.missing
+
+
+def test_a_forecast_by_itself_is_a_report(tmp_path: Path) -> None:
+    folder = made.forecast(tmp_path / "alone")
+    said: list[str] = []
+    write_page_for(folder, said.append)
+    page = (folder / "report.html").read_text()
+    assert said == []
+    assert "Predictive exit on alone" in page
+    assert "Missing here" not in page
+
+
+def test_a_forecast_in_a_run_makes_the_runs_page(small: Path) -> None:
+    write_page_for(small / "predict-exit/cortex-m7", pytest.fail)
+    assert "Predictive exit on cortex-m7" in (small / "report.html").read_text()
+
+
+def test_a_page_that_fails_costs_one_line(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coc_cli.report.page.html", lambda _: 1 / 0)
+    said: list[str] = []
+    write_page_for(small, said.append)
+    assert said == ["small/report.html was not written: ZeroDivisionError: division by zero"]

@@ -1,0 +1,16 @@
+"""A whole recipe that runs in seconds."""
+
+TINY_RECIPE = """\
+name: tiny
+seed: 3
+device: cpu
+data: {source: digits}
+model:
+  arch: cifar:resnet20
+  depth: 8
+  width: 4
+  train: {epochs: 2, batch: 128}
+chain:
+  - distill: {student: {width: 2}, epochs: 2, batch: 128}
+  - quantize: {weights: 4, activations: 4, epochs: 2, batch: 128}
+"""
