@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -30,7 +31,10 @@ class Levels:
 
 @dataclass(frozen=True)
 class Load:
-    """The paths that a governor chooses levels for, and what was known of each input on its way."""
+    """The paths that a governor chooses levels for, and what was known of each input on its way.
+
+    Promises (`last`, `most`) only ever become tighter; deadlines rest on them.
+    """
 
     visited: Array  # bool [N, E + 1]
     stays: Array  # [N, E + 1]: the chance to go on from an exit, foretold before it was visited; NaN where none was
@@ -70,15 +74,21 @@ class Usual:
         return result
 
 
+Rule: TypeAlias = Callable[[Load], Levels]
+
+
 class Governor(ABC):
-    """A rule from paths to levels."""
+    """A way to choose levels."""
 
     name: ClassVar[str]
     needs_prediction: ClassVar[bool] = False  # it sets levels by the exit foretold
 
     @abstractmethod
-    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:
-        """Choose a level for every stretch, knowing at each exit no more than had been foretold by then."""
+    def rule(self, model: EnergyModel, usual: Usual, deadline_ms: float) -> Rule:
+        """Plan by what is known beforehand; the rule chooses a level for every stretch of a load.
+
+        It knows at each exit no more than had been foretold by then.
+        """
 
 
 class Race(Governor):
@@ -86,8 +96,8 @@ class Race(Governor):
 
     name: ClassVar[str] = "race"
 
-    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:  # noqa: ARG002
-        return held(load, model.fastest)
+    def rule(self, model: EnergyModel, usual: Usual, deadline_ms: float) -> Rule:  # noqa: ARG002
+        return partial(held, level=model.fastest)
 
 
 class Constant(Governor):
@@ -95,8 +105,8 @@ class Constant(Governor):
 
     name: ClassVar[str] = "constant"
 
-    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:
-        return held(load, keeping(model, usual, deadline_ms)[0])
+    def rule(self, model: EnergyModel, usual: Usual, deadline_ms: float) -> Rule:
+        return partial(held, level=keeping(model, usual, deadline_ms)[0])
 
 
 def held(load: Load, level: int) -> Levels:
@@ -120,7 +130,10 @@ class Paper(Governor):
     name: ClassVar[str] = "paper"
     needs_prediction: ClassVar[bool] = True
 
-    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:  # noqa: ARG002
+    def rule(self, model: EnergyModel, usual: Usual, deadline_ms: float) -> Rule:  # noqa: ARG002
+        return partial(self._levels, model)
+
+    def _levels(self, model: EnergyModel, load: Load) -> Levels:
         visited = load.visited
         n, exits = visited.shape
         level, before = np.full((n, exits), model.fastest), np.full(n, -1)
@@ -146,15 +159,16 @@ class Pace(Governor):
 
     name: ClassVar[str] = "pace"
 
-    def levels(self, model: EnergyModel, load: Load, usual: Usual, deadline_ms: float) -> Levels:
-        def spent(found: Levels) -> float:
+    def rule(self, model: EnergyModel, usual: Usual, deadline_ms: float) -> Rule:
+        def spent(rule: Rule) -> float:
+            found = rule(usual.load)
             return float(totals(model, usual.load.visited, found.level, found.rest, deadline_ms).energy_mj.mean())
 
-        steady = min((held(usual.load, level) for level in keeping(model, usual, deadline_ms)), key=spent)
+        rules: list[Rule] = [partial(held, level=level) for level in keeping(model, usual, deadline_ms)]
         planner = None if is_shorter_than_a_change(model, usual) else Planner.of(model, usual, deadline_ms)
-        if planner is None or spent(steady) <= spent(planner.levels(usual.load, deadline_ms)):
-            return held(load, steady.rest)
-        return planner.levels(load, deadline_ms)
+        if planner is not None:
+            rules.append(planner.levels)
+        return min(rules, key=spent)
 
 
 def is_shorter_than_a_change(model: EnergyModel, usual: Usual) -> bool:
@@ -173,6 +187,7 @@ class Planner:
     usual: Usual
     plans: Plans
     rest: int
+    deadline_ms: float
 
     @classmethod
     def of(cls, model: EnergyModel, usual: Usual, deadline_ms: float) -> Planner | None:
@@ -184,14 +199,14 @@ class Planner:
         plans = {-1: (way.visits, found)}
         for kind, one in usual.kinds.items():
             plans[kind] = (one.visits, with_rest(model, one.visits, one.leaves, deadline_ms, found.rest))
-        return cls(model, usual, plans, found.rest)
+        return cls(model, usual, plans, found.rest, deadline_ms)
 
-    def levels(self, load: Load, deadline_ms: float) -> Levels:
+    def levels(self, load: Load) -> Levels:
         """Choose exit by exit."""
         model, every = self.model, np.arange(self.model.profile.levels)
         n, exits = load.visited.shape
         level, before = np.full((n, exits), model.fastest), np.full(n, -1)
-        left, now = np.full(n, deadline_ms), np.full(n, self.rest)
+        left, now = np.full(n, self.deadline_ms), np.full(n, self.rest)
         for index in range(exits):
             rows = np.flatnonzero(load.visited[:, index])
             if not len(rows):

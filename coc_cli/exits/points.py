@@ -17,9 +17,12 @@ from coc_cli.exits.traces import Array, Trace
 
 THRESHOLDS = 24
 PREDICTED_THRESHOLDS = 12
+TUNED_THRESHOLDS = 240
+NEAREST = 24  # of them, around one that was chosen
 MOST_POINTS = 16
 BETAS = 12
 REACHES = (3, 5, 8)
+START_SHARES = (0.1, 0.2, 0.35, 0.5, 0.65)  # of the exits
 CHANCES = (0.5, 0.65, 0.8, 0.9, 0.95)
 PASSIVE = ("threshold", "hierarchical", "placement", "patience")  # what prediction is compared with
 
@@ -59,7 +62,7 @@ class Kit:
     def starts(self) -> list[int]:
         """Give the exits at which a prediction may begin."""
         exits = self.trace.exits
-        return sorted({0, *(round(exits * share) for share in (0.1, 0.2, 0.35)), min(6, exits - 1)} - {exits})
+        return sorted({0, *(round(exits * share) for share in START_SHARES), min(6, exits - 1)} - {exits})
 
 
 def prepared(trace: Trace, workload: Workload, measures: tuple[str, ...], seed: int) -> Kit:
@@ -205,6 +208,16 @@ def chosen(points: Sequence[Point], least_score: float, price: Callable[[Point],
     """Give the point of least price among those that reach a score on validation; the best one if none does."""
     good = [point for point in points if point.score >= least_score - 1e-12]
     return min(good, key=price) if good else max(points, key=lambda point: point.score)
+
+
+def tuned(point: Point, kit: Kit) -> list[Point]:
+    """Give points like one with thresholds around its own; none for a policy without a threshold."""
+    policy = point.policy
+    if not isinstance(policy, policies.Threshold | policies.Foretelling | policies.OracleFromStart):
+        return []
+    values = kit.thresholds(TUNED_THRESHOLDS, policy.measure)
+    near = np.argsort(np.abs(np.array(values) - policy.least))[:NEAREST]
+    return [on_validation(replace(policy, least=values[index]), kit) for index in near]
 
 
 def parameters(policy: Policy) -> dict[str, Any]:

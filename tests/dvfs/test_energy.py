@@ -90,7 +90,8 @@ def test_segments_sum_to_the_totals(seed: int, governor: Governor) -> None:
     visited = random.random((50, 3)) < 0.6
     visited[:, 2] |= ~visited.any(1)
     foretold = np.where(visited, 2, -1)
-    chosen = governor.levels(MODEL, *known_of(visited), 14.0)
+    load, usual = known_of(visited)
+    chosen = governor.rule(MODEL, usual, 14.0)(load)
     found = totals(MODEL, visited, chosen.level, chosen.rest, 14.0)
     answers = [Answer("a", "b")] * 50
     lines = list(schedule(MODEL, visited, foretold, chosen, answers, 14.0))
@@ -111,11 +112,12 @@ def test_segments_sum_to_the_totals(seed: int, governor: Governor) -> None:
 
 def test_race_is_fastest_and_constant_just_keeps_the_deadline() -> None:
     visited = np.ones((4, 3), dtype=bool)
+    load, usual = known_of(visited)
     longest = MODEL.path_ms((0, 1, 2))
     assert longest.tolist() == pytest.approx([4.5 + 4.5 + 4.0, 2.3 + 2.3 + 3.0, 1.2 + 1.2 + 3.0])
-    assert (Race().levels(MODEL, *known_of(visited), 99.0).level == 2).all()
+    assert (Race().rule(MODEL, usual, 99.0)(load).level == 2).all()
     for deadline, level in ((13.0, 0), (12.9, 1), (7.6, 1), (7.5, 2), (5.0, 2)):
-        chosen = Constant().levels(MODEL, *known_of(visited), deadline)
+        chosen = Constant().rule(MODEL, usual, deadline)(load)
         assert (chosen.level == level).all()
         found = totals(MODEL, visited, chosen.level, chosen.rest, deadline)
         assert (found.latency_ms <= deadline + 1e-9).all() == (deadline >= 5.4)
@@ -127,7 +129,8 @@ def test_the_papers_governor_by_hand() -> None:
     work = Workload((Work({"fp32": 1e6}),) * 4, (Work(),) * 3)
     model = EnergyModel(PROFILE, work)
     visited = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [1, 0, 1, 0], [0, 0, 1, 0]], dtype=bool)
-    chosen = Paper().levels(model, *known_of(visited), 9.0)
+    load, usual = known_of(visited)
+    chosen = Paper().rule(model, usual, 9.0)(load)
     assert chosen.rest == 2
     # second path: jump 3 of 3 left; third: 400 x 2/3 = 267, nearest 200; first again at exit 1: jump 2 of 2 left
     assert [chosen.level[row][visited[row]].tolist() for row in range(4)] == [[2, 0, 2], [2, 2], [2, 1], [2]]

@@ -20,7 +20,8 @@ def paths(exits: list[int], asked: list[int], places: int) -> Paths:
     predicted = np.full((n, places), -1)
     for row, count in enumerate(asked):
         predicted[row, :count] = 1
-    return Paths(np.ones((n, places), bool), np.array(exits), predicted, np.full((n, places), np.nan))
+    unused = np.full((n, places), np.nan)
+    return Paths(np.ones((n, places), bool), np.array(exits), predicted, unused, unused, unused, unused)
 
 
 def test_two_of_each_kind_and_none_of_a_kind_that_is_not_there() -> None:
