@@ -44,8 +44,6 @@ SCHEDULED = "predictive"
 OURS = ("predictive", "predictive-commit")
 BOUND = "oracle"
 VISITS = (None, 4, 2, 1)  # of inner exits behind the first, at most
-KINDS = 1  # an exit, by the mean exit foretold
-LEAST_OF_A_KIND = 30  # validation images, to plan for a kind of its own
 
 
 @dataclass(frozen=True)
@@ -121,17 +119,15 @@ def _tried(point: Point, kit: Kit, test: Trace, profile: Profile) -> Tried:
 
 
 def _load(paths: Paths) -> Load:
-    mean = paths.mean[np.arange(len(paths.exit)), paths.visited.argmax(1)]
-    kind = np.where(np.isnan(mean), -1, np.round(np.nan_to_num(mean) * KINDS)).astype(int)
-    return Load(paths.visited, paths.stays, paths.last, paths.most, kind)
+    return Load(paths.visited, paths.stays, paths.last, paths.most)
 
 
 def _usual(policy: Policy, seen: Paths, exits: int) -> Usual:
-    """Give what validation says of a policy: the way that inputs go, all together and by the exit foretold first."""
-    load, may, most = _load(seen), policy.may_visit(exits), policy.most_visits(exits)
-    way = _way(seen, np.ones(len(load), dtype=bool), may, most)
-    kinds = [kind for kind in np.unique(load.kind).tolist() if (load.kind == kind).sum() >= LEAST_OF_A_KIND]
-    return Usual(may, most, way, load, {kind: _way(seen, load.kind == kind, may, most) for kind in kinds if kind >= 0})
+    """Give what validation says of a policy: the way that inputs go, all together and by the exit promised."""
+    may, most, promise = policy.may_visit(exits), policy.most_visits(exits), seen.last.min(1)
+    promised = [last for last in np.unique(promise).tolist() if last < exits]
+    ways = {last: _way(seen, promise == last, may, most) for last in promised}
+    return Usual(may, most, _way(seen, promise >= 0, may, most), ways, _load(seen))
 
 
 def _way(seen: Paths, rows: Array, may: tuple[int, ...], most: int) -> Way:
