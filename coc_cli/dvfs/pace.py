@@ -14,7 +14,7 @@ import numpy as np
 
 from coc_cli.dvfs.energy import Array, EnergyModel
 
-LEAST_TICKS, MOST_TICKS = 1000, 20_000  # steps of time in a deadline
+LEAST_TICKS, MOST_TICKS = 1000, 5000  # steps of time in a deadline
 STEPS = 5e6  # of the dynamic programme, over which ticks are not refined
 LATE = -1e-9  # ms
 
@@ -23,19 +23,19 @@ LATE = -1e-9  # ms
 class Plan:
     """What going on costs on average: after each visit, with so much time left, at each level; infinite if too late."""
 
-    cost_mj: Array  # [visits, ticks + 1, levels]; the first is the start, before any exit
+    cost_mj: Array  # [visits, levels, ticks + 1]; the first is the start, before any exit
     tick_ms: float
     rest: int  # where the device rests
 
     @property
     def start_mj(self) -> float:
         """What an input costs on average; infinite where no plan keeps the deadline."""
-        return float(self.cost_mj[0, -1, self.rest])
+        return float(self.cost_mj[0, self.rest, -1])
 
     def at(self, visit: int, left_ms: Array, level: Array) -> Array:
         """Look up the cost of going on from a visit with time left [n] at a level [n]."""
         tick = np.floor(left_ms / self.tick_ms + 1e-9).astype(int)
-        found = self.cost_mj[visit, np.clip(tick, 0, self.cost_mj.shape[1] - 1), level]
+        found = self.cost_mj[visit, level, np.clip(tick, 0, self.cost_mj.shape[2] - 1)]
         result: Array = np.where(tick < 0, np.inf, found)
         return result
 
@@ -67,31 +67,35 @@ def with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadli
     """Plan for a device that rests at a level."""
     levels = model.profile.levels
     ticks = int(np.clip(STEPS / (len(visits) * levels**2), LEAST_TICKS, MOST_TICKS))
-    cost = np.full((len(visits), ticks + 1, levels), np.inf)
+    cost = np.full((len(visits), levels, ticks + 1), np.inf)
     made = Plan(cost, deadline_ms / ticks, rest)
     starts = (-1, *visits[:-1])
     for index in range(len(visits) - 1, -1, -1):
         stretch = (starts[index] + 1, visits[index])
         held = _ahead(model, made, index, stretch, float(leaves[index]), change=0)
         changed = _ahead(model, made, index, stretch, float(leaves[index]), change=1)
-        cost[index] = np.minimum(held, changed.min(1, keepdims=True))
+        np.minimum(held, changed.min(0), out=cost[index])
     return made
 
 
 def _ahead(
     model: EnergyModel, made: Plan, index: int, stretch: tuple[int, int], leaves: float, *, change: int
 ) -> Array:
-    """Give the cost of a stretch at each level and of what follows, [ticks, levels], with a change before it or none.
+    """Give the cost of a stretch at each level and of what follows, [levels, ticks], with a change before it or none.
 
     What follows the visit number `index`, to which the stretch leads, has been planned.
     """
-    visits, ticks, levels = made.cost_mj.shape
-    every = np.arange(levels)
-    left = np.arange(ticks) * made.tick_ms
-    remains = left[:, None] - model.time_ms[stretch] - change * model.transition_ms
-    whole = model.energy_mj[stretch] + change * model.transition_mj
-    whole = whole + weighed(leaves, answered_mj(model, remains, every, made.rest))
-    if index == visits - 1:
-        return np.asarray(whole)
-    result: Array = whole + weighed(1 - leaves, made.at(index + 1, remains, np.broadcast_to(every, remains.shape)))
-    return result
+    _, levels, ticks = made.cost_mj.shape
+    takes = model.time_ms[stretch] + change * model.transition_ms
+    cost = np.full((levels, ticks), np.inf)
+    late = np.ceil(takes / made.tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
+    for level in np.flatnonzero(late < ticks):
+        # Exits are worth their time left, rounded only where a plan for it is looked up.
+        remains = np.arange(late[level], ticks) * made.tick_ms - takes[level]
+        ahead = cost[level, late[level] :]
+        ahead[:] = model.energy_mj[stretch][level] + change * model.transition_mj
+        if leaves > 0:
+            ahead += leaves * answered_mj(model, remains, level, made.rest)
+        if leaves < 1:
+            ahead += (1 - leaves) * made.cost_mj[index + 1, level, : ticks - late[level]]
+    return cost

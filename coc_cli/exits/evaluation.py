@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,6 +52,7 @@ def macs_at(score: Array, macs: Array, target: float) -> float:
     return float(np.interp(target, score, macs))
 
 
+@lru_cache(maxsize=1)
 def resampled(n: int, seed: int = 0) -> Array:
     """Give the weights of bootstrap samples (Efron 1979), [RESAMPLES, N]; the same images for every policy."""
     random = np.random.default_rng(seed)
