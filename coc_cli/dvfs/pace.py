@@ -40,7 +40,7 @@ class Plan:
         return result
 
 
-def answered_mj(model: EnergyModel, left_ms: Array, level: Array, rest: int) -> Array:
+def answered_mj(model: EnergyModel, left_ms: Array, level: Array | int, rest: int) -> Array:
     """Give what follows the answer: going back to rest, and waiting; infinite if it came too late."""
     back = np.asarray(level) != rest
     idle = np.maximum(0.0, left_ms - back * model.transition_ms) * model.idle_mw / 1e3
@@ -89,13 +89,12 @@ def _ahead(
     takes = model.time_ms[stretch] + change * model.transition_ms
     cost = np.full((levels, ticks), np.inf)
     late = np.ceil(takes / made.tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
-    for level in np.flatnonzero(late < ticks):
-        # Exits are worth their time left, rounded only where a plan for it is looked up.
+    for level in np.flatnonzero(late < ticks).tolist():
         remains = np.arange(late[level], ticks) * made.tick_ms - takes[level]
-        ahead = cost[level, late[level] :]
-        ahead[:] = model.energy_mj[stretch][level] + change * model.transition_mj
+        ahead: Array = np.full(len(remains), model.energy_mj[stretch][level] + change * model.transition_mj)
         if leaves > 0:
             ahead += leaves * answered_mj(model, remains, level, made.rest)
         if leaves < 1:
             ahead += (1 - leaves) * made.cost_mj[index + 1, level, : ticks - late[level]]
+        cost[level, late[level] :] = ahead
     return cost
