@@ -67,15 +67,28 @@ class Fields:
 
     def flag(self, key: str) -> bool | None:
         """Give True or False."""
-        value = self.content.get(key)
-        found: bool | None = self._noted(key, value if isinstance(value, bool) else None)
+        found: bool | None = self._noted(key, self.maybe_flag(key))
         return found
+
+    def maybe_flag(self, key: str) -> bool | None:
+        """Give True or False, or None where there may be neither."""
+        value = self.content.get(key)
+        return value if isinstance(value, bool) else None
 
     def pair(self, key: str) -> tuple[float, float] | None:
         """Give two numbers."""
-        found = pair(self.content.get(key))
+        found = self.maybe_pair(key)
         self._noted(key, found)
         return found
+
+    def maybe_pair(self, key: str) -> tuple[float, float] | None:
+        """Give two numbers, or None where there may be none."""
+        return _pair(self.content.get(key))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Give the items of a list as texts; nothing where there is no list."""
+        value = self.content.get(key)
+        return tuple(map(str, value)) if isinstance(value, list) else ()
 
     def each(self, key: str, what: str) -> Iterator[Fields]:
         """Give the mappings of a list, each with its own place for notes."""
@@ -105,7 +118,7 @@ def whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def pair(value: Any) -> tuple[float, float] | None:
+def _pair(value: Any) -> tuple[float, float] | None:
     """Give two numbers if these are two."""
     if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004
         return None

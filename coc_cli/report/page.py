@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coc_cli.report import wording
-from coc_cli.report.charts import exits, trade_off, waterfall
 from coc_cli.report.comparison import Difference, differences, remarks, settings
-from coc_cli.report.exit_charts import Timeline, energy, policies, timelines, worth
 from coc_cli.report.figures import Figure, Table
+from coc_cli.report.forecast_charts import energy, policies, savings, sensitivity, worth, worth_table
 from coc_cli.report.layer_charts import layers, training
 from coc_cli.report.model import Forecast, Run
+from coc_cli.report.stage_charts import exits, trade_off, waterfall
+from coc_cli.report.timelines import Timeline, timelines
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_IMAGES = 150_000  # characters of images on one page
@@ -25,8 +26,10 @@ class Device:
 
     forecast: Forecast
     figures: tuple[Figure, ...]
-    timelines: tuple[Timeline, ...]
+    savings: Table | None
     worth: Table | None
+    worth_figures: tuple[Figure, ...]
+    timelines: tuple[Timeline, ...]
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,14 @@ def _devices(run: Run) -> Iterator[Device]:
             forecast = replace(forecast, examples=tuple(replace(one, png="") for one in forecast.examples))  # noqa: PLW2901
         else:
             left -= size
-        figures = _there([policies(forecast), energy(forecast)])
-        yield Device(forecast, figures, timelines(forecast), worth(forecast))
+        yield Device(
+            forecast,
+            figures=_there([policies(forecast), energy(forecast)]),
+            savings=savings(forecast),
+            worth=worth_table(forecast),
+            worth_figures=_there([worth(forecast), sensitivity(forecast)]),
+            timelines=timelines(forecast),
+        )
 
 
 def _differences(runs: tuple[Run, ...]) -> list[tuple[Run, Difference | None]]:

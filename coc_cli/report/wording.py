@@ -56,6 +56,11 @@ def milli(number: float | None, unit: str) -> str:
     return NONE if number is None else f"{number:.3g} {unit}"
 
 
+def energies_between(ends: tuple[float, float] | None) -> str:
+    """Give an interval of energies in mJ."""
+    return NONE if ends is None else f"{ends[0]:.3g}..{ends[1]:.3g}"
+
+
 def bits(number: float | None) -> str:
     """Give a number of bits."""
     return NONE if number is None else f"{number:g}"
