@@ -12,15 +12,20 @@ from coc_cli.report.reading import holds_run, read_runs
 
 Renderer = Callable[[tuple[Run, ...]], str]
 PAGE = "report.html"
+ENDINGS = {"terminal": "txt"}
 
 
 def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
     """Give the report of some runs: its text, or the file that holds it now.
 
     HTML without `out` becomes report.html in the run directory, or here if there are several runs. Raises `UserError`
-    for a format that is none, directories that are no runs, and a file that cannot be written.
+    for a format that is none, directories that are no runs or given twice, and a file that cannot be written.
     """
     render = _renderer(form)
+    if out is not None and out.is_dir():
+        raise refuse(
+            "--out", f"'{out}' is a directory; name the file, e.g. {out / f'report.{ENDINGS.get(form, form)}'}"
+        )
     text = render(read_runs(directories))
     if form == "html" and out is None:
         out = directories[0] / PAGE if len(directories) == 1 else Path(PAGE)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from coc_cli.report import wording
-from coc_cli.report.figures import SHAPES, Figure, Key, Table, fitted
+from coc_cli.report.figures import SHAPES, Figure, Key, Table
 from coc_cli.report.model import Best, Curve, Forecast, Point, Policy, Worth, sign
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around
 
@@ -237,7 +237,7 @@ def _worth(rows: Sequence[Worth]) -> Drawing:
     for place, row in enumerate(rows):
         top = place * WORTH_ROW + 2
         drawing.line("edge", 12, top, RIGHT, top)
-        drawing.text("name", 12, top + 14, fitted(row.name, LONGEST_NAME))
+        drawing.text("name", 12, top + 14, wording.fitted(row.name, LONGEST_NAME))
         drawing.text("number end", RIGHT, top + 14, _verdict(row))
         for step, (key, name, look, shape) in enumerate(WORTH_KINDS):
             one: Best | None = getattr(row, key)

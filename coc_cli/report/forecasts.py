@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coc_cli.report.fields import Fields, Missing, read_json, read_lines
+from coc_cli.report.fields import Fields, Missing, printable, read_json, read_lines
 from coc_cli.report.model import Best, Curve, Example, Forecast, Point, Policy, Predictor, Saving, Stretch, Worth, sign
 
 FILE = "predict-exit.json"
+SCHEMA = 1
 
 
 def read_forecasts(directory: Path, network: str | None, missing: Missing) -> Iterator[Forecast]:
@@ -26,6 +27,8 @@ def read_forecasts(directory: Path, network: str | None, missing: Missing) -> It
         fields = read_json(folder / FILE, name, missing)
         if fields is None:
             continue
+        if fields.content.get("schema") != SCHEMA:
+            missing.say(f"{name} has schema {fields.content.get('schema')!r}; this coc knows {SCHEMA}")
         of = fields.content.get("checkpoint_sha256")
         if of and network == "":
             missing.say(f"whether {name} is of this run's network cannot be told without its last stage")
@@ -197,4 +200,4 @@ def _shown(value: Any) -> str:
     """Give a class, or numbers to four digits."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)

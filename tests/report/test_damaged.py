@@ -27,6 +27,9 @@ def without_report(run: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a truncated report": (lambda run: cut(run / "report.json"), "report.json is damaged: "),
     "a report that is a list": (lambda run: (run / "report.json").write_text("[]"), "report.json is not a mapping"),
+    "a report of nothing": (lambda run: (run / "report.json").write_text("\n"), "report.json is empty"),
+    "a report too deep": (lambda run: (run / "report.json").write_text("[" * 100_000), "report.json is damaged: "),
+    "a recipe too deep": (lambda run: (run / "recipe.yaml").write_text("[" * 10_000), "recipe.yaml is damaged"),
     "an empty report": (lambda run: (run / "report.json").write_text("{}"), "report.json has schema None"),
     "a binary report": (lambda run: (run / "report.json").write_bytes(b"\xff\xfe"), "report.json cannot be read"),
     "no report": (lambda run: (run / "report.json").unlink(), "report.json is not there"),
@@ -40,6 +43,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a truncated forecast": (
         lambda run: cut(run / "predict-exit/cortex-m7/predict-exit.json"),
         "predict-exit/cortex-m7/predict-exit.json is damaged: ",
+    ),
+    "a forecast of another version": (
+        lambda run: made.forecast(run / "predict-exit/later", schema=7),
+        "predict-exit/later/predict-exit.json has schema 7; this coc knows 1",
     ),
     "no schedule": (
         lambda run: (run / "predict-exit/cortex-m7/schedule.jsonl").unlink(),
@@ -66,6 +73,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
             json.dumps(made.report(stages=[{**made.BASELINE, "bitops": "many", "macs": float("nan"), "exits": 3}]))
         ),
         "report.json, stage baseline lacks macs, bitops, exits",
+    ),
+    "layers without bits": (
+        lambda run: (run / "report.json").write_text(
+            json.dumps(made.report(stages=[{**made.BASELINE, "layers": [{"name": f"conv{n}"} for n in range(9)]}]))
+        ),
+        "report.json, stage baseline, layer conv0 and 8 more there lack macs, bitops, params, weight_bits,",
     ),
     "lists that are none": (
         lambda run: (run / "report.json").write_text(
