@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coc_cli.report import wording
 from coc_cli.report.comparison import Difference, differences, remarks, settings
@@ -14,6 +16,9 @@ from coc_cli.report.layer_charts import layers, training
 from coc_cli.report.model import Forecast, Run
 from coc_cli.report.stage_charts import exits, trade_off, waterfall
 from coc_cli.report.timelines import Timeline, timelines
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_IMAGES = 150_000  # characters of images on one page
@@ -44,17 +49,8 @@ class Part:
 
 def html(runs: tuple[Run, ...]) -> str:
     """Give the page of one run, or of several with their differences."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     is_whole = len(runs) <= WHOLE
-    return environment.get_template("page.html").render(
+    return _template().render(
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         runs=runs,
         parts=[_part(run, is_whole=is_whole, is_alone=len(runs) == 1) for run in runs],
@@ -66,6 +62,20 @@ def html(runs: tuple[Run, ...]) -> str:
         again=again,
         forecast_command=forecast_command,
     )
+
+
+@cache  # compiling it takes ten times as long as a page
+def _template() -> Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
 
 
 def _part(run: Run, *, is_whole: bool, is_alone: bool) -> Part:
