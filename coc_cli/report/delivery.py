@@ -57,16 +57,20 @@ def _renderer(form: str) -> Renderer:
     return known[form]
 
 
+def page_of(directory: Path) -> Path:
+    """Give the page on which a run directory, or the folder of a forecast, is shown."""
+    above = directory.parent.parent
+    return (above if directory.parent.name == "predict-exit" and holds_run(above) else directory) / PAGE
+
+
 def write_page_for(directory: Path, say: Callable[[str], Any]) -> None:
-    """Write the page that a run directory, or the folder of a forecast, belongs to.
+    """Write the page on which a run directory, or the folder of a forecast, is shown.
 
     A fault is said in one line and costs nothing else: what the run found is there, and the page can be made again.
     """
-    above = directory.parent.parent
-    if directory.parent.name == "predict-exit" and holds_run(above):
-        directory = above
+    page = page_of(directory)
     try:
-        deliver([directory], "html", None)
+        deliver([page.parent], "html", None)
     except Exception as error:  # noqa: BLE001  (whatever it is)
         what = (str(error).splitlines() or [""])[0]
-        say(f"{directory / PAGE} was not written: {type(error).__name__}: {what}")
+        say(f"{page} was not written: {type(error).__name__}: {what}")

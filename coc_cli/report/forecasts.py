@@ -52,6 +52,7 @@ def _forecast(fields: Fields, folder: Path, missing: Missing) -> Forecast:
         metric=metric,
         n_test=fields.number("n_test"),
         full_macs=fields.number("full_macs"),
+        final_exit=_final_exit(fields),
         policies=rows,
         not_applicable=fields.texts("not_applicable"),
         curves=tuple(_curves(fields, sign(metric))),
@@ -62,6 +63,11 @@ def _forecast(fields: Fields, folder: Path, missing: Missing) -> Forecast:
         notes=fields.texts("notes"),
         examples=_examples(fields, folder, missing),
     )
+
+
+def _final_exit(fields: Fields) -> int | None:
+    shares = [each.content.get("exit_shares") for each in _quiet(fields).each("policies", "policy")]
+    return next((len(share) - 1 for share in shares if isinstance(share, list) and share), None)
 
 
 Intervals = dict[tuple[str | None, str | None], Fields]  # rows of a deadline by policy and governor

@@ -211,6 +211,7 @@ class Forecast:
     metric: str
     n_test: float | None
     full_macs: float | None
+    final_exit: int | None  # the index by which a schedule names the final output
     policies: tuple[Policy, ...]
     not_applicable: tuple[str, ...]
     curves: tuple[Curve, ...]

@@ -29,10 +29,11 @@ def timelines(forecast: Forecast) -> tuple[Timeline, ...]:
         return ()
     highest = max(every)
     end = max(max(one.deadline_ms or 0.0, sum(s.latency_ms for s in one.segments)) for one in forecast.examples)
-    return tuple(_timeline(one, highest, end) for one in forecast.examples if one.segments)
+    final = forecast.final_exit
+    return tuple(_timeline(one, highest, end, final) for one in forecast.examples if one.segments)
 
 
-def _timeline(one: Example, highest: float, end: float) -> Timeline:
+def _timeline(one: Example, highest: float, end: float, final: int | None) -> Timeline:
     drawing = Drawing(height=110)
     x, y = Scale(0, end or 1.0, 44, RIGHT), Scale(0, highest * 1.1 or 1.0, 78, 8)
     drawing.rows(y, 44, RIGHT, lambda v: f"{v:g}", about=2)
@@ -51,9 +52,10 @@ def _timeline(one: Example, highest: float, end: float) -> Timeline:
         drawing.line("deadline", x(one.deadline_ms), 4, x(one.deadline_ms), 80)
     if one.latency_ms is not None:
         drawing.mark("dot ink", x(one.latency_ms), 78, shape=2, size=5, tip=f"answer after {one.latency_ms:.3g} ms")
+    goes = "goes to the final output," if one.exit == final else f"leaves at exit {one.exit}"
     text = (
-        f"leaves at exit {one.exit} after {wording.milli(one.latency_ms, 'ms')} of"
-        f" {wording.milli(one.deadline_ms, 'ms')} with {wording.milli(one.energy_mj, 'mJ')} (model){_levels(one)}"
+        f"{goes} after {wording.milli(one.latency_ms, 'ms')} of {wording.milli(one.deadline_ms, 'ms')}"
+        f" with {wording.milli(one.energy_mj, 'mJ')} (model){_levels(one)}"
     )
     steps = "; ".join(f"{s.reason} {s.frequency_mhz:g} MHz {s.latency_ms:.3g} ms" for s in one.segments)
     return Timeline(

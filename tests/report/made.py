@@ -138,6 +138,7 @@ def row(policy: str, governor: str, value: float, macs: float, energy: float) ->
         "energy_saving": 1 - energy / 4,
         "deadline_miss_rate": 0.0,
         "one_level": False,
+        "exit_shares": [0.5, 0.5],
         "predictor": {"hit_rate": 0.875, "mean_abs_error": 0.25} if policy == "predictive" else None,
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import made
 import pytest
 
-from coc_cli.report.delivery import deliver, write_page_for
+from coc_cli.report.delivery import deliver, page_of, write_page_for
 from coc_cli.report.reading import read_runs
 
 
@@ -165,7 +165,8 @@ def test_a_forecast_by_itself_is_a_report(tmp_path: Path) -> None:
 
 def test_a_forecast_in_a_run_makes_the_runs_page(small: Path) -> None:
     write_page_for(small / "predict-exit/cortex-m7", pytest.fail)
-    assert "Predictive exit on cortex-m7" in (small / "report.html").read_text()
+    assert "Predictive exit on cortex-m7" in page_of(small / "predict-exit/cortex-m7").read_text()
+    assert page_of(small / "predict-exit/cortex-m7") == page_of(small) == small / "report.html"
 
 
 def test_a_page_that_fails_costs_one_line(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,7 @@ def test_forecasts_show_curves_energy_and_inputs(small: Path) -> None:
         "50.0% (37.5%..62.5%)",
         "1.25..1.75</td>",
         "leaves at exit 0 after 1 ms of 2 ms with 1 mJ (model) at 100 → 50 MHz",
+        "goes to the final output, after 1 ms of 2 ms",
     ):
         assert words in text
     for kind in ("easy", "hard", "mispredicted"):
