@@ -165,8 +165,12 @@ def test_names_with_html_stay_text(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     row = {**made.row(EVIL, EVIL, 0.5, 1.0, 1.0), "energy_saving": -1.0}
     curves = [{"policy": EVIL, "points": [{"score": 0.5, "macs": 1.0}]}]
     schedule = {"policy": EVIL, "governor": EVIL}
+    best = {"policy": EVIL, "governor": EVIL, "energy_mj_mean": 1.0}
+    worth = {"passive": best, "ours": best, "oracle": best}
     made.forecast(
         folder / "predict-exit/<i>x",
+        notes=[EVIL], deadlines=[{"deadline": EVIL, "worth": worth}], sensitivity=[{"change": EVIL, **worth}],
+        savings=[{"policy": EVIL, "drop": 0.0}],
         profile=EVIL, deadline=EVIL, metric=EVIL, examples=[kind], policies=[row], curves=curves, not_applicable=[EVIL], schedule=schedule,
     )  # fmt: skip
     (folder / "predict-exit/<i>x/schedule.jsonl").write_text(json.dumps({**made.line(0, 2), "label": EVIL}) + "\n")
