@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,23 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coc_cli.checkpoint import Header, checkpoint_at, read_header, write_atomically
-from coc_cli.dvfs.energy import EnergyModel
+from coc_cli.dvfs.energy import EnergyModel, Workload
 from coc_cli.dvfs.profile import Profile, read_profile
-from coc_cli.dvfs.schedule import Answer, schedule
-from coc_cli.errors import StageError, UserError, refuse
+from coc_cli.dvfs.schedule import Answer, as_csv, schedule
+from coc_cli.errors import UserError, refuse
 from coc_cli.recipe import PredictExit, RecipeFile, read, torch_device
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
     from coc_cli.exits.crossing import Row
-    from coc_cli.exits.evaluation import Curve
-    from coc_cli.exits.points import Kit
-    from coc_cli.exits.predictor import Predictor
     from coc_cli.exits.traces import Trace
 
-CACHE = Path("runs/.cache")
-DROPS = {True: (0.0, 0.0025, 0.005, 0.01, 0.02), False: (0.0, 0.01, 0.02, 0.05)}  # accuracy; share of the final's error
-SCHEDULED = "predictive"
 DEADLINE = re.compile(r"^([0-9]*\.?[0-9]+)(x|ms)$")
 
 
@@ -105,40 +96,24 @@ def deadline_ms(text: str, longest_ms: float, shortest_ms: float) -> float:
 
 def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome:
     """Do what was asked and write it all; raises `UserError` for images or a deadline that cannot be."""
-    from coc_cli.checkpoint import load
-    from coc_cli.exits.crossing import (
-        DEADLINES,
-        across,
-        attempts,
-        crossed,
-        described,
-        longest_ms,
-        notes,
-        scheduled,
-        sensitivity,
-    )
+    from coc_cli.exits.crossing import attempts, crossed, longest_ms, notes, scheduled
     from coc_cli.exits.evaluation import curve
     from coc_cli.exits.examples import examples
-    from coc_cli.exits.gather import gather, workload
+    from coc_cli.exits.figures import calibration, described, drawn, saved
+    from coc_cli.exits.gather import workload
     from coc_cli.exits.points import CANDIDATES, NEEDS_CLASSES, operating_points, prepared
+    from coc_cli.exits.worth import DEADLINES, across, sensitivity
     from coc_cli.report.delivery import write_page_for
     from coc_cli.stages.early_exit import MEASURES
 
     spec, settings = asked.header.spec, asked.recipe.recipe
     assert spec.rule is not None
     work = workload(spec)
-    plain = EnergyModel(asked.profile, work)
-    every = tuple(range(work.exits + 1))
-    shortest = min(float(plain.path_ms((index,))[-1]) for index in every)
+    shortest = _shortest_ms(asked, work)
     if not asked.deadline.endswith("x"):
         deadline_ms(asked.deadline, 0.0, shortest)  # one that no path keeps is said before any work
-    data = _read(asked).to(asked.device)
-    network = load(asked.checkpoint, trust_code=True).to(asked.device)
-    held = f", {len(data.holdout)} held out" if data.holdout else ""
-    say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {work.exits} exits")
-    validation, test = gather(network, data.validation), gather(network, data.test)
-    if data.holdout:
-        validation = validation.joined(gather(network, data.holdout))
+    data = asked.recipe.images().to(asked.device)
+    validation, test = _traces(asked, data, say)
     others = [measure for measure in MEASURES[spec.task] if measure not in (spec.rule.measure, "agreement")]
     say("fitting the predictor")
     kit = prepared(validation, work, (spec.rule.measure, *others), settings.seed)
@@ -152,6 +127,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     longest = longest_ms(tried)
     deadline = deadline_ms(asked.deadline, longest, shortest)
     rows = list(crossed(tried, deadline))
+    row = scheduled(rows)
     report = {
         "schema": 1,
         "profile": asked.profile.name,
@@ -164,120 +140,51 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "policies": [described(row, rows[0], test) for row in rows],
         "notes": notes(rows),
         "not_applicable": [name for name in CANDIDATES if name not in points],
-        "deadlines": [across(tried, asked_for, longest) for asked_for in DEADLINES],
+        "deadlines": [across(tried, factor, longest) for factor in DEADLINES],
         "sensitivity": sensitivity(tried, deadline, asked.profile),
-        "savings": _savings(curves, test),
-        "curves": [_curve_report(name, found) for name, found in curves.items()],
-        "calibration_error": _calibration(kit),
+        "savings": saved(curves, test),
+        "curves": [drawn(name, found) for name, found in curves.items()],
+        "calibration_error": calibration(kit),
         "predictor_macs": kit.predictor.macs if kit.predictor else None,
         "full_macs": work.full_macs,
         "checkpoint_sha256": hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest(),
+        "examples": examples(row.tried.paths, data.test),
+        "schedule": {"policy": row.policy, "governor": row.governor.name},
     }
-    row = scheduled(rows)
-    report["examples"] = examples(row.tried.paths, data.test)
-    _write(asked, report, row, test, spec.labels, deadline, kit.predictor)
+    lines = _lines(row, test, spec.labels, deadline)
+    if kit.predictor is not None:
+        write_atomically(asked.directory / "predictor.safetensors", kit.predictor.encoded())
+    write_atomically(asked.directory / "schedule.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomically(asked.directory / "schedule.csv", as_csv(lines).encode())
+    write_atomically(asked.directory / "predict-exit.json", json.dumps(report, indent=2).encode())
     write_page_for(asked.directory, say)
     return Outcome(asked.directory, report)
 
 
-def _read(asked: Asked) -> Data:
-    settings = asked.recipe.recipe
-    try:
-        return settings.data.read(settings.seed, cache=CACHE)
-    except StageError as error:
-        faults = [asked.recipe.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
-        raise UserError(faults) from error
+def _shortest_ms(asked: Asked, work: Workload) -> float:
+    """Give the time of the shortest path at the highest frequency."""
+    model = EnergyModel(asked.profile, work)
+    return min(float(model.path_ms((exit_,))[-1]) for exit_ in range(work.exits + 1))
 
 
-def _savings(curves: dict[str, Curve], test: Trace) -> list[dict[str, Any]]:
-    """Give what each policy saves at scores that are so much below the final output's, with 95 % intervals."""
-    from coc_cli.exits.evaluation import savings
+def _traces(asked: Asked, data: Data, say: Callable[[str], None]) -> tuple[Trace, Trace]:
+    """Run the network over what it never trained on: validation with what is held out, and test."""
+    from coc_cli.checkpoint import load
+    from coc_cli.exits.gather import gather
 
-    full = test.score[-1]
-    unit = 1.0 if test.is_classes else abs(float(full.mean()))
-    found = []
-    for drop in DROPS[test.is_classes]:
-        for name, against in savings(curves, -drop * unit, full).items():
-            entry: dict[str, Any] = {"policy": name, "drop": drop * unit}
-            for other, saving in against.items():
-                entry["macs"] = _number(saving.macs)
-                entry[f"saved_{other}"] = _number(saving.share)
-                entry[f"saved_{other}_ci95"] = [_number(saving.low), _number(saving.high)]
-            found.append(entry)
-    return found
+    network = load(asked.checkpoint, trust_code=True).to(asked.device)
+    held = f", {len(data.holdout)} held out" if data.holdout else ""
+    exits = len(asked.header.spec.exits)
+    say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {exits} exits")
+    validation, test = gather(network, data.validation), gather(network, data.test)
+    return validation.joined(gather(network, data.holdout)) if data.holdout else validation, test
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _curve_report(name: str, found: Curve) -> dict[str, Any]:
-    from coc_cli.exits.points import parameters
-
-    return {
-        "policy": name,
-        "points": [
-            {
-                "parameters": parameters(point.policy),
-                "validation_score": point.score,
-                "validation_macs": point.macs,
-                "score": float(score.mean()),
-                "macs": float(macs.mean()),
-            }
-            for point, score, macs in zip(found.points, found.score, found.macs, strict=True)
-        ],
-    }
-
-
-def _calibration(kit: Kit) -> float:
-    """Give the calibration error at the first exit, each fold of validation foretold by who has not seen it."""
-    from coc_cli.exits.fitting import calibration_error
-    from coc_cli.exits.policies import first_sure
-
-    least = kit.thresholds(3, kit.measure)[1:2] or kit.thresholds(3, kit.measure)
-    chances, leaves = [], []
-    for predictor, fold in kit.folds:
-        trace = kit.trace.rows(fold)
-        rows = np.flatnonzero(trace.sureness(kit.measure)[0] < least[0])
-        chances.append(predictor.chances(trace, 0, rows, np.full(len(rows), -1), least[0]))
-        leaves.append(first_sure(trace, kit.measure, least[0], after=0)[rows])
-    return calibration_error(np.concatenate(chances), np.concatenate(leaves))
-
-
-def _write(
-    asked: Asked,
-    report: dict[str, Any],
-    row: Row,
-    test: Trace,
-    labels: tuple[str, ...],
-    deadline: float,
-    predictor: Predictor | None,
-) -> None:
-    paths, index = row.tried.paths, np.arange(len(test))
+def _lines(row: Row, test: Trace, labels: tuple[str, ...], deadline: float) -> list[dict[str, Any]]:
+    """Give the schedule of the test images."""
+    paths = row.tried.paths
+    true, given = test.targets.tolist(), test.answer[paths.exit, np.arange(len(test))].tolist()
     if test.is_classes:
-        answers = [
-            Answer(labels[true], labels[given])
-            for true, given in zip(test.targets.tolist(), test.answer[paths.exit, index].tolist(), strict=True)
-        ]
-    else:
-        given = test.answer[paths.exit, index]
-        answers = [Answer(true, value) for true, value in zip(test.targets.tolist(), given.tolist(), strict=True)]
-    lines = list(schedule(row.tried.model, paths.visited, paths.predicted, row.levels, answers, deadline))
-    report["schedule"] = {"policy": row.policy, "governor": row.governor.name}
-    folder = asked.directory
-    if predictor is not None:
-        write_atomically(folder / "predictor.safetensors", predictor.encoded())
-    write_atomically(folder / "schedule.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
-    write_atomically(folder / "schedule.csv", _csv(lines).encode())
-    write_atomically(folder / "predict-exit.json", json.dumps(report, indent=2).encode())
-
-
-def _csv(lines: list[dict[str, Any]]) -> str:
-    """Give the schedule as a table, a row a segment."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    keys = list(lines[0]["segments"][0])
-    writer.writerow(["input", *keys])
-    for line in lines:
-        writer.writerows([line["input"], *[segment[key] for key in keys]] for segment in line["segments"])
-    return text.getvalue()
+        true, given = ([labels[index] for index in indices] for indices in (true, given))
+    answers = [Answer(*pair) for pair in zip(true, given, strict=True)]
+    return list(schedule(row.tried.model, paths.visited, paths.predicted, row.levels, answers, deadline))

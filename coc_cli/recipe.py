@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from coc_cli.data.source import DataInfo, DataSettings
+from coc_cli.data.source import DataInfo, DataSettings, Progress
 from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
 from coc_cli.nets.sources import Choice
@@ -25,6 +25,11 @@ from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Stage
 from coc_cli.training import Training
 from coc_cli.yaml_source import Loc, Source, dotted, written
+
+if TYPE_CHECKING:
+    from coc_cli.data.images import Data
+
+CACHE = Path("runs/.cache")  # of stages and decoded images, below the current directory
 
 Renaming = dict[str, str | None]
 
@@ -150,6 +155,17 @@ class RecipeFile:
         """Give a fault at a key of the recipe."""
         return self.source.fault(loc, what)
 
+    def images(self, progress: Progress | None = None) -> Data:
+        """Read the images, decoded once; raises `UserError` with what is wrong with them, as the recipe's fault."""
+        try:
+            return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=progress)
+        except StageError as error:
+            raise UserError(_faults_of_data(self.source, error)) from error
+
+
+def _faults_of_data(source: Source, error: StageError) -> list[Fault]:
+    return [source.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
+
 
 def read(path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = False) -> RecipeFile:
     """Read a recipe; raises `UserError` with every fault in it."""
@@ -204,7 +220,7 @@ def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
     try:
         return data.describe(), []
     except StageError as error:
-        return None, [source.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
+        return None, _faults_of_data(source, error)
 
 
 def _sense(source: Source, info: DataInfo | None) -> Iterator[Fault]:

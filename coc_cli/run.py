@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
-from coc_cli.checkpoint import Ancestor, load, read_header, save, write_atomically
+from coc_cli.checkpoint import RESULT, Ancestor, load, read_header, save, write_atomically
 from coc_cli.errors import RunError, StageError, UserError, refuse
 from coc_cli.foreign import load_foreign
 from coc_cli.measure import evaluate
@@ -32,7 +32,7 @@ from coc_cli.plan import (
     own_checkpoint,
 )
 from coc_cli.progress import Reporter
-from coc_cli.recipe import Recipe, RecipeFile, read, resolved, torch_device
+from coc_cli.recipe import CACHE, Recipe, RecipeFile, read, resolved, torch_device
 from coc_cli.report.delivery import write_page_for
 from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages.stage import Lab
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from coc_cli.nets.network import Network
 
 RUNS = Path("runs")
-CACHE = RUNS / ".cache"
-RESULT = "model.safetensors"
 STAGE_FOLDER = re.compile(r"^\d\d-(baseline|distill|prune|quantize|early_exit)$")
 
 
@@ -112,7 +110,7 @@ class _Run:
     def go(self) -> Result:
         with Reporter(self.directory / "log.jsonl", len(self.plan.steps) - 1) as self.reporter:
             self.reporter.event("start", command=_command(), environment=environment(self.device))
-            self.data: Data = self._read().to(self.device)
+            self.data: Data = self.file.images(self.reporter.decoding).to(self.device)
             self._forget_other_recipe()
             self.fingerprint = self.data.fingerprint()[:32]
             self._warn_of_seen_images()
@@ -127,14 +125,6 @@ class _Run:
             write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
             self.reporter.event("end", ok=report["ok"])
         return Result(self.directory, report, self.recipe)
-
-    def _read(self) -> Data:
-        """Read the images; what is wrong with them is the recipe's fault, as all that is said before any training."""
-        try:
-            return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=self.reporter.decoding)
-        except StageError as error:
-            faults = [self.file.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
-            raise UserError(faults) from error
 
     def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
         """Give, for each step, what led to it; the last key names the step's result by all that went into it."""

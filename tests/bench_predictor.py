@@ -18,7 +18,6 @@ from coc_cli.exits.gather import gather, workload
 from coc_cli.exits.points import Kit
 from coc_cli.exits.policies import first_sure
 from coc_cli.exits.traces import Array
-from coc_cli.predict_exit import CACHE
 from coc_cli.recipe import read
 
 
@@ -35,8 +34,7 @@ def judged(chances: Array, leaves: Array) -> str:
 def main() -> None:
     run = Path(sys.argv[1])
     network = load(run / "model.safetensors", trust_code=True)
-    settings = read(run / "recipe.yaml").recipe
-    data = settings.data.read(settings.seed, cache=CACHE)
+    data = read(run / "recipe.yaml").images()
     rule, work = network.spec.rule, workload(network.spec)
     assert rule is not None
     validation, test = gather(network, data.validation), gather(network, data.test)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, TypeAlias
 
@@ -40,7 +40,6 @@ class Load:
     stays: Array  # [N, E + 1]: the chance to go on from an exit, foretold before it was visited; NaN where none was
     last: Array  # [N, E + 1]: the exit by which an input had promised to answer, before it visited an exit
     most: Array  # [N, E + 1]: how many exits it would visit at most between that exit and the answer
-    kind: Array  # [N]: a number for what was foretold at the first visited exit; -1 where nothing was
 
     def __len__(self) -> int:
         return len(self.visited)
@@ -64,8 +63,8 @@ class Usual:
     may: tuple[int, ...]  # the exits that an input may visit; the first of them it visits anyway
     most: int  # how many of them at most between the first and the answer
     way: Way  # of all inputs
+    ways: Mapping[int, Way]  # of those that promised to answer by an exit before the final output
     load: Load  # validation's own paths, on which plans are tried
-    kinds: Mapping[int, Way] = field(default_factory=dict)  # the ways of inputs for which much the same was foretold
 
     def worst_ms(self, model: EnergyModel) -> Array:
         """Give the time of the longest path at each level throughout, [levels]."""
@@ -151,10 +150,10 @@ class Paper(Governor):
 class Pace(Governor):
     """The least expected energy among plans that keep the deadline on the longest path; see pace.py.
 
-    What follows the next visit is planned by the shares of validation, of inputs for which the same exit was foretold
-    first; whether an input goes on from the next visit, by what the predictor foretold for that very input. Where
-    holding one level needs less on validation, it does; also where a whole inference is shorter than a change of
-    level. At a deadline equal to the longest path there is no slack, and it is `race`.
+    What follows the next visit is planned by the shares of validation; whether an input goes on from the next visit,
+    by what the predictor foretold for that very input. Where holding one level needs less on validation, it does; also
+    where a whole inference is shorter than a change of level. At a deadline equal to the longest path there is no
+    slack, and it is `race`.
     """
 
     name: ClassVar[str] = "pace"
@@ -176,37 +175,33 @@ def is_shorter_than_a_change(model: EnergyModel, usual: Usual) -> bool:
     return bool(usual.worst_ms(model)[-1] < model.transition_ms)
 
 
-Plans: TypeAlias = "dict[int, tuple[tuple[int, ...], Plan]]"
-
-
 @dataclass(frozen=True)
 class Planner:
-    """Plans for all inputs (kind -1) and for each kind, each with the exits that it visits; one resting level."""
+    """Plans for the usual way, and for that of each promise; each input follows them by what is foretold of it."""
 
     model: EnergyModel
     usual: Usual
-    plans: Plans
-    rest: int
+    plan: Plan
+    promised: Mapping[int, Plan]
     deadline_ms: float
 
     @classmethod
     def of(cls, model: EnergyModel, usual: Usual, deadline_ms: float) -> Planner | None:
         """Plan; None where time, which is rounded down, leaves no plan."""
-        way = usual.way
-        found = plan(model, way.visits, way.leaves, deadline_ms)
+        found = plan(model, usual.way.visits, usual.way.leaves, deadline_ms)
         if not np.isfinite(found.start_mj):
             return None
-        plans = {-1: (way.visits, found)}
-        for kind, one in usual.kinds.items():
-            plans[kind] = (one.visits, with_rest(model, one.visits, one.leaves, deadline_ms, found.rest))
-        return cls(model, usual, plans, found.rest, deadline_ms)
+        promised = {
+            last: with_rest(model, way.visits, way.leaves, deadline_ms, found.rest) for last, way in usual.ways.items()
+        }
+        return cls(model, usual, found, promised, deadline_ms)
 
     def levels(self, load: Load) -> Levels:
         """Choose exit by exit."""
         model, every = self.model, np.arange(self.model.profile.levels)
         n, exits = load.visited.shape
         level, before = np.full((n, exits), model.fastest), np.full(n, -1)
-        left, now = np.full(n, self.deadline_ms), np.full(n, self.rest)
+        left, now = np.full(n, self.deadline_ms), np.full(n, self.plan.rest)
         for index in range(exits):
             rows = np.flatnonzero(load.visited[:, index])
             if not len(rows):
@@ -215,39 +210,36 @@ class Planner:
             changed = every[None] != now[rows, None]  # [n, levels]
             remains = left[rows, None] - model.time_ms[start, index] - changed * model.transition_ms
             cost = model.energy_mj[start, index] + changed * model.transition_mj
-            cost = cost + self._ahead(load, rows, index, remains, known=start > 0)
+            cost = cost + self._ahead(load, rows, index, remains)
             best = np.where(np.isfinite(cost).any(1), cost.argmin(1), model.fastest)
             level[rows, index] = best
             left[rows] = remains[np.arange(len(rows)), best]
             now[rows], before[rows] = best, index
-        return Levels(level, self.rest)
+        return Levels(level, self.plan.rest)
 
-    def _ahead(self, load: Load, rows: Array, index: int, remains: Array, known: Array) -> Array:
-        """Give what is expected to follow the visit of an exit, [n, levels]; infinite where it might be too late.
-
-        `known` [n]: the input has been at another exit before, so what kind it is is known.
-        """
-        every = np.arange(self.model.profile.levels)
-        cost = np.full(remains.shape, np.nan)
-        kinds = np.where(known, load.kind[rows], -1)
-        for kind in np.unique(kinds):
-            here = kinds == kind
-            visits, planned = self.plans.get(int(kind), self.plans[-1])
-            at = next((place for place, visit in enumerate(visits) if visit >= index), len(visits) - 1)
-            usual_stays = self._stays(int(kind), at, index)
-            foretold = load.stays[rows[here], index]
-            stays = np.where(np.isnan(foretold), usual_stays, foretold)[:, None]
-            answers = answered_mj(self.model, remains[here], every[None], self.rest)
-            cost[here] = weighed(1 - stays, answers)
-            if at + 1 < len(visits):
-                future = planned.at(at + 1, remains[here], np.broadcast_to(every, remains[here].shape))
-                fast = self.model.energy_mj[index + 1, -1, -1] + self.model.transition_mj
-                cost[here] += stays * np.where(np.isinf(future), fast, future)
+    def _ahead(self, load: Load, rows: Array, index: int, remains: Array) -> Array:
+        """Give what is expected to follow the visit of an exit, [n, levels]; infinite where it might be too late."""
+        cost = np.empty(remains.shape)
+        promise = load.last[rows, index]
+        for last in np.unique(promise).tolist():
+            here = promise == last
+            way, planned = self.usual.ways.get(last, self.usual.way), self.promised.get(last, self.plan)
+            cost[here] = self._follows(way, planned, load.stays[rows[here], index], index, remains[here])
         return np.where(remains + LATE_MS >= self._needs(load, rows, index), cost, np.inf)
 
-    def _stays(self, kind: int, at: int, index: int) -> float:
-        way = self.usual.kinds.get(kind, self.usual.way)
-        return float(1 - way.leaves[at]) if way.visits[at] == index else 0.0
+    def _follows(self, way: Way, planned: Plan, foretold: Array, index: int, remains: Array) -> Array:
+        """Give what is expected to follow on a way; `foretold` [n] is the chance to go on, NaN where none was said."""
+        visits = way.visits
+        every = np.broadcast_to(np.arange(self.model.profile.levels), remains.shape)
+        at = next((place for place, visit in enumerate(visits) if visit >= index), len(visits) - 1)
+        usually = 1 - way.leaves[at] if visits[at] == index else 0.0
+        stays = np.where(np.isnan(foretold), usually, foretold)[:, None]
+        cost = weighed(1 - stays, answered_mj(self.model, remains, every, planned.rest))
+        if at + 1 < len(visits):
+            future = planned.at(at + 1, remains, every)
+            fast = self.model.energy_mj[index + 1, -1, -1] + self.model.transition_mj
+            cost = cost + stays * np.where(np.isinf(future), fast, future)
+        return np.asarray(cost)
 
     def _needs(self, load: Load, rows: Array, index: int) -> Array:
         """Give the time that must be left behind an exit at each level, [n, levels], so that the answer is in time.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +83,17 @@ def _back(model: EnergyModel, segments: list[dict[str, Any]], rest: int) -> list
     if last["frequency_mhz"] == model.profile.frequency_mhz.values[rest]:
         return []
     return [_segment(model, last["to"], last["to"], rest, model.transition_ms, model.transition_mj, "transition")]
+
+
+def as_csv(lines: Iterable[dict[str, Any]]) -> str:
+    """Give a schedule as a table, a row a segment."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    for number, line in enumerate(lines):
+        if number == 0:
+            writer.writerow(["input", *line["segments"][0]])
+        writer.writerows([line["input"], *segment.values()] for segment in line["segments"])
+    return text.getvalue()
 
 
 def replayed(lines: Iterable[dict[str, Any]]) -> dict[str, float]:

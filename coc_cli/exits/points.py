@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from coc_cli.dvfs.energy import Workload
 from coc_cli.exits import policies
 from coc_cli.exits.fitting import cross_fitted, fit
-from coc_cli.exits.policies import Paths, Policy, joined, walk
+from coc_cli.exits.policies import Foretelling, Paths, Policy, joined, walk
 from coc_cli.exits.predictor import Predictor
 from coc_cli.exits.traces import Array, Trace
 
@@ -50,6 +51,11 @@ class Kit:
     @property
     def measure(self) -> str:
         return self.measures[0]
+
+    @cached_property
+    def unseen(self) -> list[tuple[Predictor, Trace]]:
+        """Each fold's predictor with the images that it has not seen."""
+        return [(predictor, self.trace.rows(fold)) for predictor, fold in self.folds]
 
     def thresholds(self, count: int, measure: str) -> list[float]:
         """Give thresholds spread over how sure exits are, from where nearly all leave to where nearly none do."""
@@ -171,7 +177,7 @@ def _folded(policy: Policy, kit: Kit) -> list[tuple[Policy, Trace]]:
     """Give a policy with the images of validation that it may answer: a predictor, those that it has not seen."""
     if not isinstance(policy, policies.Predictive | policies.PredictiveCommit):
         return [(policy, kit.trace)]
-    return [(replace(policy, predictor=predictor), kit.trace.rows(fold)) for predictor, fold in kit.folds]
+    return [(replace(policy, predictor=predictor), trace) for predictor, trace in kit.unseen]
 
 
 def on_validation(policy: Policy, kit: Kit) -> Point:
@@ -213,11 +219,25 @@ def chosen(points: Sequence[Point], least_score: float, price: Callable[[Point],
 def tuned(point: Point, kit: Kit) -> list[Point]:
     """Give points like one with thresholds around its own; none for a policy without a threshold."""
     policy = point.policy
-    if not isinstance(policy, policies.Threshold | policies.Foretelling | policies.OracleFromStart):
+    if not isinstance(policy, policies.Threshold | Foretelling | policies.OracleFromStart):
         return []
     values = kit.thresholds(TUNED_THRESHOLDS, policy.measure)
     near = np.argsort(np.abs(np.array(values) - policy.least))[:NEAREST]
     return [on_validation(replace(policy, least=values[index]), kit) for index in near]
+
+
+def reaching(policy: Foretelling, least_score: float, kit: Kit) -> Point:
+    """Give a policy with the lowest threshold that reaches a score on validation, by bisection; the highest if none."""
+    values = kit.thresholds(TUNED_THRESHOLDS, policy.measure)
+    low, high, best = 0, len(values) - 1, on_validation(replace(policy, least=values[-1]), kit)
+    while low < high:
+        middle = (low + high) // 2
+        point = on_validation(replace(policy, least=values[middle]), kit)
+        if point.score >= least_score - 1e-12:
+            high, best = middle, point
+        else:
+            low = middle + 1
+    return best
 
 
 def parameters(policy: Policy) -> dict[str, Any]:

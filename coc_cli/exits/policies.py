@@ -30,7 +30,6 @@ class Paths:
     stays: Array  # [N, E + 1]: the chance, foretold before it was visited, to go on from an exit; NaN where none was
     last: Array  # [N, E + 1]: the exit by which an input had promised to answer, before it visited an exit
     most: Array  # [N, E + 1]: and how many it would visit at most behind that exit and before the last
-    mean: Array  # [N, E + 1]: the mean exit foretold at an exit; NaN where none was
 
     def macs(self, stretch_macs: Array, predictor_macs: float = 0.0) -> Array:
         """Give what each input cost, [N]; `stretch_macs` [from + 1, to] holds backbone and head."""
@@ -56,6 +55,7 @@ class Inputs(NamedTuple):
     rows: Array  # [n], of the trace
     before: Array  # [n]: the exit that each came from; -1: the input
     visits: Array  # [n]: how many exits it visited before
+    last: Array  # [n]: the exit by which it has promised to answer
 
 
 class Decision(NamedTuple):
@@ -66,7 +66,6 @@ class Decision(NamedTuple):
     stays: Array | None = None  # [n]: the chance foretold to go on from there too
     last: Array | None = None  # [n]: the exit by which each will have answered; the final output where none is promised
     most: Array | None = None  # [n]: how many exits each visits at most behind `goes` and before `last`
-    mean: Array | None = None  # [n]: the mean exit foretold, `goes` where none is said
 
 
 class Policy(ABC):
@@ -100,19 +99,17 @@ def walk(policy: Policy, trace: Trace) -> Paths:
     visited = np.zeros((n, exits + 1), dtype=bool)
     predicted, stays = np.full((n, exits + 1), -1), np.full((n, exits + 1), np.nan)
     last, most = np.full((n, exits + 1), exits), np.full((n, exits + 1), policy.most_visits(exits))
-    mean = np.full((n, exits + 1), np.nan)
     following, before, left = policy.first(trace), np.full(n, -1), np.full(n, -1)
     if policy.answers_at_first:
         last[np.arange(n), following] = following
     for at in range(exits + 1):
         rows = np.flatnonzero((following == at) & (left < 0))
+        visited[rows, at] = True
+        left[rows[last[rows, at] == at]] = at
+        rows = rows[last[rows, at] > at]
         if not len(rows):
             continue
-        visited[rows, at] = True
-        if at == exits:
-            left[rows] = exits
-            break
-        decided = policy.step(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1)))
+        decided = policy.step(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1), last[rows, at]))
         goes_on = ~decided.leave
         left[rows[decided.leave]] = at
         on, goes = rows[goes_on], decided.goes[goes_on]
@@ -120,11 +117,10 @@ def walk(policy: Policy, trace: Trace) -> Paths:
         following[on], before[on] = goes, at
         if policy.predicts:
             predicted[on, at] = goes
-            mean[on, at] = goes if decided.mean is None else decided.mean[goes_on]
         for kept, said in ((stays, decided.stays), (last, decided.last), (most, decided.most)):
             if said is not None:
                 kept[on, goes] = said[goes_on]
-    return Paths(visited, left, predicted, stays, last, most, mean)
+    return Paths(visited, left, predicted, stays, last, most)
 
 
 @dataclass(frozen=True)
@@ -286,32 +282,41 @@ class Foretelling(Policy):
 class Predictive(Foretelling):
     """Ours: foretells at `start`, visits the exits that cost least on average, foretells again where it must go on.
 
-    It leaves where the exit is sure enough, as `threshold` does, so that only the exits in between are saved. After
-    `visits` of them it goes to the final output, which makes the longest way shorter than that of any passive policy.
+    It leaves where the exit is sure enough, as `threshold` does, so that only the exits in between are saved. Two
+    promises make the longest way shorter than that of any passive policy: after `visits` exits it goes to the last one
+    at once, and the last is the exit by which it would have left with the chance `cap`, where it answers in any case.
     """
 
     predictor: Predictor
     cost: Array  # of each stretch [from + 1, to]: MACs, or what a device needs
     asking: float  # the cost of a prediction
-    visits: int | None = None  # between the first exit and the final output, at most; None: as many as there are
+    visits: int | None = None  # between the first exit and the last, at most; None: as many as there are
+    cap: float = 1.0
     name: ClassVar[str] = "predictive"
 
     def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         leave = self.is_sure(trace, at, inputs.rows)
-        goes, stays = np.full(len(leave), trace.exits), np.zeros(len(leave))
-        mean = goes.astype(float)
+        goes, last, stays = inputs.last.copy(), inputs.last.copy(), np.zeros(len(leave))
         more = self.most_visits(trace.exits) - inputs.visits  # how many visits are left
-        on = ~leave & (more > 0)
+        on = np.flatnonzero(~leave & (more > 0))
         chances = self.predictor.chances(trace, at, inputs.rows[on], inputs.before[on], self.least)
-        goes[on] = cheapest_next(chances, self.cost, at, self.asking)
-        stays[on] = np.maximum(0.0, 1 - np.cumsum(chances, 1)[np.arange(on.sum()), goes[on]])
-        stays[goes == trace.exits] = 0.0
-        mean[on] = chances @ np.arange(trace.exits + 1)
-        return Decision(leave, goes, stays, most=np.maximum(0, more - 1), mean=mean)
+        last[on] = np.minimum(last[on], quantile(chances, self.cap))
+        chances = truncated(chances, last[on])
+        goes[on] = np.minimum(cheapest_next(chances, self.cost, at, self.asking), last[on])
+        stays[on] = np.maximum(0.0, 1 - np.cumsum(chances, 1)[np.arange(len(on)), goes[on]])
+        return Decision(leave, goes, stays, last, np.maximum(0, more - 1))
 
     def most_visits(self, exits: int) -> int:
         every = max(0, exits - self.start - 1)
         return every if self.visits is None else min(self.visits, every)
+
+
+def truncated(chances: Array, last: Array) -> Array:
+    """Give the chances [n, E + 1] of inputs that leave by the exits `last` [n]; who would later, leaves there."""
+    exit_ = np.arange(chances.shape[1])[None]
+    beyond = (chances * (exit_ > last[:, None])).sum(1, keepdims=True)
+    result: Array = np.where(exit_ > last[:, None], 0.0, chances + beyond * (exit_ == last[:, None]))
+    return result
 
 
 def cheapest_next(chances: Array, cost: Array, at: int, asking: float) -> Array:
@@ -347,8 +352,6 @@ class PredictiveCommit(Foretelling):
 
     def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         goes = np.full(len(inputs.rows), trace.exits)
-        if at > self.start:
-            return Decision(np.ones(len(goes), dtype=bool), goes)
         leave = self.is_sure(trace, at, inputs.rows)
         chances = self.predictor.chances(trace, at, inputs.rows[~leave], inputs.before[~leave], self.least)
         goes[~leave] = quantile(chances, self.chance)
@@ -397,7 +400,7 @@ class OracleFromStart(Policy):
         return first_sure(trace, self.measure, self.least)
 
     def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:  # noqa: ARG002
-        return Decision(np.ones(len(inputs.rows), dtype=bool), np.full(len(inputs.rows), at + 1))
+        raise AssertionError("oracle-0 answers at the first exit that it visits")
 
     def may_visit(self, exits: int) -> tuple[int, ...]:
         return (exits,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from coc_cli.data.digits import read_digits
@@ -62,3 +64,21 @@ def test_a_quarter_turn_is_a_quarter_turn() -> None:
     turned = rotated(images, torch.full((3,), torch.pi / 2))
     assert torch.equal(turned, torch.rot90(images, 1, (2, 3))) or torch.equal(turned, torch.rot90(images, -1, (2, 3)))
     assert torch.equal(rotated(images, torch.zeros(3)), images)
+
+
+def test_images_held_out_are_kept_from_training_and_change_nothing_else() -> None:
+    plain, data = (DataSettings(source="digits", holdout=share).read(3, cache=Path("unused")) for share in (None, 0.2))
+    assert plain.holdout is None
+    assert data.holdout is not None
+    assert [len(data.train), len(data.holdout)] == [862, 215]
+    assert data.holdout.targets.bincount(minlength=10).min() >= 20, "of every class"
+    for mine, theirs in ((data.validation, plain.validation), (data.test, plain.test)):
+        assert torch.equal(mine.targets, theirs.targets)
+    parts = [
+        image.tobytes()
+        for split in (data.train, data.holdout)
+        for image in split.take(torch.arange(len(split))).numpy()
+    ]
+    whole = [image.tobytes() for image in plain.train.take(torch.arange(1077)).numpy()]
+    assert sorted(parts) == sorted(whole)
+    assert data.fingerprint() != plain.fingerprint()

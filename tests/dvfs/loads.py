@@ -12,7 +12,7 @@ def load_of(visited: np.ndarray) -> Load:
     exits = visited.shape[1] - 1
     nothing = np.full(visited.shape, np.nan)
     every = np.full(visited.shape, exits)
-    return Load(visited, nothing, every, every, np.full(len(visited), -1))
+    return Load(visited, nothing, every, every)
 
 
 def usual_of(leaves: np.ndarray, n: int = 1000) -> Usual:
@@ -21,7 +21,7 @@ def usual_of(leaves: np.ndarray, n: int = 1000) -> Usual:
     every = tuple(range(exits + 1))
     reach = np.cumprod([1.0, *(1 - leaves[:-1])])
     visited = np.arange(n)[:, None] < np.round(reach * n)
-    return Usual(every, max(0, exits - 1), Way(every, leaves), load_of(visited))
+    return Usual(every, max(0, exits - 1), Way(every, leaves), {}, load_of(visited))
 
 
 def known_of(visited: np.ndarray) -> tuple[Load, Usual]:

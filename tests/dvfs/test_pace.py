@@ -151,15 +151,17 @@ def test_no_deadline_is_missed(seed: int, levels: int, exits: int, factor: float
 
 
 def ways(random: np.random.Generator, load: Load) -> Usual:
-    """Every exit may be visited; all inputs and three kinds of them go their usual ways, which skip exits."""
+    """Every exit may be visited; inputs go ways that skip exits, all together and by what they promised."""
     exits = load.visited.shape[1] - 1
 
-    def way() -> Way:
-        inner = [exit_ for exit_ in range(1, exits) if random.random() < 0.6]
-        visits = tuple(dict.fromkeys((0, *inner, exits)))
+    def way(last: int) -> Way:
+        inner = [exit_ for exit_ in range(1, last) if random.random() < 0.6]
+        visits = tuple(dict.fromkeys((0, *inner, last)))
         return Way(visits, np.append(random.uniform(0, 1, len(visits) - 1), 1.0))
 
-    return Usual(tuple(range(exits + 1)), max(0, exits - 1), way(), load, {kind: way() for kind in range(3)})
+    return Usual(
+        tuple(range(exits + 1)), max(0, exits - 1), way(exits), {last: way(last) for last in range(exits)}, load
+    )
 
 
 def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
@@ -167,7 +169,7 @@ def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
 
     They are kept, and only ever become tighter.
     """
-    n, ends = visited.shape
+    ends = visited.shape[1]
     answer = np.array([path.nonzero()[0][-1] for path in visited])
     stays = np.where(random.random(visited.shape) < 0.5, np.nan, random.random(visited.shape))
     last = answer[:, None] + (random.random(visited.shape) * (ends - answer[:, None])).astype(int)
@@ -176,4 +178,4 @@ def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
     inner = (every > every[:, None]) & (every < last[:, :, None])  # [n, at, exit]: behind `at`, before the last
     spare = np.minimum.accumulate(random.integers(0, 3, visited.shape), 1)
     most = (visited[:, None] & inner).sum(2) + spare
-    return Load(visited, stays, last, most, random.integers(-1, 4, n))
+    return Load(visited, stays, last, most)

@@ -7,9 +7,10 @@ import pytest
 
 from coc_cli.dvfs.energy import Work, Workload
 from coc_cli.dvfs.profile import read_profile
-from coc_cli.exits.crossing import CHANGES, OURS, across, attempts, best, crossed, longest_ms, sensitivity, worth
+from coc_cli.exits.crossing import attempts, best, crossed, longest_ms
 from coc_cli.exits.points import CANDIDATES, operating_points, prepared
 from coc_cli.exits.traces import Trace
+from coc_cli.exits.worth import CHANGES, OURS, across, sensitivity, worth
 
 EXITS = 6
 

@@ -21,7 +21,7 @@ def paths(exits: list[int], asked: list[int], places: int) -> Paths:
     for row, count in enumerate(asked):
         predicted[row, :count] = 1
     unused = np.full((n, places), np.nan)
-    return Paths(np.ones((n, places), bool), np.array(exits), predicted, unused, unused, unused, unused)
+    return Paths(np.ones((n, places), bool), np.array(exits), predicted, unused, unused, unused)
 
 
 def test_two_of_each_kind_and_none_of_a_kind_that_is_not_there() -> None:

@@ -12,6 +12,8 @@ from coc_cli.exits.policies import (
     Oracle,
     OracleFromStart,
     Patience,
+    Predictive,
+    PredictiveCommit,
     PredictiveConv,
     Threshold,
     cheapest_next,
@@ -19,8 +21,10 @@ from coc_cli.exits.policies import (
     placed,
     quantile,
     quarters,
+    truncated,
     walk,
 )
+from coc_cli.exits.predictor import Predictor, feature_count
 from coc_cli.exits.traces import Trace
 
 # Cost of stretches for three segments of 10, 20 and 30 MACs and heads of 1 and 2
@@ -136,3 +140,49 @@ def test_the_cheapest_way_on_is_that_of_brute_force(seed: int) -> None:
             if price < best - 1e-12:
                 best, first = price, (*visited, exits)[0]
     assert cheapest_next(chances[None], stretches, at, asking).tolist() == [first]
+
+
+def always(trace: Trace, hazards: list[float]) -> Predictor:
+    """Foretells the same of every input: the chance to leave at each exit of those that reach it."""
+    count, exits = feature_count(trace), trace.exits
+    odds = np.log(np.array(hazards) / (1 - np.array(hazards)))
+    nothing = np.zeros((count, 0)), np.zeros((exits, 0)), np.zeros((0, exits))
+    return Predictor("max_softmax", np.zeros(count), np.ones(count), *nothing, np.tile(odds, (exits, 1)))
+
+
+def test_what_is_beyond_a_promise_happens_there() -> None:
+    chances = np.array([[0.0, 0.5, 0.3, 0.2], [0.0, 0.1, 0.2, 0.7]])
+    assert truncated(chances, np.array([2, 3])) == pytest.approx(np.array([[0, 0.5, 0.5, 0], [0, 0.1, 0.2, 0.7]]))
+
+
+UNSURE = traced([[0.6, 0.6]] * 3 + [[0.95, 0.6]] + [[0.99, 0.99]])  # four exits; the first input is sure at the last
+HAZARDS = [0.5, 0.5, 0.5, 0.5]  # asked at exit 0: chances 0.5, 0.25, 0.125 at exits 1 to 3 and 0.125 at the end
+DEAR = np.where(np.tri(5, k=-1) > 0, 0.0, np.arange(1, 6)[None] - np.arange(5)[:, None])  # heads cost nothing
+
+
+def test_a_cap_is_the_exit_by_which_it_answers() -> None:
+    predictor = always(UNSURE, HAZARDS)
+    free = walk(Predictive("max_softmax", 0.9, 0, predictor, DEAR, 0.0), UNSURE)
+    assert free.exit.tolist() == [3, 4]
+    assert free.last.min() == 4
+    capped = Predictive("max_softmax", 0.9, 0, predictor, DEAR, 0.0, cap=0.75)
+    paths = walk(capped, UNSURE)
+    assert paths.exit.tolist() == [2, 2], "has left by exit 2 with a chance of 0.75: it answers there, sure or not"
+    assert paths.visited.tolist() == [[True, True, True, False, False]] * 2
+    assert paths.last[:, 1:3].tolist() == [[2, 2]] * 2
+    assert paths.stays[:, 1].tolist() == pytest.approx([0.5, 0.5])
+    assert paths.stays[:, 2].tolist() == [0.0, 0.0]
+
+
+def test_a_limit_of_visits_goes_to_the_last_exit_at_once() -> None:
+    one = Predictive("max_softmax", 0.9, 0, always(UNSURE, HAZARDS), DEAR, 0.0, visits=1)
+    assert walk(one, UNSURE).visited.tolist() == [[True, True, False, False, True]] * 2
+    capped = Predictive("max_softmax", 0.9, 0, always(UNSURE, HAZARDS), DEAR, 0.0, visits=1, cap=0.8)
+    assert walk(capped, UNSURE).visited.tolist() == [[True, True, False, True, False]] * 2
+    assert walk(capped, UNSURE).most[:, 1].tolist() == [0, 0]
+
+
+def test_who_commits_leaves_where_it_said() -> None:
+    paths = walk(PredictiveCommit("max_softmax", 0.9, 0, always(UNSURE, HAZARDS), 0.75), UNSURE)
+    assert paths.visited.tolist() == [[True, False, True, False, False]] * 2
+    assert paths.exit.tolist() == [2, 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,27 @@ def test_each_fold_is_foretold_by_who_has_not_seen_it(trace: Trace) -> None:
     assert np.sort(np.concatenate([fold for _, fold in folds])).tolist() == list(range(500))
     one, other = folds[0][0], folds[1][0]
     assert not np.array_equal(one.w, other.w)
+
+
+def test_features_that_the_heads_pooled_are_used() -> None:
+    """Where shares say nothing yet, a feature that knows how hard an input is makes the forecast better."""
+    random = np.random.default_rng(5)
+    plain, fresh = synthetic(2000, 1), synthetic(2000, 2)
+    likelihood = []
+    for knows in (False, True):
+        seen, unseen = (replace(one, pooled=_pooled(one, random, knows=knows)) for one in (plain, fresh))
+        predictor = fit(seen, "max_softmax", (0.9,), 1e9, seed=0)
+        rows = np.flatnonzero(unseen.shares[0, :, 0] < 0.9)
+        chances = predictor.chances(unseen, 0, rows, np.full(len(rows), -1), 0.9)
+        leaves = first_sure(unseen, "max_softmax", 0.9, after=0)[rows]
+        likelihood.append(np.log(np.maximum(chances[np.arange(len(rows)), leaves], 1e-9)).mean())
+    assert likelihood[1] > likelihood[0] + 0.1
+
+
+def _pooled(trace: Trace, random: np.random.Generator, *, knows: bool) -> np.ndarray:
+    """One feature an exit: where the input is sure, and some noise; or noise alone."""
+    leaves = first_sure(trace, "max_softmax", 0.9)
+    return np.tile(random.normal(0, 1, len(trace)) + 3 * knows * leaves, (EXITS, 1))[..., None]
 
 
 def test_numbers_are_foretold_too() -> None:

@@ -1,0 +1,115 @@
+"""What the prediction is worth: ours against the best passive policy and the bound, by deadline and device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from coc_cli.dvfs.energy import EnergyModel
+from coc_cli.dvfs.profile import Profile
+from coc_cli.exits.crossing import Row, Tried, best, crossed
+from coc_cli.exits.evaluation import resampled
+from coc_cli.exits.points import PASSIVE
+from coc_cli.exits.traces import Array
+
+DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
+OURS = ("predictive", "predictive-commit")
+BOUND = "oracle"
+
+
+def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
+    """Give what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
+
+    Each under its best governor, chosen on validation; energies are those of test. `weights` [B, N] of bootstrap
+    samples add 95 % intervals. The share is None where there is no gap.
+    """
+    passive, ours, bound = best(rows, PASSIVE), best(rows, OURS), best(rows, (BOUND,))
+    if passive is None or ours is None or bound is None:
+        return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
+    gap = passive.energy_mj - bound.energy_mj
+    found = {
+        **{name: _named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
+        "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
+        "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
+    }
+    if weights is not None:
+        theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
+        found["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
+        closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
+        known = gap > 0 and not np.isnan(closed).any()
+        found["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
+    return found
+
+
+def _named(row: Row) -> dict[str, Any]:
+    return {"policy": row.policy, "governor": row.governor.name, "energy_mj_mean": row.energy_mj}
+
+
+def across(tried: Mapping[str, list[Tried]], factor: float, longest: float) -> dict[str, Any]:
+    """Give the whole cross table at a deadline of so many times the longest path, with intervals."""
+    rows = list(crossed(tried, factor * longest))
+    weights = resampled(len(rows[0].levels.level))
+    return {
+        "deadline": f"{factor:g}x",
+        "deadline_ms": factor * longest,
+        "rows": [
+            {
+                **_named(row),
+                "latency_ms_mean": float(row.totals.latency_ms.mean()),
+                "energy_mj_ci95": np.percentile(weights @ row.totals.energy_mj, (2.5, 97.5)).tolist(),
+                "energy_saving": 1 - row.energy_mj / rows[0].energy_mj,
+                "deadline_miss_rate": row.missed,
+                "one_level": row.levels.are_one,
+            }
+            for row in rows
+        ],
+        "worth": worth(rows, weights),
+    }
+
+
+def _scaled(profile: Profile, factor: float, *path: str) -> Profile:
+    """Give a profile in which one number is another."""
+    content = profile.model_dump()
+    at = content
+    for key in path:
+        at = at[key]
+    at["value"] *= factor
+    return Profile.model_validate(content)
+
+
+def _spread(profile: Profile, factor: float) -> Profile:
+    """Give a profile whose voltages lie so many times as far below the highest, half of it at least."""
+    top = profile.voltage_mv.values[-1]
+    values = tuple(max(top / 2, top - factor * (top - value)) for value in profile.voltage_mv.values)
+    return profile.model_copy(update={"voltage_mv": profile.voltage_mv.model_copy(update={"values": values})})
+
+
+CHANGES: dict[str, Callable[[Profile], Profile]] = {
+    "as it is": lambda profile: profile,
+    "voltage range x 0.5": lambda profile: _spread(profile, 0.5),
+    "voltage range x 1.25": lambda profile: _spread(profile, 1.25),
+    "static power x 0.5": lambda profile: _scaled(profile, 0.5, "static_power_mw"),
+    "static power x 2": lambda profile: _scaled(profile, 2, "static_power_mw"),
+    "idle power x 0.5": lambda profile: _scaled(profile, 0.5, "idle_power_mw"),
+    "idle power x 2": lambda profile: _scaled(profile, 2, "idle_power_mw"),
+    "transition time x 0.1": lambda profile: _scaled(profile, 0.1, "transition", "time_us"),
+    "transition time x 10": lambda profile: _scaled(profile, 10, "transition", "time_us"),
+}
+
+
+def sensitivity(tried: Mapping[str, list[Tried]], deadline_ms: float, profile: Profile) -> list[dict[str, Any]]:
+    """Give what the prediction is worth on devices in which one assumed number is another; the deadline in ms stays."""
+    weights = resampled(len(tried["classic"][0].load))
+    found = []
+    for name, change in CHANGES.items():
+        changed = change(profile)
+        again = {
+            policy: [replace(one, model=EnergyModel(changed, one.model.workload)) for one in tried[policy]]
+            for policy in ("classic", *PASSIVE, *OURS, BOUND)
+            if policy in tried
+        }
+        found.append({"change": name, **worth(list(crossed(again, deadline_ms)), weights)})
+    return found
