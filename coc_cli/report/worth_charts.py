@@ -28,7 +28,7 @@ def worth(forecast: Forecast) -> Figure | None:
         title="At each deadline",
         svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_told(rows)}."),
         caption=f"Mean energy of an input, a model of {forecast.profile}; bars are 95 % over the test images. The gap"
-        " is that from the best passive policy down to the oracle: without one, knowing the exits saves nothing.",
+        " is that from the best passive policy down to the oracle; there is none where the oracle needs no less.",
         legend=KEYS,
     )
 
