@@ -121,14 +121,15 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
         print(f"note: {note}")
     _print_savings(report)
     _print_worth(report)
-    hits = next((row["predictor"] for row in report["policies"] if row["policy"] == "predictive"), None)
+    chosen = report["schedule"]
+    rows = {(row["policy"], row["governor"]): row for row in report["policies"]}
+    hits = rows[chosen["policy"], chosen["governor"]]["predictor"]
     if hits:
         print(
             f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
             f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
             f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
         )
-    chosen = report["schedule"]
     print(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
     page = page_of(directory)
     tail = f"   page: {page}" if page.is_file() else ""
