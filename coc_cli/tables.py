@@ -13,6 +13,7 @@ from coc_cli.dvfs.profile import ASSUMED, NOT_MEASURED, Levels, Profile
 from coc_cli.measure import cost
 from coc_cli.plan import Plan
 from coc_cli.recipe import Recipe
+from coc_cli.report.delivery import page_of
 from coc_cli.units import count, shown
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
     for limit in report["limits"]:
         verdict = "met" if limit["ok"] else "MISSED"
         print(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
-    page = directory / "report.html"
+    page = page_of(directory)
     tail = f"   page: {page}" if page.is_file() else ""
     print(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}{tail}")
 
@@ -120,16 +121,19 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
         print(f"note: {note}")
     _print_savings(report)
     _print_worth(report)
-    hits = next((row["predictor"] for row in report["policies"] if row["policy"] == "predictive"), None)
+    chosen = report["schedule"]
+    rows = {(row["policy"], row["governor"]): row for row in report["policies"]}
+    hits = rows[chosen["policy"], chosen["governor"]]["predictor"]
     if hits:
         print(
             f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
             f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
             f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
         )
-    chosen = report["schedule"]
     print(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
-    print(f"all figures: {directory / 'predict-exit.json'}")
+    page = page_of(directory)
+    tail = f"   page: {page}" if page.is_file() else ""
+    print(f"all figures: {directory / 'predict-exit.json'}{tail}")
 
 
 def _print_worth(report: dict[str, Any]) -> None:

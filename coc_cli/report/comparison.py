@@ -102,7 +102,8 @@ def _notes(run: Run, first: Run, reason: str | None) -> Iterator[str]:
         yield OTHER_SEED
     for one in (run, first):
         if one.ok is None:
-            yield f"{one.label} is not finished; its last stage is {one.last.name if one.last else 'none'}"
+            who = "" if one is run else f"{one.label} is "
+            yield f"{who}not finished; the last stage is {one.last.name if one.last else 'none'}"
 
 
 def _ratio(theirs: float | None, mine: float | None) -> float | None:

@@ -12,15 +12,20 @@ from coc_cli.report.reading import holds_run, read_runs
 
 Renderer = Callable[[tuple[Run, ...]], str]
 PAGE = "report.html"
+ENDINGS = {"terminal": "txt"}
 
 
 def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
     """Give the report of some runs: its text, or the file that holds it now.
 
     HTML without `out` becomes report.html in the run directory, or here if there are several runs. Raises `UserError`
-    for a format that is none, directories that are no runs, and a file that cannot be written.
+    for a format that is none, directories that are no runs or given twice, and a file that cannot be written.
     """
     render = _renderer(form)
+    if out is not None and out.is_dir():
+        raise refuse(
+            "--out", f"'{out}' is a directory; name the file, e.g. {out / f'report.{ENDINGS.get(form, form)}'}"
+        )
     text = render(read_runs(directories))
     if form == "html" and out is None:
         out = directories[0] / PAGE if len(directories) == 1 else Path(PAGE)
@@ -52,16 +57,20 @@ def _renderer(form: str) -> Renderer:
     return known[form]
 
 
+def page_of(directory: Path) -> Path:
+    """Give the page on which a run directory, or the folder of a forecast, is shown."""
+    above = directory.parent.parent
+    return (above if directory.parent.name == "predict-exit" and holds_run(above) else directory) / PAGE
+
+
 def write_page_for(directory: Path, say: Callable[[str], Any]) -> None:
-    """Write the page that a run directory, or the folder of a forecast, belongs to.
+    """Write the page on which a run directory, or the folder of a forecast, is shown.
 
     A fault is said in one line and costs nothing else: what the run found is there, and the page can be made again.
     """
-    above = directory.parent.parent
-    if directory.parent.name == "predict-exit" and holds_run(above):
-        directory = above
+    page = page_of(directory)
     try:
-        deliver([directory], "html", None)
+        deliver([page.parent], "html", None)
     except Exception as error:  # noqa: BLE001  (whatever it is)
         what = (str(error).splitlines() or [""])[0]
-        say(f"{directory / PAGE} was not written: {type(error).__name__}: {what}")
+        say(f"{page} was not written: {type(error).__name__}: {what}")

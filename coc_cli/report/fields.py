@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+FEW = 3  # sentences alike
 LARGEST = 1e30  # no figure of a run is as large; infinity and what would overflow a drawing are not
 
 
@@ -29,8 +30,20 @@ class Missing:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Everything that was noted, in order."""
-        return tuple(f"{where} lacks {', '.join(keys)}" if keys else where for where, keys in self._said.items())
+        """Everything that was noted, in order; what many parts of one thing lack is one sentence."""
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for where, keys in self._said.items():
+            alike.setdefault((where.rpartition(", ")[0] if keys else where, *keys), []).append(where)
+        return tuple(sentence for (_, *keys), places in alike.items() for sentence in _lacking(places, keys))
+
+
+def _lacking(places: list[str], keys: list[str]) -> list[str]:
+    if not keys:
+        return places
+    what = ", ".join(keys)
+    if len(places) > FEW:
+        return [f"{places[0]} and {len(places) - 1} more there lack {what}"]
+    return [f"{place} lacks {what}" for place in places]
 
 
 class Fields:
@@ -62,20 +75,33 @@ class Fields:
     def text(self, key: str) -> str | None:
         """Give a text."""
         value = self.content.get(key)
-        found: str | None = self._noted(key, value if isinstance(value, str) else None)
+        found: str | None = self._noted(key, printable(value) if isinstance(value, str) else None)
         return found
 
     def flag(self, key: str) -> bool | None:
         """Give True or False."""
-        value = self.content.get(key)
-        found: bool | None = self._noted(key, value if isinstance(value, bool) else None)
+        found: bool | None = self._noted(key, self.maybe_flag(key))
         return found
+
+    def maybe_flag(self, key: str) -> bool | None:
+        """Give True or False, or None where there may be neither."""
+        value = self.content.get(key)
+        return value if isinstance(value, bool) else None
 
     def pair(self, key: str) -> tuple[float, float] | None:
         """Give two numbers."""
-        found = pair(self.content.get(key))
+        found = self.maybe_pair(key)
         self._noted(key, found)
         return found
+
+    def maybe_pair(self, key: str) -> tuple[float, float] | None:
+        """Give two numbers, or None where there may be none."""
+        return _pair(self.content.get(key))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Give the items of a list as texts; nothing where there is no list."""
+        value = self.content.get(key)
+        return tuple(map(printable, value)) if isinstance(value, list) else ()
 
     def each(self, key: str, what: str) -> Iterator[Fields]:
         """Give the mappings of a list, each with its own place for notes."""
@@ -85,7 +111,7 @@ class Fields:
             return
         for index, item in enumerate(value):
             name = item.get("name", index) if isinstance(item, dict) else index
-            yield Fields(item, f"{self.where}, {what} {name}", self.missing)
+            yield Fields(item, f"{self.where}, {what} {printable(name)}", self.missing)
 
     def part(self, key: str) -> Fields:
         """Give a mapping inside this one; an empty one, noted, where there is none."""
@@ -100,12 +126,17 @@ def _number(value: Any) -> float | None:
     return value
 
 
+def printable(value: Any) -> str:
+    """Give a text in one line, without what would steer a terminal."""
+    return "".join(one if one.isprintable() else " " for one in str(value))
+
+
 def whole(value: Any) -> int | None:
     """Give an integer if this is one."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def pair(value: Any) -> tuple[float, float] | None:
+def _pair(value: Any) -> tuple[float, float] | None:
     """Give two numbers if these are two."""
     if not isinstance(value, list) or len(value) != 2:  # noqa: PLR2004
         return None
@@ -129,9 +160,12 @@ def read_json(path: Path, name: str, missing: Missing) -> Fields | None:
     text = read_text(path, name, missing)
     if text is None:
         return None
+    if not text.strip():
+        missing.say(f"{name} is empty")
+        return None
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         missing.say(f"{name} is damaged: {error}")
         return None
     if not isinstance(content, dict):
@@ -150,7 +184,7 @@ def read_lines(path: Path, name: str, missing: Missing, only: set[int] | None = 
                     continue
                 try:
                     content = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     damaged += 1
                 else:
                     yield Fields(content, f"{name}, line {index + 1}", missing)

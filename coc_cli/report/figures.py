@@ -45,11 +45,6 @@ def colour(index: int) -> str:
     return f"s{index % COLOURS + 1}"
 
 
-def fitted(name: str, longest: int) -> str:
-    """Give a name that is not too long for its place: beginning and end."""
-    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[longest // 2 - longest :]}"
-
-
 def kind(name: str) -> str:
     """Give the class of the colour of a stage."""
     return KINDS.get(name, "s5")

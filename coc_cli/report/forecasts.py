@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coc_cli.report.fields import Fields, Missing, read_json, read_lines
-from coc_cli.report.model import Curve, Example, Forecast, Point, Policy, Stretch, Worth, sign
+from coc_cli.report.fields import Fields, Missing, printable, read_json, read_lines
+from coc_cli.report.model import Best, Curve, Example, Forecast, Point, Policy, Predictor, Saving, Stretch, Worth, sign
 
 FILE = "predict-exit.json"
+SCHEMA = 1
 
 
 def read_forecasts(directory: Path, network: str | None, missing: Missing) -> Iterator[Forecast]:
@@ -25,6 +27,8 @@ def read_forecasts(directory: Path, network: str | None, missing: Missing) -> It
         fields = read_json(folder / FILE, name, missing)
         if fields is None:
             continue
+        if fields.content.get("schema") != SCHEMA:
+            missing.say(f"{name} has schema {fields.content.get('schema')!r}; this coc knows {SCHEMA}")
         of = fields.content.get("checkpoint_sha256")
         if of and network == "":
             missing.say(f"whether {name} is of this run's network cannot be told without its last stage")
@@ -36,36 +40,76 @@ def read_forecasts(directory: Path, network: str | None, missing: Missing) -> It
 
 def _forecast(fields: Fields, folder: Path, missing: Missing) -> Forecast:
     metric = fields.text("metric") or "accuracy"
-    rows = tuple(_policy(each) for each in fields.each("policies", "policy"))
+    deadline_ms = fields.number("deadline_ms")
+    known = _intervals(fields, deadline_ms)
+    rows = tuple(_policy(each, known) for each in fields.each("policies", "policy"))
     chosen = fields.part("schedule")
     name = (chosen.content.get("policy"), chosen.content.get("governor"))
-    absent = fields.content.get("not_applicable")
     return Forecast(
         profile=fields.text("profile") or folder.name,
         deadline=fields.text("deadline"),
-        deadline_ms=fields.number("deadline_ms"),
+        deadline_ms=deadline_ms,
         metric=metric,
         n_test=fields.number("n_test"),
         full_macs=fields.number("full_macs"),
+        final_exit=_final_exit(fields),
         policies=rows,
-        not_applicable=tuple(map(str, absent)) if isinstance(absent, list) else (),
+        not_applicable=fields.texts("not_applicable"),
         curves=tuple(_curves(fields, sign(metric))),
-        worth=tuple(_worth(fields)),
+        savings=tuple(_savings(fields)),
+        deadlines=tuple(_deadlines(fields)),
+        sensitivity=tuple(_changes(fields)),
         scheduled=next((row for row in rows if (row.policy, row.governor) == name), None),
+        notes=fields.texts("notes"),
         examples=_examples(fields, folder, missing),
     )
 
 
-def _policy(each: Fields) -> Policy:
-    keys = (
-        "metric_value",
-        "macs_mean",
-        "latency_ms_mean",
-        "energy_mj_mean",
-        "energy_saving",
-        "deadline_miss_rate",
+def _final_exit(fields: Fields) -> int | None:
+    shares = [each.content.get("exit_shares") for each in _quiet(fields).each("policies", "policy")]
+    return next((len(share) - 1 for share in shares if isinstance(share, list) and share), None)
+
+
+Intervals = dict[tuple[str | None, str | None], Fields]  # rows of a deadline by policy and governor
+
+
+def _intervals(fields: Fields, deadline_ms: float | None) -> Intervals:
+    """Give the rows, with intervals, of the deadline that was asked for; nothing if it is none of those tried."""
+    for each in _quiet(fields).each("deadlines", "deadline"):
+        found = each.maybe("deadline_ms")
+        if None not in (found, deadline_ms) and math.isclose(found or 0.0, deadline_ms or 0.0, rel_tol=1e-9):
+            return _rows(each)
+    return {}
+
+
+def _rows(deadline: Fields) -> Intervals:
+    quiet = _quiet(deadline).each("rows", "row")
+    return {(each.text("policy"), each.text("governor")): each for each in quiet}
+
+
+def _quiet(fields: Fields) -> Fields:
+    """Give the same fields, of which nothing is said."""
+    return Fields(fields.content, fields.where, Missing())
+
+
+def _policy(each: Fields, known: Intervals) -> Policy:
+    name = (each.text("policy") or "?", each.text("governor") or "?")
+    return Policy(
+        *name,
+        metric_value=each.number("metric_value"),
+        macs_mean=each.number("macs_mean"),
+        latency_ms_mean=each.number("latency_ms_mean"),
+        energy_mj_mean=each.number("energy_mj_mean"),
+        energy_mj_ci95=known[name].maybe_pair("energy_mj_ci95") if name in known else None,
+        energy_saving=each.number("energy_saving"),
+        deadline_miss_rate=each.number("deadline_miss_rate"),
+        one_level=each.maybe_flag("one_level"),
+        predictor=_predictor(each.part("predictor")) if "predictor" in each else None,
     )
-    return Policy(each.text("policy") or "?", each.text("governor") or "?", *[each.number(key) for key in keys])
+
+
+def _predictor(part: Fields) -> Predictor:
+    return Predictor(part.number("hit_rate"), part.number("mean_abs_error"))
 
 
 def _curves(fields: Fields, direction: int) -> Iterator[Curve]:
@@ -75,19 +119,50 @@ def _curves(fields: Fields, direction: int) -> Iterator[Curve]:
         yield Curve(each.text("policy") or "?", tuple(sorted(points, key=lambda point: point.macs)))
 
 
-def _worth(fields: Fields) -> Iterator[Worth]:
+def _savings(fields: Fields) -> Iterator[Saving]:
+    for each in fields.each("savings", "saving") if "savings" in fields else ():
+        yield Saving(
+            policy=each.text("policy") or "?",
+            drop=each.number("drop") or 0.0,
+            macs=each.maybe("macs"),
+            saved_classic=each.maybe("saved_classic"),
+            saved_classic_ci95=each.maybe_pair("saved_classic_ci95"),
+            saved_passive=each.maybe("saved_passive"),
+            saved_passive_ci95=each.maybe_pair("saved_passive_ci95"),
+        )
+
+
+def _deadlines(fields: Fields) -> Iterator[Worth]:
     for each in fields.each("deadlines", "deadline"):
-        yield _one_worth(f"deadline {each.text('deadline')}", each.part("worth"))
-    for each in list(fields.each("sensitivity", "change"))[1:]:
-        yield _one_worth(each.text("change") or "?", each)
+        yield _worth(each.part("worth"), each.text("deadline") or "?", _rows(each))
 
 
-def _one_worth(name: str, each: Fields) -> Worth:
-    def energy(key: str) -> float | None:
-        return each.part(key).number("energy_mj_mean") if key in each else None
+def _changes(fields: Fields) -> Iterator[Worth]:
+    for each in fields.each("sensitivity", "change"):
+        yield _worth(each, each.text("change") or "?", {})
 
-    saved, closed = each.maybe("saved_passive"), each.maybe("gap_closed")
-    return Worth(name, energy("passive"), energy("ours"), energy("oracle"), saved, closed)
+
+def _worth(each: Fields, name: str, known: Intervals) -> Worth:
+    return Worth(
+        name,
+        passive=_best(each, "passive", known),
+        ours=_best(each, "ours", known),
+        oracle=_best(each, "oracle", known),
+        saved_passive=each.maybe("saved_passive"),
+        saved_passive_ci95=each.maybe_pair("saved_passive_ci95"),
+        gap_closed=each.maybe("gap_closed"),
+        gap_closed_ci95=each.maybe_pair("gap_closed_ci95"),
+    )
+
+
+def _best(each: Fields, kind: str, known: Intervals) -> Best | None:
+    if kind not in each:
+        return None
+    part = each.part(kind)
+    name = (part.text("policy") or "?", part.text("governor") or "?")
+    row = known.get(name)
+    interval, one_level = (row.maybe_pair("energy_mj_ci95"), row.maybe_flag("one_level")) if row else (None, None)
+    return Best(*name, part.number("energy_mj_mean"), interval, one_level)
 
 
 def _examples(fields: Fields, folder: Path, missing: Missing) -> tuple[Example, ...]:
@@ -131,4 +206,4 @@ def _shown(value: Any) -> str:
     """Give a class, or numbers to four digits."""
     if isinstance(value, list):
         return ", ".join(map(_shown, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)

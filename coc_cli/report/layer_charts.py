@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from coc_cli.report import wording
-from coc_cli.report.figures import Figure, Key, Table, fitted, kind
+from coc_cli.report.figures import Figure, Key, Table, kind
 from coc_cli.report.model import Epoch, Layer, Run, Stage
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around, decades
 
@@ -80,7 +80,7 @@ def _layer_row(drawing: Drawing, x: Scale, y: float, before: Layer | None, after
     assert one
     cells = _layer_cells(before, after)
     tip = f"{cells[0]}: {cells[1]} to {cells[2]} BitOps, bits {cells[3]} to {cells[4]}"
-    drawing.text("tick end", NAME_END, y + 4, fitted(one.name, LONGEST_NAME))
+    drawing.text("tick end", NAME_END, y + 4, wording.fitted(one.name, LONGEST_NAME))
     places = [x(layer.bitops) for layer in (before, after) if layer and layer.bitops]
     if len(places) > 1:
         drawing.line("link", places[0], y, places[1], y)
@@ -137,7 +137,7 @@ def _training(metric: str, stages: Sequence[Stage]) -> Drawing:
     drawing.rows(below, left, right, lambda v: f"{v:g}")
     x, done = Scale(0, len(epochs), left, right), 0
     for place, stage in enumerate(stages):
-        title = fitted(stage.title, LONGEST_NAME)
+        title = wording.fitted(stage.title, LONGEST_NAME)
         drawing.line("edge", x(done), 16, x(done), 262)
         drawing.text("tick", min(x(done) + 3, right - 6.2 * len(title)), 10 if place % 2 == 0 else 21, title)
         _stage_curves(drawing, x, top, below, stage, done)

@@ -97,6 +97,14 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Predictor:
+    """How good a policy's forecasts of exits are, measured on test."""
+
+    hit_rate: float | None
+    mean_abs_error: float | None  # exits
+
+
+@dataclass(frozen=True)
 class Policy:
     """An exit policy under a governor; times and energies are a model."""
 
@@ -106,8 +114,11 @@ class Policy:
     macs_mean: float | None
     latency_ms_mean: float | None
     energy_mj_mean: float | None
+    energy_mj_ci95: tuple[float, float] | None
     energy_saving: float | None
     deadline_miss_rate: float | None
+    one_level: bool | None  # no input changes the frequency on its way
+    predictor: Predictor | None
 
 
 @dataclass(frozen=True)
@@ -153,15 +164,41 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Best:
+    """The policy and governor of a kind that need least energy; a model."""
+
+    policy: str
+    governor: str
+    energy_mj_mean: float | None
+    energy_mj_ci95: tuple[float, float] | None
+    one_level: bool | None
+
+
+@dataclass(frozen=True)
 class Worth:
-    """What prediction is worth under a deadline or on a changed device: mJ of the best of each kind."""
+    """What prediction is worth at a deadline or on a changed device: the best passive policy, ours, and the bound."""
 
     name: str
-    passive: float | None
-    ours: float | None
-    oracle: float | None
+    passive: Best | None
+    ours: Best | None
+    oracle: Best | None
     saved_passive: float | None
-    gap_closed: float | None
+    saved_passive_ci95: tuple[float, float] | None
+    gap_closed: float | None  # None where the oracle needs no less than the best passive policy
+    gap_closed_ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a policy saves at a metric that is so much worse than the final output's; None where it is not reached."""
+
+    policy: str
+    drop: float
+    macs: float | None
+    saved_classic: float | None
+    saved_classic_ci95: tuple[float, float] | None
+    saved_passive: float | None
+    saved_passive_ci95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -174,11 +211,15 @@ class Forecast:
     metric: str
     n_test: float | None
     full_macs: float | None
+    final_exit: int | None  # the index by which a schedule names the final output
     policies: tuple[Policy, ...]
     not_applicable: tuple[str, ...]
     curves: tuple[Curve, ...]
-    worth: tuple[Worth, ...]
+    savings: tuple[Saving, ...]
+    deadlines: tuple[Worth, ...]
+    sensitivity: tuple[Worth, ...]  # at the deadline; the first is the device as it is
     scheduled: Policy | None  # the row whose schedule was written
+    notes: tuple[str, ...]
     examples: tuple[Example, ...]
 
 

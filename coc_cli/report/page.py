@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coc_cli.report import wording
-from coc_cli.report.charts import exits, trade_off, waterfall
 from coc_cli.report.comparison import Difference, differences, remarks, settings
-from coc_cli.report.exit_charts import Timeline, energy, policies, timelines, worth
 from coc_cli.report.figures import Figure, Table
+from coc_cli.report.forecast_charts import energy, policies
 from coc_cli.report.layer_charts import layers, training
 from coc_cli.report.model import Forecast, Run
+from coc_cli.report.stage_charts import exits, trade_off, waterfall
+from coc_cli.report.timelines import Timeline, timelines
+from coc_cli.report.worth_charts import savings, sensitivity, worth, worth_table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_IMAGES = 150_000  # characters of images on one page
@@ -25,8 +32,10 @@ class Device:
 
     forecast: Forecast
     figures: tuple[Figure, ...]
-    timelines: tuple[Timeline, ...]
+    savings: Table | None
     worth: Table | None
+    worth_figures: tuple[Figure, ...]
+    timelines: tuple[Timeline, ...]
 
 
 @dataclass(frozen=True)
@@ -41,17 +50,8 @@ class Part:
 
 def html(runs: tuple[Run, ...]) -> str:
     """Give the page of one run, or of several with their differences."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     is_whole = len(runs) <= WHOLE
-    return environment.get_template("page.html").render(
+    return _template().render(
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         runs=runs,
         parts=[_part(run, is_whole=is_whole, is_alone=len(runs) == 1) for run in runs],
@@ -63,6 +63,20 @@ def html(runs: tuple[Run, ...]) -> str:
         again=again,
         forecast_command=forecast_command,
     )
+
+
+@cache  # compiling it takes ten times as long as a page
+def _template() -> Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
 
 
 def _part(run: Run, *, is_whole: bool, is_alone: bool) -> Part:
@@ -90,8 +104,14 @@ def _devices(run: Run) -> Iterator[Device]:
             forecast = replace(forecast, examples=tuple(replace(one, png="") for one in forecast.examples))  # noqa: PLW2901
         else:
             left -= size
-        figures = _there([policies(forecast), energy(forecast)])
-        yield Device(forecast, figures, timelines(forecast), worth(forecast))
+        yield Device(
+            forecast,
+            figures=_there([policies(forecast), energy(forecast)]),
+            savings=savings(forecast),
+            worth=worth_table(forecast),
+            worth_figures=_there([worth(forecast), sensitivity(forecast)]),
+            timelines=timelines(forecast),
+        )
 
 
 def _differences(runs: tuple[Run, ...]) -> list[tuple[Run, Difference | None]]:

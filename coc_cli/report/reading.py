@@ -7,27 +7,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coc_cli.errors import Fault, UserError
-from coc_cli.report.fields import Fields, Missing, read_json, read_lines, read_text, whole
+from coc_cli.errors import Fault, UserError, did_you_mean
+from coc_cli.report.fields import Fields, Missing, printable, read_json, read_lines, read_text, whole
 from coc_cli.report.forecasts import read_forecasts
 from coc_cli.report.model import Limit, Run, Stage
 from coc_cli.report.stage_files import Kept, read_folders, read_stages, with_epochs
+from coc_cli.report.wording import fitted
 
 SCHEMA = 1
+LONGEST_LABEL = 64  # characters of a run's name
+MOST_NAMED = 8  # run directories, in a message
 
 
 def read_runs(directories: Iterable[Path]) -> tuple[Run, ...]:
-    """Read run directories; raises `UserError` for all that are none."""
-    faults, runs = [], []
-    for directory in directories:
-        if (fault := _fault(directory)) is not None:
-            faults.append(fault)
-        else:
-            runs.append(_read(directory))
+    """Read run directories; raises `UserError` for all that are none or given twice."""
+    directories = list(directories)
+    faults = [fault for place, one in enumerate(directories) if (fault := _fault(one, directories[:place]))]
     if faults:
         raise UserError(faults)
-    names = [run.name for run in runs]
-    return tuple(run if names.count(run.name) == 1 else replace(run, label=run.directory) for run in runs)
+    runs = [_read(directory) for directory in directories]
+    labels = [run.label for run in runs]
+    return tuple(run if labels.count(run.label) == 1 else replace(run, label=run.directory) for run in runs)
 
 
 def holds_run(directory: Path) -> bool:
@@ -35,14 +35,33 @@ def holds_run(directory: Path) -> bool:
     return any((directory / name).exists() for name in ("report.json", "stages", "log.jsonl", "recipe.yaml"))
 
 
-def _fault(directory: Path) -> Fault | None:
+def _fault(directory: Path, before: list[Path]) -> Fault | None:
+    """Say why a directory cannot be shown; `before` are those that stand before it."""
+    place = str(directory)
     if not directory.exists():
-        return Fault(str(directory), "no such run directory")
+        near = _runs_in(directory.parent)
+        return Fault(
+            place, "no such run directory" + (f"; {did_you_mean(place, near, otherwise='there are')}" if near else "")
+        )
     if not directory.is_dir():
-        return Fault(str(directory), "is a file; give the run directory that holds it")
+        return Fault(place, "is a file; give the run directory that holds it")
     if not holds_run(directory) and not list(read_forecasts(directory, None, Missing())):
-        return Fault(str(directory), "is no run directory; it has no report.json, stages or predict-exit.json")
+        within = _runs_in(directory)
+        instead = (
+            f"the runs in it: {', '.join(within)}" if within else "no report.json, stages or predict-exit.json in it"
+        )
+        return Fault(place, f"is no run directory; {instead}")
+    if any(directory.samefile(one) for one in before if one.exists()):
+        return Fault(place, "is given twice; name each run once")
     return None
+
+
+def _runs_in(directory: Path) -> list[str]:
+    """Give the run directories in a folder, a few of them."""
+    try:
+        return [str(path) for path in sorted(directory.iterdir()) if path.is_dir() and holds_run(path)][:MOST_NAMED]
+    except OSError:
+        return []
 
 
 def _read(directory: Path) -> Run:
@@ -54,17 +73,19 @@ def _read(directory: Path) -> Run:
     settings = _settings(recipe, missing)
     if report and report.content.get("schema") != SCHEMA:
         missing.say(f"report.json has schema {report.content.get('schema')!r}; this coc knows {SCHEMA}")
-    metric = str(report.content.get("metric") or "") if report else ""
+    metric = printable(report.content.get("metric") or "") if report else ""
     stages = read_stages(report, kept, missing)
     if is_run:
         stages = with_epochs(stages, kept, directory, missing)
         _say_unfinished(stages, settings, missing)
     network = (kept[max(kept)].get("sha256") if kept else None) or ("" if is_run else None)
     forecasts = tuple(read_forecasts(directory, network, missing))
-    name = (report.content.get("name") if report else None) or settings.get("name") or directory.resolve().name
+    name = printable(
+        (report.content.get("name") if report else None) or settings.get("name") or directory.resolve().name
+    )
     return Run(
-        label=str(name),
-        name=str(name),
+        label=fitted(name, LONGEST_LABEL),
+        name=name,
         directory=str(directory),
         task=report.text("task") if report else None,
         metric=metric or _guessed(kept) or (forecasts[0].metric if forecasts else "accuracy"),
@@ -86,7 +107,7 @@ def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
 
     try:
         content = yaml.load(recipe or "{}", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         content = None
     if not isinstance(content, dict):
         missing.say("recipe.yaml is damaged")
@@ -113,7 +134,7 @@ def _environment(report: Fields | None, stages: tuple[Stage, ...], kept: dict[in
     content = report.content.get("environment") if report else None
     if not isinstance(content, dict) and stages and stages[-1].index in kept:
         content = kept[stages[-1].index].get("environment")
-    return {str(key): str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+    return {printable(key): printable(value) for key, value in content.items()} if isinstance(content, dict) else {}
 
 
 def _last_command(directory: Path) -> str | None:

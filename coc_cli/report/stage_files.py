@@ -47,7 +47,10 @@ def read_stages(report: Fields | None, kept: dict[int, Kept], missing: Missing) 
         ]
     else:
         if kept:
-            missing.say("MACs, BitOps and ratios are in report.json alone; figures are from stages/*/result.json")
+            missing.say(
+                "MACs, BitOps and ratios are in report.json alone, which the same coc compress writes again;"
+                " figures are from stages/*/result.json"
+            )
         found = [_unreported(index, one) for index, one in sorted(kept.items()) if one.result]
         found = [replace(stage, bytes_ratio=_ratio(found[0], stage)) for stage in found]
     return tuple(_changed(stage, found[0], kept) for stage in found)

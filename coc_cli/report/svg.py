@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH = 360.0  # of every figure, in its own unit; a phone shows one unit as nearly one pixel
+NICE = ((1, math.sqrt(2)), (2, math.sqrt(10)), (5, math.sqrt(50)), (10, math.inf))  # steps, and for which rough ones
 DECADES = 7  # more than that, and only some powers of ten are named
 
 
@@ -47,7 +48,7 @@ def _round_step(rough: float) -> float:
     if rough <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    return next(factor * power for factor, most in NICE if rough <= most * power)
 
 
 def around(values: Iterable[float], start: float, end: float, *, margin: float = 0.06) -> Scale:

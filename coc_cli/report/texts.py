@@ -140,16 +140,27 @@ def _row(run: Run, stage: Stage) -> Iterator[str]:
 def _several(runs: tuple[Run, ...]) -> str:
     heading = f"### coc report: {len(runs)} runs, against {escaped(runs[0].label)}"
     against = {found.run: found for found in differences(runs)}
-    head = ("run", "metric", "95 %", "difference", "intervals", "BitOps", "against", "bytes", "against", "verdict")
+    head = (
+        "run",
+        "difference",
+        "intervals",
+        "result",
+        "95 %",
+        "BitOps",
+        "against first",
+        "bytes",
+        "against first",
+        "limits",
+    )
     rows = []
     for run in runs:
         found, last = against.get(run.label) if run is not runs[0] else None, run.last
         cells = [
             run.label,
-            f"{run.metric} {wording.value(run.metric, last.metric_value if last else None)}",
-            wording.interval(run.metric, last.metric_ci95 if last else None),
             "reference" if run is runs[0] else wording.points(run.metric, found.metric_difference if found else None),
             wording.overlapping(found.intervals_overlap if found else None),
+            f"{run.metric} {wording.value(run.metric, last.metric_value if last else None)}",
+            wording.interval(run.metric, last.metric_ci95 if last else None),
             wording.counted(last.bitops if last else None),
             wording.against(found.bitops_ratio if found else None),
             wording.counted(last.checkpoint_bytes if last else None),

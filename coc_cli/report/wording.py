@@ -11,6 +11,11 @@ SAME = 0.005  # a ratio so near to one
 WHOLE = 1000  # numbers from here on have no fraction worth reading
 
 
+def fitted(name: str, longest: int) -> str:
+    """Give a name that is not too long for its place: beginning and end."""
+    return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[longest // 2 - longest :]}"
+
+
 def value(metric: str, number: float | None) -> str:
     """Give a metric's value."""
     return NONE if number is None else shown(metric, number)
@@ -54,6 +59,11 @@ def percent(number: float | None) -> str:
 def milli(number: float | None, unit: str) -> str:
     """Give ms or mJ to three digits."""
     return NONE if number is None else f"{number:.3g} {unit}"
+
+
+def energies_between(ends: tuple[float, float] | None) -> str:
+    """Give an interval of energies in mJ."""
+    return NONE if ends is None else f"{ends[0]:.3g}..{ends[1]:.3g}"
 
 
 def bits(number: float | None) -> str:

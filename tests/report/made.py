@@ -137,6 +137,9 @@ def row(policy: str, governor: str, value: float, macs: float, energy: float) ->
         "energy_mj_mean": energy,
         "energy_saving": 1 - energy / 4,
         "deadline_miss_rate": 0.0,
+        "one_level": False,
+        "exit_shares": [0.5, 0.5],
+        "predictor": {"hit_rate": 0.875, "mean_abs_error": 0.25} if policy == "predictive" else None,
     }
 
 
@@ -145,10 +148,17 @@ def forecast(folder: Path, *, exits: int = 2, **changes: Any) -> Path:
     folder.mkdir(parents=True)
     rows = [row("classic", "race", 0.75, 3000.0, 4.0), row("predictive", "pace", 0.75, 1400.0, 1.0)]
     points = [{"score": 0.7 + place / 100, "macs": 1000.0 + 50 * place} for place in range(exits + 2)]
-    worth = {
-        key: {"policy": key, "energy_mj_mean": mj} for key, mj in (("passive", 2.0), ("ours", 1.5), ("oracle", 1.0))
+    best = (("passive", "threshold", 2.0), ("ours", "predictive", 1.5), ("oracle", "oracle", 1.0))
+    worth: dict[str, Any] = {
+        kind: {"policy": policy, "governor": "pace", "energy_mj_mean": mj} for kind, policy, mj in best
     }
-    worth |= {"gap_closed": 0.5, "saved_passive": 0.25}
+    cross = [
+        {"policy": policy, "governor": "pace", "energy_mj_ci95": [mj - 0.25, mj + 0.25], "one_level": mj == 2}
+        for _, policy, mj in best
+    ]
+    worth |= {"gap_closed": 0.5, "saved_passive": 0.25, "gap_closed_ci95": [0.4, 0.6], "saved_passive_ci95": [0.2, 0.3]}
+    no_gap = {**worth, "gap_closed": None, "saved_passive": -0.125, "gap_closed_ci95": None}
+    saving = {"drop": 0.005, "saved_classic": 0.5, "saved_passive": None, "saved_classic_ci95": [0.375, 0.625]}
     content = {
         "schema": 1,
         "profile": folder.name,
@@ -163,8 +173,10 @@ def forecast(folder: Path, *, exits: int = 2, **changes: Any) -> Path:
             {"policy": "classic", "points": [{"score": 0.75, "macs": 3000.0}]},
             {"policy": "predictive", "points": points},
         ],
-        "deadlines": [{"deadline": "1x", "worth": worth}],
-        "sensitivity": [{"change": "as it is", **worth}, {"change": "idle power x 2", **worth}],
+        "deadlines": [{"deadline": "1.25x", "deadline_ms": 2.0, "rows": cross, "worth": worth}],
+        "sensitivity": [{"change": "as it is", **worth}, {"change": "idle power x 2", **no_gap}],
+        "savings": [{"policy": "predictive", "macs": 1500.0, **saving}],
+        "notes": ["a change takes long: one level is held"],
         "schedule": {"policy": "predictive", "governor": "pace"},
         "checkpoint_sha256": "abc",
         "examples": [

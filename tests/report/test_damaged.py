@@ -9,7 +9,7 @@ from pathlib import Path
 import made
 import pytest
 
-from coc_cli.report.delivery import deliver, write_page_for
+from coc_cli.report.delivery import deliver, page_of, write_page_for
 from coc_cli.report.reading import read_runs
 
 
@@ -27,6 +27,9 @@ def without_report(run: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a truncated report": (lambda run: cut(run / "report.json"), "report.json is damaged: "),
     "a report that is a list": (lambda run: (run / "report.json").write_text("[]"), "report.json is not a mapping"),
+    "a report of nothing": (lambda run: (run / "report.json").write_text("\n"), "report.json is empty"),
+    "a report too deep": (lambda run: (run / "report.json").write_text("[" * 100_000), "report.json is damaged: "),
+    "a recipe too deep": (lambda run: (run / "recipe.yaml").write_text("[" * 10_000), "recipe.yaml is damaged"),
     "an empty report": (lambda run: (run / "report.json").write_text("{}"), "report.json has schema None"),
     "a binary report": (lambda run: (run / "report.json").write_bytes(b"\xff\xfe"), "report.json cannot be read"),
     "no report": (lambda run: (run / "report.json").unlink(), "report.json is not there"),
@@ -40,6 +43,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a truncated forecast": (
         lambda run: cut(run / "predict-exit/cortex-m7/predict-exit.json"),
         "predict-exit/cortex-m7/predict-exit.json is damaged: ",
+    ),
+    "a forecast of another version": (
+        lambda run: made.forecast(run / "predict-exit/later", schema=7),
+        "predict-exit/later/predict-exit.json has schema 7; this coc knows 1",
     ),
     "no schedule": (
         lambda run: (run / "predict-exit/cortex-m7/schedule.jsonl").unlink(),
@@ -66,6 +73,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
             json.dumps(made.report(stages=[{**made.BASELINE, "bitops": "many", "macs": float("nan"), "exits": 3}]))
         ),
         "report.json, stage baseline lacks macs, bitops, exits",
+    ),
+    "layers without bits": (
+        lambda run: (run / "report.json").write_text(
+            json.dumps(made.report(stages=[{**made.BASELINE, "layers": [{"name": f"conv{n}"} for n in range(9)]}]))
+        ),
+        "report.json, stage baseline, layer conv0 and 8 more there lack macs, bitops, params, weight_bits,",
     ),
     "lists that are none": (
         lambda run: (run / "report.json").write_text(
@@ -152,7 +165,8 @@ def test_a_forecast_by_itself_is_a_report(tmp_path: Path) -> None:
 
 def test_a_forecast_in_a_run_makes_the_runs_page(small: Path) -> None:
     write_page_for(small / "predict-exit/cortex-m7", pytest.fail)
-    assert "Predictive exit on cortex-m7" in (small / "report.html").read_text()
+    assert "Predictive exit on cortex-m7" in page_of(small / "predict-exit/cortex-m7").read_text()
+    assert page_of(small / "predict-exit/cortex-m7") == page_of(small) == small / "report.html"
 
 
 def test_a_page_that_fails_costs_one_line(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,19 @@ def test_forecasts_show_curves_energy_and_inputs(small: Path) -> None:
         "Energy against accuracy",
         "How some inputs run",
         "idle power x 2",
+        "a change takes long: one level is held",
+        "names the exit rightly 87.5% of the time and is off by 0.25 exits",
+        "2 mJ (1.75..2.25)\nthreshold under pace, one level",
+        "1.5 mJ (1.25..1.75)\npredictive under pace",
+        "1 mJ (0.75..1.25)\noracle under pace",
+        "25.0% (20.0%..30.0%)",
+        ">50% (40%..60%)<",
+        "gap closed 50% (40%..60%)",
+        "no gap, ours 12.5% more",
+        "50.0% (37.5%..62.5%)",
+        "1.25..1.75</td>",
+        "leaves at exit 0 after 1 ms of 2 ms with 1 mJ (model) at 100 → 50 MHz",
+        "goes to the final output, after 1 ms of 2 ms",
     ):
         assert words in text
     for kind in ("easy", "hard", "mispredicted"):
@@ -152,8 +165,12 @@ def test_names_with_html_stay_text(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     row = {**made.row(EVIL, EVIL, 0.5, 1.0, 1.0), "energy_saving": -1.0}
     curves = [{"policy": EVIL, "points": [{"score": 0.5, "macs": 1.0}]}]
     schedule = {"policy": EVIL, "governor": EVIL}
+    best = {"policy": EVIL, "governor": EVIL, "energy_mj_mean": 1.0}
+    worth = {"passive": best, "ours": best, "oracle": best}
     made.forecast(
         folder / "predict-exit/<i>x",
+        notes=[EVIL], deadlines=[{"deadline": EVIL, "worth": worth}], sensitivity=[{"change": EVIL, **worth}],
+        savings=[{"policy": EVIL, "drop": 0.0}],
         profile=EVIL, deadline=EVIL, metric=EVIL, examples=[kind], policies=[row], curves=curves, not_applicable=[EVIL], schedule=schedule,
     )  # fmt: skip
     (folder / "predict-exit/<i>x/schedule.jsonl").write_text(json.dumps({**made.line(0, 2), "label": EVIL}) + "\n")

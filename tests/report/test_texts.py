@@ -135,12 +135,16 @@ def test_figures_in_words() -> None:
 
 
 WRONG = {
-    "no such directory": ((["nowhere"], "terminal"), "nowhere: no such run directory"),
+    "no such directory": ((["nowhere"], "terminal"), "nowhere: no such run directory; there are: small"),
+    "nearly a directory": ((["smal"], "terminal"), "smal: no such run directory; did you mean 'small'?"),
+    "no runs beside it": ((["empty/nowhere"], "terminal"), "empty/nowhere: no such run directory"),
+    "the folder of the runs": ((["."], "html"), ".: is no run directory; the runs in it: small"),
+    "one run twice": ((["small", "./empty/../small"], "html"), "empty/../small: is given twice; name each run once"),
     "a file": ((["file"], "terminal"), "file: is a file; give the run directory that holds it"),
-    "nothing in it": ((["empty"], "md"), "empty: is no run directory; it has no report.json, stages or predict-exit.json"),
+    "nothing in it": ((["empty"], "md"), "empty: is no run directory; no report.json, stages or predict-exit.json in it"),
     "all at once": (
         (["nowhere", "small", "file"], "csv"),
-        "nowhere: no such run directory\nfile: is a file; give the run directory that holds it",
+        "nowhere: no such run directory; there are: small\nfile: is a file; give the run directory that holds it",
     ),
     "a format": ((["small"], "htm"), "--format: no such format 'htm'; did you mean 'html'?"),
 }  # fmt: skip
@@ -161,6 +165,20 @@ def test_a_file_that_cannot_be_written_is_said(small: Path) -> None:
     Path("file").write_text("")
     with pytest.raises(UserError, match=r"file/page\.html: cannot be written: "):
         deliver([small], "html", Path("file/page.html"))
+    with pytest.raises(UserError, match=r"^--out: 'small' is a directory; name the file, e\.g\. small/report\.txt$"):
+        deliver([small], "terminal", Path("small"))
+    assert not [path for path in small.parent.iterdir() if path.name.startswith(".")], "nothing is left behind"
+
+
+def test_names_are_one_line_that_steers_no_terminal(small: Path) -> None:
+    name = "a\nb\x1b[31m [red]" + "c" * 100
+    folder = made.run(Path("odd"), made.report(name, command="coc\x1b[2J"))
+    for form in ("terminal", "md"):
+        assert "\x1b" not in text([folder, small], form)
+    [run] = read_runs([folder])
+    assert run.name == name.replace("\n", " ").replace("\x1b", " ")
+    assert run.label == f"a b [31m [red]{'c' * 17}…{'c' * 32}"
+    assert run.command == "coc [2J"
 
 
 def test_the_verb_prints_or_writes(small: Path, other: Path) -> None:
@@ -176,7 +194,7 @@ def test_the_verb_prints_or_writes(small: Path, other: Path) -> None:
     assert coc("small", "--format", "html").stdout == "report: small/report.html\n"
     assert coc("small", "other", "--format", "html").stdout == "report: report.html\n"
     assert "LIMIT MISSED" in coc(str(other)).stdout, "a missed limit is news, not a fault of the report"
-    assert coc("nowhere", check=2).stderr == "nowhere: no such run directory\n"
+    assert coc("q", check=2).stderr == "q: no such run directory; there are: other, small\n"
 
 
 def test_text_needs_neither_torch_nor_the_page(small: Path) -> None:

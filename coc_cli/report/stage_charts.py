@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from coc_cli.report import wording
-from coc_cli.report.comparison import front
-from coc_cli.report.figures import SHAPES, Figure, Key, Table, colour, fitted, kind
+from coc_cli.report.comparison import front, unlike
+from coc_cli.report.figures import SHAPES, Figure, Key, Table, colour, kind
 from coc_cli.report.model import Exit, Run, Stage
 from coc_cli.report.svg import WIDTH, Drawing, Names, Scale, around, decades
 
@@ -46,7 +46,7 @@ def waterfall(run: Run) -> Figure | None:
 def _step(drawing: Drawing, x: Scale, top: float, before: Stage | None, stage: Stage) -> None:
     end = x(stage.bitops or 1.0)
     start = x(before.bitops or 1.0) if before else end
-    drawing.text("name", 12, top + 9, fitted(stage.title, LONGEST_NAME))
+    drawing.text("name", 12, top + 9, wording.fitted(stage.title, LONGEST_NAME))
     drawing.text("number end", RIGHT - 4, top + 9, f"{_factor(stage.factor)}{wording.counted(stage.bitops)}")
     left, right = min(start, end), max(start, end)
     drawing.add("rect", kind="left", x=x.start, y=top + 15, width=end - x.start, height=10, rx=2)
@@ -71,8 +71,9 @@ def trade_off(runs: Sequence[Run]) -> Figure | None:
     found = [
         (index, run, [stage for stage in run.stages if stage.bitops and stage.metric_value is not None])
         for index, run in enumerate(runs)
-        if run.metric == metric
+        if not unlike(run, runs[0])
     ]
+    left_out = [run.label for run in runs if unlike(run, runs[0])]
     found = [placed for placed in found if placed[2]]
     if not found:
         return None
@@ -83,7 +84,8 @@ def trade_off(runs: Sequence[Run]) -> Figure | None:
         svg=_scatter(metric, found, best, is_alone=is_alone).svg(_told(metric, found, len(best))),
         caption="Every stage on the test images, 95 % intervals as bars;"
         f" left and {'up' if runs[0].sign > 0 else 'down'} is better. The dashed line is the Pareto front: to a stage"
-        " on it, no other is better in both.",
+        " on it, no other is better in both."
+        + (f" Not comparable, and left out: {', '.join(left_out)}." if left_out else ""),
         legend=tuple(Key(kind(s.name), "●", s.title) for s in found[0][2]) if is_alone else _run_keys(found),
         table=_scatter_table(metric, found, best, is_alone=is_alone),
     )

@@ -1,13 +1,13 @@
-"""Figures of predictive exit: policies as curves, energy against the metric, and frequency over time of some inputs."""
+"""Figures of predictive exit: policies as curves, and energy against the metric."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from coc_cli.report import wording
 from coc_cli.report.figures import SHAPES, Figure, Key, Table
-from coc_cli.report.model import Curve, Example, Forecast, Point, Policy, Stretch, sign
+from coc_cli.report.model import Curve, Forecast, Point, Policy, sign
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around
 
 LEFT, RIGHT, BOTTOM = 46.0, WIDTH - 16, 236.0
@@ -20,22 +20,14 @@ COLOURS = {
     "predictive-conv": "s6",
     "predictive": "s2",
     "predictive-commit": "s4",
-    "oracle": "s7",
-    "oracle-0": "s7",
+    "oracle": "ink",
+    "oracle-0": "ink",
 }
 BOUNDS = ("oracle", "oracle-0")
+OURS = "predictive"
 GOVERNORS = ("race", "constant", "pace", "paper")
 WORST = 0.08  # below the final accuracy: operating points that are worse are left out of the drawing
 WORST_ERROR = 1.6  # times the final error
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """An example with its drawing."""
-
-    example: Example
-    svg: str
-    text: str
 
 
 def policies(forecast: Forecast) -> Figure | None:
@@ -53,13 +45,21 @@ def policies(forecast: Forecast) -> Figure | None:
         svg=_policies(forecast, near).svg(f"{metric} against mean MACs, best point of each policy: {said}."),
         caption=f"Operating points fixed on validation, measured on {wording.images(forecast.n_test)}. Dashed lines are"
         f" bounds that no device can reach. Points of poor {metric} that are left out: {left_out}.",
-        legend=tuple(Key(_colour(c.policy), "┄" if c.policy in BOUNDS else "●", c.policy) for c in curves),
+        legend=_keys((curve.policy for curve in curves), "●"),
         table=Table(("policy", "points", f"best {metric}", "MACs there", "fewest MACs", f"{metric} there"), rows),
     )
 
 
 def _colour(policy: str) -> str:
     return COLOURS.get(policy, "s7")
+
+
+def _keys(policies: Iterable[str], shape: str) -> tuple[Key, ...]:
+    """Give the legend of policies; those of one colour share an entry."""
+    named: dict[tuple[str, str], list[str]] = {}
+    for policy in dict.fromkeys(policies):
+        named.setdefault((_colour(policy), "┄" if policy in BOUNDS and shape == "●" else shape), []).append(policy)
+    return tuple(Key(*look, ", ".join(names)) for look, names in named.items())
 
 
 def _policies(forecast: Forecast, curves: list[Curve]) -> Drawing:
@@ -69,7 +69,7 @@ def _policies(forecast: Forecast, curves: list[Curve]) -> Drawing:
     x = Scale(least * 0.95, full * 1.04, LEFT, RIGHT)
     y = around([point.metric_value for point in points], BOTTOM, 14)
     drawing = _framed(forecast.metric, x, y, "mean MACs of an image", wording.counted)
-    for curve in curves:
+    for curve in sorted(curves, key=lambda one: (one.policy not in BOUNDS, one.policy == OURS)):
         look = f"{_colour(curve.policy)}{' dashed' if curve.policy in BOUNDS else ''}"
         places = [(x(point.macs), y(point.metric_value)) for point in curve.points]
         drawing.path(f"curve {look}", places)
@@ -129,16 +129,15 @@ def energy(forecast: Forecast) -> Figure | None:
     governors = [
         Key("s7", SHAPES[i], name) for i, name in enumerate(GOVERNORS) if any(r.governor == name for r in rows)
     ]
-    colours = [Key(_colour(name), "■", name) for name in dict.fromkeys(row.policy for row in rows)]
-    head = ("policy", "governor", metric, "energy (model)", "saved", "latency (model)", "missed")
+    head = ("policy", "governor", metric, "energy (model)", "95 %", "saved", "latency (model)", "missed", "levels")
     return Figure(
         title=f"Energy against {metric}",
         svg=_energy(forecast, rows).svg(
             f"Modelled energy against {metric} of {len(rows)} policies and governors; {said}."
         ),
         caption=f"Measured {metric}; energy is a model of {forecast.profile}. Hollow: misses deadlines."
-        " Circled: the schedule that was written. The colour is the policy, as above.",
-        legend=(*governors, *colours),
+        " Circled: the schedule that was written. The colour is the policy.",
+        legend=(*governors, *_keys((row.policy for row in rows), "■")),
         table=Table(head, tuple(_energy_row(row, forecast) for row in rows)),
     )
 
@@ -163,69 +162,9 @@ def _energy_row(row: Policy, forecast: Forecast) -> tuple[str, ...]:
         row.governor,
         wording.value(forecast.metric, row.metric_value),
         wording.milli(row.energy_mj_mean, "mJ"),
+        wording.energies_between(row.energy_mj_ci95),
         wording.percent(row.energy_saving),
         wording.milli(row.latency_ms_mean, "ms"),
         wording.percent(row.deadline_miss_rate),
+        {True: "one", False: "several", None: wording.NONE}[row.one_level],
     )
-
-
-def timelines(forecast: Forecast) -> tuple[Timeline, ...]:
-    """Draw the frequency over time of each example."""
-    every = [stretch.frequency_mhz for one in forecast.examples for stretch in one.segments]
-    if not every:
-        return ()
-    highest = max(every)
-    end = max(max(one.deadline_ms or 0.0, sum(s.latency_ms for s in one.segments)) for one in forecast.examples)
-    return tuple(_timeline(one, highest, end) for one in forecast.examples if one.segments)
-
-
-def _timeline(one: Example, highest: float, end: float) -> Timeline:
-    drawing = Drawing(height=110)
-    x, y = Scale(0, end or 1.0, 44, RIGHT), Scale(0, highest * 1.1 or 1.0, 78, 8)
-    drawing.rows(y, 44, RIGHT, lambda v: f"{v:g}", about=2)
-    drawing.columns(x, 8, 78, lambda v: f"{v:.3g}", about=4)
-    drawing.text("tick end", RIGHT, 104, "ms (model); height is MHz")
-    at = 0.0
-    for stretch in one.segments:
-        start, at = at, at + stretch.latency_ms
-        top = y(stretch.frequency_mhz)
-        width = max(0.6, x(at) - x(start) - 0.6)
-        tip = (
-            f"{stretch.reason}: {stretch.frequency_mhz:g} MHz, {stretch.latency_ms:.3g} ms, {stretch.energy_mj:.3g} mJ"
-        )
-        drawing.add("rect", kind=f"bar {_look(stretch)}", x=x(start), y=top, width=width, height=78 - top, tip=tip)
-    if one.deadline_ms is not None:
-        drawing.line("deadline", x(one.deadline_ms), 4, x(one.deadline_ms), 80)
-    if one.latency_ms is not None:
-        drawing.mark("dot ink", x(one.latency_ms), 78, shape=2, size=5, tip=f"answer after {one.latency_ms:.3g} ms")
-    text = (
-        f"leaves at exit {one.exit} after {wording.milli(one.latency_ms, 'ms')} of"
-        f" {wording.milli(one.deadline_ms, 'ms')} with {wording.milli(one.energy_mj, 'mJ')} (model)"
-    )
-    steps = "; ".join(f"{s.reason} {s.frequency_mhz:g} MHz {s.latency_ms:.3g} ms" for s in one.segments)
-    return Timeline(
-        one, drawing.svg(f"Frequency over time of {one.kind} input {one.input}, which {text}. {steps}."), text
-    )
-
-
-def _look(stretch: Stretch) -> str:
-    """Give the class of a stretch: waiting, a change of level, forecast or not."""
-    if stretch.reason in ("idle", "transition"):
-        return stretch.reason
-    return "s2" if stretch.reason.startswith("predicted") else "s1"
-
-
-def worth(forecast: Forecast) -> Table | None:
-    """Give what the prediction is worth under several deadlines and on changed devices."""
-    if not forecast.worth:
-        return None
-    rows = tuple(
-        (
-            one.name,
-            *(wording.milli(energy, "mJ") for energy in (one.passive, one.ours, one.oracle)),
-            wording.percent(one.saved_passive),
-            wording.NONE if one.gap_closed is None else f"{one.gap_closed:.0%}",
-        )
-        for one in forecast.worth
-    )
-    return Table(("deadline or change", "best passive", "ours", "oracle", "saved", "of the gap"), rows)
