@@ -14,7 +14,7 @@ from coc_cli.measure import cost
 from coc_cli.plan import Plan
 from coc_cli.recipe import Recipe
 from coc_cli.report.delivery import page_of
-from coc_cli.units import count, shown
+from coc_cli.units import count, percent, shown
 
 if TYPE_CHECKING:
     from coc_cli.measure_profile import Outcome
@@ -108,10 +108,10 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
             row["governor"],
             shown(metric, row["metric_value"]),
             count(row["macs_mean"]),
-            f"{row['macs_reduction']:.1%}",
+            percent(row["macs_reduction"]),
             f"{row['latency_ms_mean']:.4g}",
             f"{row['energy_mj_mean']:.4g}",
-            f"{row['energy_saving']:.1%}",
+            percent(row["energy_saving"]),
             f"{row['deadline_miss_rate']:.1%}",
         )
     for name in report["not_applicable"]:
@@ -146,7 +146,7 @@ def _print_worth(report: dict[str, Any]) -> None:
         energies = [f"{worth[who]['energy_mj_mean']:.4g}" for who in ("passive", "ours", "oracle")]
         closed = "no gap" if worth["gap_closed"] is None else f"{worth['gap_closed']:.0%}"
         shown = [f"{rows[0]} {energies[0]}", f"{rows[1]} {energies[1]}", energies[2]]
-        return [name, *shown, f"{worth['saved_passive']:.1%}", closed]
+        return [name, *shown, percent(worth["saved_passive"]), closed]
 
     columns = ("deadline or change", "best passive, mJ", "ours, mJ", "oracle, mJ", "saved", "of the gap")
     table = _table("energy (model): what the prediction is worth", *columns)
@@ -162,7 +162,7 @@ def _print_savings(report: dict[str, Any]) -> None:
         if entry[key] is None:
             return "not reached"
         low, high = entry[f"{key}_ci95"]
-        return f"{entry[key]:.1%} ({low:.1%}..{high:.1%})"
+        return f"{percent(entry[key])} ({percent(low)}..{percent(high)})"
 
     drops = sorted({entry["drop"] for entry in report["savings"]})
     drop = drops[min(2, len(drops) - 1)]

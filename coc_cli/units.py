@@ -15,3 +15,9 @@ def count(value: float) -> str:
 def shown(metric: str, value: float) -> str:
     """Give a metric's value as a reader wants it: accuracy in percent, an error in its own unit."""
     return f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """Give a share in percent; what rounds to nothing has no sign."""
+    text = f"{share:.1%}"
+    return text.removeprefix("-") if float(text[:-1]) == 0 else text

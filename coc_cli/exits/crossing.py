@@ -32,12 +32,12 @@ from coc_cli.exits.points import (
     tuned,
     validation_paths,
 )
-from coc_cli.exits.policies import Paths, Policy, Predictive
+from coc_cli.exits.policies import Foretelling, Oracle, Paths, Policy, Predictive
 from coc_cli.exits.traces import Array, Trace
 
 SCHEDULED = "predictive"
 VISITS = (None, 4, 2, 1)  # of inner exits behind the first, at most
-CAPS = (1.0, 0.95, 0.9, 0.8)
+CAPS = (1.0, 0.95, 0.9)  # the chance to have left by the exit where it answers in any case
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def attempts(points: list[Point], least_score: float, kit: Kit, test: Trace, pro
     """Run a policy on the test images, at points that reach a score on validation.
 
     That is the one that needs least energy when racing, its threshold tuned so that the score is just reached, as it is
-    by every policy. Of `predictive` there are variants that visit fewer exits and choose them by energy.
+    by every policy. Of `predictive` and `oracle` there are variants.
     """
 
     def price(point: Point) -> float:
@@ -95,18 +95,21 @@ def device(policy: Policy, kit: Kit, profile: Profile) -> EnergyModel:
 
 
 def variants(point: Point, kit: Kit, profile: Profile, least_score: float) -> list[Point]:
-    """Give a point, and those like it that visit at most so many exits and choose them by energy."""
-    policy = point.policy
-    if not isinstance(policy, Predictive):
-        return [point]
-    model = device(policy, kit, profile)
-    cost, asking = model.energy_mj[..., -1], float(model.predictor_mj[-1])
-    made = [
-        reaching(replace(policy, cost=cost, asking=asking, visits=visits, cap=cap), least_score, kit)
-        for visits in VISITS
-        for cap in CAPS
-    ]
-    return [point, *(one for one in made if one.score >= min(point.score, least_score) - 1e-12)]
+    """Give a point, and those like it that begin elsewhere, or promise more: fewer visits, an answer by some exit.
+
+    Each has the lowest threshold that reaches the score. They choose exits by energy.
+    """
+    policy, starts = point.policy, kit.starts()
+    made: list[Foretelling] = []
+    if isinstance(policy, Oracle):
+        made = [replace(policy, start=start) for start in starts]
+    elif isinstance(policy, Predictive):
+        model = device(policy, kit, profile)
+        plain = replace(policy, cost=model.energy_mj[..., -1], asking=float(model.predictor_mj[-1]))
+        made = [replace(plain, visits=visits, cap=cap) for visits in VISITS for cap in CAPS]
+        made += [replace(plain, start=start) for start in starts if start != policy.start]
+    found = [reaching(one, least_score, kit) for one in made]
+    return [point, *(one for one in found if one.score >= min(point.score, least_score) - 1e-12)]
 
 
 def _tried(point: Point, kit: Kit, test: Trace, profile: Profile) -> Tried:
@@ -182,13 +185,17 @@ def scheduled(rows: list[Row]) -> Row:
 
 def notes(rows: list[Row]) -> list[str]:
     """Say what a reader of the schedule would wonder about."""
-    row = scheduled(rows)
+    row, said = scheduled(rows), []
     model, usual = row.tried.model, row.tried.usual
-    if not is_shorter_than_a_change(model, usual):
-        return []
-    longest, level = usual.worst_ms(model)[-1], model.profile.frequency_mhz.values[row.levels.rest]
-    times = f"{longest:.3g} ms at the highest frequency, a change of frequency {model.transition_ms:.3g} ms"
-    return [f"the longest path takes {times}: {row.policy} holds one level, {level:g} MHz"]
+    if is_shorter_than_a_change(model, usual):
+        longest, level = usual.worst_ms(model)[-1], model.profile.frequency_mhz.values[row.levels.rest]
+        times = f"{longest:.3g} ms at the highest frequency, a change of frequency {model.transition_ms:.3g} ms"
+        said.append(f"the longest path takes {times}: {row.policy} holds one level, {level:g} MHz")
+    plain = best(rows, ("classic",))
+    if plain is not None and plain.energy_mj < row.energy_mj:
+        needs = f"without exits {plain.governor.name} needs {plain.energy_mj:.4g} mJ an input"
+        said.append(f"{needs}, the schedule {row.energy_mj:.4g} mJ: on this device exits do not pay")
+    return said
 
 
 def best(rows: list[Row], policies: tuple[str, ...]) -> Row | None:
