@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,13 +115,13 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         deadline_ms(asked.deadline, 0.0, shortest)  # one that no path keeps is said before any work
     data = asked.recipe.images().to(asked.device)
     validation, test = _traces(asked, data, say)
+    begun = perf_counter()
     others = [measure for measure in MEASURES[spec.task] if measure not in (spec.rule.measure, "agreement")]
     say("fitting the predictor")
     kit = prepared(validation, work, (spec.rule.measure, *others), settings.seed)
     able = [name for name in CANDIDATES if validation.is_classes or name not in NEEDS_CLASSES]
     say("operating points of all policies on validation")
     points = {name: found for name in able if (found := operating_points(name, kit))}
-    curves = {name: curve(found, test, work) for name, found in points.items()}
     least = float(validation.score[-1].mean()) - spec.rule.max_drop
     say("levels of all governors on test")
     tried = {name: attempts(found, least, kit, test, asked.profile) for name, found in points.items()}
@@ -128,6 +129,9 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     deadline = deadline_ms(asked.deadline, longest, shortest)
     rows = list(crossed(tried, deadline))
     row = scheduled(rows)
+    lines = _lines(row, test, spec.labels, deadline)
+    say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
+    curves = {name: curve(found, test, work) for name, found in points.items()}
     report = {
         "schema": 1,
         "profile": asked.profile.name,
@@ -151,7 +155,6 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "examples": examples(row.tried.paths, data.test),
         "schedule": {"policy": row.policy, "governor": row.governor.name},
     }
-    lines = _lines(row, test, spec.labels, deadline)
     if kit.predictor is not None:
         write_atomically(asked.directory / "predictor.safetensors", kit.predictor.encoded())
     write_atomically(asked.directory / "schedule.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())

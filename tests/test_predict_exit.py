@@ -117,7 +117,7 @@ def test_an_inference_shorter_than_a_change_of_level_holds_one_and_says_so(run: 
     out = tmp_path / "out"
     done = coc("predict-exit", str(run), "--profile", str(tmp_path / "slow.yaml"), "--out", str(out))
     report, lines = files(out)
-    (note,) = report["notes"]
+    note = report["notes"][0]
     assert f"note: {note}" in done.stdout
     assert "a change of frequency 500 ms: predictive holds one level, " in note
     assert len({segment["frequency_mhz"] for line in lines for segment in line["segments"]}) == 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from coc_cli.dvfs.energy import Work, Workload
-from coc_cli.dvfs.profile import read_profile
-from coc_cli.exits.crossing import attempts, best, crossed, longest_ms
+from coc_cli.dvfs.energy import EnergyModel, Work, Workload
+from coc_cli.dvfs.profile import Profile, read_profile
+from coc_cli.exits.crossing import attempts, best, crossed, longest_ms, notes
 from coc_cli.exits.points import CANDIDATES, operating_points, prepared
 from coc_cli.exits.traces import Trace
 from coc_cli.exits.worth import CHANGES, OURS, across, sensitivity, worth
@@ -47,6 +49,23 @@ def test_at_the_tightest_deadline_the_longest_path_races(tried: dict) -> None:
     assert deadline == pytest.approx(one.model.path_ms(range(EXITS + 1))[-1])
     rows = {row.governor.name: row for row in crossed({"patience": [one]}, deadline)}
     assert rows["pace"].energy_mj == pytest.approx(rows["race"].energy_mj)
+
+
+def test_a_device_on_which_a_visit_costs_more_than_it_saves_is_said(tried: dict) -> None:
+    def said(factor: float) -> list[str]:
+        content = read_profile("i7-10700").model_dump()
+        content["overhead_us"]["value"] *= factor
+        profile = Profile.model_validate(content)
+        there = {
+            name: [replace(one, model=EnergyModel(profile, one.model.workload)) for one in ones]
+            for name, ones in tried.items()
+        }
+        return notes(list(crossed(there, longest_ms(there) * 1.5)))
+
+    assert said(1) == []
+    (note,) = said(1000)
+    assert note.startswith("without exits ")
+    assert note.endswith(": on this device exits do not pay")
 
 
 def test_worth_is_the_share_of_the_gap_that_is_closed(tried: dict) -> None:
