@@ -130,10 +130,17 @@ class Evaluation:
     details: dict[str, Any]  # further figures of the task
 
 
-def outputs(network: Network, split: Split, *, batch: int = 512) -> list[torch.Tensor]:
+LARGEST_BATCH = 512
+CPU_PIXELS = 2**16  # in a batch; a ResNet-20 with 18 bof heads takes 6.2 s so, 8.7 s with eight times as many
+
+
+def outputs(network: Network, split: Split) -> list[torch.Tensor]:
     """Give the outputs of all exits on a whole split, in eval mode, each [N, K]. The mode is put back."""
     import torch
 
+    *_, height, width = split.images.shape
+    fits = CPU_PIXELS // (height * width) if split.targets.device.type == "cpu" else LARGEST_BATCH
+    batch = min(LARGEST_BATCH, max(16, fits))
     was_training = network.training
     network.eval()
     with torch.no_grad():
