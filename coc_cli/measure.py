@@ -130,23 +130,26 @@ class Evaluation:
     details: dict[str, Any]  # further figures of the task
 
 
-LARGEST_BATCH = 512
+SMALLEST_BATCH, LARGEST_BATCH = 16, 512
 CPU_PIXELS = 2**16  # in a batch; a ResNet-20 with 18 bof heads takes 6.2 s so, 8.7 s with eight times as many
 
 
-def outputs(network: Network, split: Split) -> list[torch.Tensor]:
+def outputs(network: Network, split: Split, *, batch: int | None = None) -> list[torch.Tensor]:
     """Give the outputs of all exits on a whole split, in eval mode, each [N, K]. The mode is put back."""
     import torch
 
-    *_, height, width = split.images.shape
-    fits = CPU_PIXELS // (height * width) if split.targets.device.type == "cpu" else LARGEST_BATCH
-    batch = min(LARGEST_BATCH, max(16, fits))
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        found = [network(network.normalise(images)) for images, _ in split.batches(batch)]
+        found = [network(network.normalise(images)) for images, _ in split.batches(batch or _batch(split))]
     network.train(was_training)
     return [torch.cat(pieces) for pieces in zip(*found, strict=True)]
+
+
+def _batch(split: Split) -> int:
+    *_, height, width = split.images.shape
+    fits = CPU_PIXELS // (height * width) if split.targets.device.type == "cpu" else LARGEST_BATCH
+    return min(LARGEST_BATCH, max(SMALLEST_BATCH, fits))
 
 
 def scored(network: Network, split: Split) -> tuple[list[torch.Tensor], torch.Tensor]:
