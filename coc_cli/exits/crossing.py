@@ -79,7 +79,7 @@ def attempts(points: list[Point], least_score: float, kit: Kit, test: Trace, pro
     """
 
     def price(point: Point) -> float:
-        model, load = device(point.policy, kit, profile), _load(validation_paths(point.policy, kit))
+        model, load = device(point.policy, kit, profile), load_of(validation_paths(point.policy, kit))
         return float(_spent(model, load, held(load, model.fastest), 0.0).energy_mj.mean())
 
     point = chosen(points, least_score, price)
@@ -115,20 +115,20 @@ def variants(point: Point, kit: Kit, profile: Profile, least_score: float) -> li
 def _tried(point: Point, kit: Kit, test: Trace, profile: Profile) -> Tried:
     score, macs, paths = outcome(point.policy, test, kit.workload)
     seen = validation_paths(point.policy, kit)
-    usual = _usual(point.policy, seen, kit.workload.exits)
-    return Tried(point, device(point.policy, kit, profile), usual, _load(paths), paths, score, macs)
+    usual = usual_of(point.policy, seen, kit.workload.exits)
+    return Tried(point, device(point.policy, kit, profile), usual, load_of(paths), paths, score, macs)
 
 
-def _load(paths: Paths) -> Load:
+def load_of(paths: Paths) -> Load:
     return Load(paths.visited, paths.stays, paths.last, paths.most)
 
 
-def _usual(policy: Policy, seen: Paths, exits: int) -> Usual:
+def usual_of(policy: Policy, seen: Paths, exits: int) -> Usual:
     """Give what validation says of a policy: the way that inputs go, all together and by the exit promised."""
     may, most, promise = policy.may_visit(exits), policy.most_visits(exits), seen.last.min(1)
     promised = [last for last in np.unique(promise).tolist() if last < exits]
     ways = {last: _way(seen, promise == last, may, most) for last in promised}
-    return Usual(may, most, _way(seen, promise >= 0, may, most), ways, _load(seen))
+    return Usual(may, most, _way(seen, promise >= 0, may, most), ways, load_of(seen))
 
 
 def _way(seen: Paths, rows: Array, may: tuple[int, ...], most: int) -> Way:
