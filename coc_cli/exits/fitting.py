@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +15,10 @@ from coc_cli.exits.traces import Array, Trace
 
 FOLDS = 5
 LARGEST_SAMPLE = 200_000  # questions: an image, an exit, a threshold
-STEPS = 600
-BATCH = 4096
-LEARNING_RATE = 1e-2
-WEIGHT_DECAY = 1e-4
+STEPS = 3000
+BATCH = 512
+LEARNING_RATE = 2e-2
+WEIGHT_DECAY = 1e-2
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,22 @@ def fit(
     asked = questions(trace, measure, thresholds, seed)
     is_held = np.isin(asked.image, held)
     hidden = hidden_for(macs, feature_count(trace), trace.exits)
-    predictor = _trained(asked, ~is_held, measure, hidden, trace.exits, seed)
+    with one_thread():
+        predictor = _trained(asked, ~is_held, measure, hidden, trace.exits, seed)
     return _calibrated(predictor, asked, is_held)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work in one thread: steps are too small to share, and two take more than twice as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cross_fitted(
@@ -96,6 +111,7 @@ def _trained(asked: Questions, used: Array, measure: str, hidden: int, exits: in
     c = torch.from_numpy(_base_rates(at, leaves, exits)).float().requires_grad_()
     inputs = torch.from_numpy((x - mean) / spread).float()
     where, goal = torch.from_numpy(at), torch.from_numpy(leaves)
+    asked_at = F.one_hot(where, exits).float()  # to look up rows of b and c by a product, whose gradient is fast
     index = torch.arange(exits)
     groups: list[dict[str, Any]] = [{"params": [w, v], "weight_decay": WEIGHT_DECAY}, {"params": [b, c]}]
     optimizer = torch.optim.AdamW(groups, LEARNING_RATE)
@@ -104,11 +120,12 @@ def _trained(asked: Questions, used: Array, measure: str, hidden: int, exits: in
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
         rows = torch.randint(0, len(inputs), (BATCH,), generator=generator)
-        logits = torch.relu(inputs[rows] @ w + b[where[rows]]) @ v + c[where[rows]]
+        here = asked_at[rows]
+        logits = torch.relu(inputs[rows] @ w + here @ b) @ v + here @ c
         # An input that leaves at j did not leave between where it was asked and j, and did at j.
         asks = (index > where[rows, None]) & (index <= goal[rows, None])
-        here = (index == goal[rows, None]).float()
-        loss = (F.binary_cross_entropy_with_logits(logits, here, reduction="none") * asks).sum() / BATCH
+        left = (index == goal[rows, None]).float()
+        loss = F.binary_cross_entropy_with_logits(logits, left, asks.float(), reduction="sum") / BATCH
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
