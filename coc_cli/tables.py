@@ -138,17 +138,20 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
 
 def _print_worth(report: dict[str, Any]) -> None:
     """Print what the prediction is worth in energy, at several deadlines and on changed devices."""
+    is_share = report["metric"] == "accuracy"
 
     def row(name: str, worth: dict[str, Any]) -> list[str]:
         if worth["passive"] is None:
-            return [name, *["-"] * 5]
+            return [name, *["-"] * 6]
         rows = [f"{worth[who]['policy']}/{worth[who]['governor']}" for who in ("passive", "ours")]
         energies = [f"{worth[who]['energy_mj_mean']:.4g}" for who in ("passive", "ours", "oracle")]
+        compared = f"{worth['score_difference']:+.2%}" if is_share else f"{worth['score_difference']:+.3g}"
         closed = "no gap" if worth["gap_closed"] is None else f"{worth['gap_closed']:.0%}"
         shown = [f"{rows[0]} {energies[0]}", f"{rows[1]} {energies[1]}", energies[2]]
-        return [name, *shown, percent(worth["saved_passive"]), closed]
+        return [name, *shown, percent(worth["saved_passive"]), compared, closed]
 
-    columns = ("deadline or change", "best passive, mJ", "ours, mJ", "oracle, mJ", "saved", "of the gap")
+    better = "accuracy" if is_share else "less error"
+    columns = ("deadline or change", "best passive, mJ", "ours, mJ", "oracle, mJ", "saved", better, "of the gap")
     table = _table("energy (model): what the prediction is worth", *columns)
     for entry in report["deadlines"]:
         table.add_row(*row(f"deadline {entry['deadline']}", entry["worth"]))

@@ -23,23 +23,27 @@ BOUND = "oracle"
 def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
     """Give what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
 
-    Each under its best governor, chosen on validation; energies are those of test. `weights` [B, N] of bootstrap
-    samples add 95 % intervals. The share is None where there is no gap.
+    Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
+    so is how much better ours scores than the best passive policy (accuracy, or minus the error).
+    `weights` [B, N] of bootstrap samples add 95 % intervals. The share is None where there is no gap.
     """
     passive, ours, bound = best(rows, PASSIVE), best(rows, OURS), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
         return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
     gap = passive.energy_mj - bound.energy_mj
+    better = ours.tried.score - passive.tried.score
     found = {
         **{name: _named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
         "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
         "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
+        "score_difference": float(better.mean()),
     }
     if weights is not None:
         theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
         found["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
         closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
         known = gap > 0 and not np.isnan(closed).any()
+        found["score_difference_ci95"] = np.percentile(weights @ better, (2.5, 97.5)).tolist()
         found["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
     return found
 

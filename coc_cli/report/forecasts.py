@@ -150,6 +150,8 @@ def _worth(each: Fields, name: str, known: Intervals) -> Worth:
         oracle=_best(each, "oracle", known),
         saved_passive=each.maybe("saved_passive"),
         saved_passive_ci95=each.maybe_pair("saved_passive_ci95"),
+        score_difference=each.maybe("score_difference"),
+        score_difference_ci95=each.maybe_pair("score_difference_ci95"),
         gap_closed=each.maybe("gap_closed"),
         gap_closed_ci95=each.maybe_pair("gap_closed_ci95"),
     )

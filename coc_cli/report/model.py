@@ -184,6 +184,8 @@ class Worth:
     oracle: Best | None
     saved_passive: float | None
     saved_passive_ci95: tuple[float, float] | None
+    score_difference: float | None  # how much better ours scores on test: accuracy, or less error
+    score_difference_ci95: tuple[float, float] | None
     gap_closed: float | None  # None where the oracle needs no less than the best passive policy
     gap_closed_ci95: tuple[float, float] | None
 

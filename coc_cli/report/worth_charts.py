@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from coc_cli.report import wording
 from coc_cli.report.figures import SHAPES, Figure, Key, Table
-from coc_cli.report.model import Best, Forecast, Worth, sign
+from coc_cli.report.model import Best, Change, Forecast, Worth, sign
 from coc_cli.report.svg import WIDTH, Drawing, Scale, around
 
 RIGHT = WIDTH - 16
@@ -16,7 +16,7 @@ LONGEST_NAME = 22  # characters
 ROW = 48.0
 KINDS = (("passive", "best passive", "s1", 1), ("ours", "ours", "s2", 0), ("oracle", "oracle", "ink", 2))
 KEYS = tuple(Key(colour, SHAPES[shape], name) for _, name, colour, shape in KINDS)
-HEAD = ("best passive", "ours", "oracle", "ours saves", "gap closed")
+HEAD = ("best passive", "ours", "oracle", "ours saves", "ours scores", "gap closed")
 
 
 def worth(forecast: Forecast) -> Figure | None:
@@ -26,9 +26,10 @@ def worth(forecast: Forecast) -> Figure | None:
         return None
     return Figure(
         title="At each deadline",
-        svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_told(rows)}."),
+        svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_told(rows, forecast.metric)}."),
         caption=f"Mean energy of an input, a model of {forecast.profile}; bars are 95 % over the test images. The gap"
-        " is that from the best passive policy down to the oracle; there is none where the oracle needs no less.",
+        " is that from the best passive policy down to the oracle; there is none where the oracle needs no less. All"
+        " reach the same metric on validation; how ours differs on test from the best passive stands in the table.",
         legend=KEYS,
     )
 
@@ -36,7 +37,7 @@ def worth(forecast: Forecast) -> Figure | None:
 def worth_table(forecast: Forecast) -> Table | None:
     """Give what the prediction is worth at each deadline."""
     rows = _known(forecast.deadlines)
-    return Table(("deadline", *HEAD), tuple(map(_cells, rows))) if rows else None
+    return Table(("deadline", *HEAD), tuple(_cells(row, forecast.metric) for row in rows)) if rows else None
 
 
 def sensitivity(forecast: Forecast) -> Figure | None:
@@ -47,11 +48,11 @@ def sensitivity(forecast: Forecast) -> Figure | None:
     deadline = f"the deadline {forecast.deadline}" if forecast.deadline else "the deadline that was asked for"
     return Figure(
         title="With other assumed numbers",
-        svg=_drawing(rows).svg(f"Modelled energy of an input on changed devices. {_told(rows)}."),
+        svg=_drawing(rows).svg(f"Modelled energy of an input on changed devices. {_told(rows, forecast.metric)}."),
         caption=f"At {deadline}, one number of {forecast.profile} changed in each row. Where the marks keep their order"
         " in all rows, who needs less does not hang on that number.",
         legend=KEYS,
-        table=Table(("change", *HEAD), tuple(map(_cells, rows))),
+        table=Table(("change", *HEAD), tuple(_cells(row, forecast.metric) for row in rows)),
     )
 
 
@@ -59,11 +60,12 @@ def _known(rows: Sequence[Worth]) -> list[Worth]:
     return [row for row in rows if row.passive or row.ours or row.oracle]
 
 
-def _told(rows: Sequence[Worth]) -> str:
-    cells = (_cells(row) for row in rows)
+def _told(rows: Sequence[Worth], metric: str) -> str:
+    cells = (_cells(row, metric) for row in rows)
     said = "; ".join(
-        f"{name}: best passive {passive}, ours {ours}, oracle {oracle}, ours saves {saved}, gap closed: {closed}"
-        for name, passive, ours, oracle, saved, closed in cells
+        f"{name}: best passive {passive}, ours {ours}, oracle {oracle}, ours saves {saved}, scores {scores},"
+        f" gap closed: {closed}"
+        for name, passive, ours, oracle, saved, scores, closed in cells
     )
     return said.replace("\n", ", ")
 
@@ -102,9 +104,18 @@ def _verdict(row: Worth) -> str:
     return NO_GAP if row.saved_passive is None else f"{NO_GAP}, ours {wording.less(row.saved_passive)}"
 
 
-def _cells(row: Worth) -> tuple[str, ...]:
+def _cells(row: Worth, metric: str) -> tuple[str, ...]:
     saved = _with_ends(row.saved_passive, row.saved_passive_ci95)
-    return (row.name, _best(row.passive), _best(row.ours), _best(row.oracle), saved, _closed(row))
+    scores = wording.change(metric, _change(row, sign(metric)))
+    return (row.name, _best(row.passive), _best(row.ours), _best(row.oracle), saved, scores, _closed(row))
+
+
+def _change(row: Worth, direction: int) -> Change | None:
+    """Give how ours differs from the best passive policy in the metric on test."""
+    if row.score_difference is None:
+        return None
+    low, high = sorted(direction * end for end in row.score_difference_ci95 or (0.0, 0.0))
+    return Change(direction * row.score_difference, (low, high) if row.score_difference_ci95 else None)
 
 
 def _closed(row: Worth) -> str:

@@ -10,7 +10,7 @@ import pytest
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.exits.crossing import attempts, best, crossed, longest_ms, notes
-from coc_cli.exits.points import CANDIDATES, operating_points, prepared
+from coc_cli.exits.points import CANDIDATES, PASSIVE, operating_points, prepared
 from coc_cli.exits.traces import Trace
 from coc_cli.exits.worth import CHANGES, OURS, across, sensitivity, worth
 
@@ -74,6 +74,9 @@ def test_worth_is_the_share_of_the_gap_that_is_closed(tried: dict) -> None:
     passive, ours, bound = (found[who]["energy_mj_mean"] for who in ("passive", "ours", "oracle"))
     assert found["gap_closed"] == pytest.approx((passive - ours) / (passive - bound))
     assert found["saved_passive"] == pytest.approx(1 - ours / passive)
+    assert found["score_difference"] == pytest.approx(
+        best(rows, OURS).tried.score.mean() - best(rows, PASSIVE).tried.score.mean()
+    )
     theirs = [row for row in rows if row.policy in ("threshold", "hierarchical", "placement", "patience")]
     assert passive == min(theirs, key=lambda row: row.planned_mj).energy_mj, "chosen on validation, told of test"
     assert ours == best(rows, OURS).energy_mj

@@ -156,6 +156,7 @@ def forecast(folder: Path, *, exits: int = 2, **changes: Any) -> Path:
         {"policy": policy, "governor": "pace", "energy_mj_ci95": [mj - 0.25, mj + 0.25], "one_level": mj == 2}
         for _, policy, mj in best
     ]
+    worth |= {"score_difference": -0.001, "score_difference_ci95": [-0.0025, 0.0005]}
     worth |= {"gap_closed": 0.5, "saved_passive": 0.25, "gap_closed_ci95": [0.4, 0.6], "saved_passive_ci95": [0.2, 0.3]}
     no_gap = {**worth, "gap_closed": None, "saved_passive": -0.125, "gap_closed_ci95": None}
     saving = {"drop": 0.005, "saved_classic": 0.5, "saved_passive": None, "saved_classic_ci95": [0.375, 0.625]}
