@@ -40,7 +40,8 @@ def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
 
     @functools.wraps(verb)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
+        for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background job comes with SIGINT ignored
+            signal.signal(stop, _interrupt)
         try:
             code = verb(*args, **kwargs) or ExitCode.DONE
         except KeyboardInterrupt:
