@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from coc_cli.report.svg import WIDTH, Drawing, Names, Scale, around, decades
 LEFT, RIGHT = 46.0, WIDTH - 16
 ROW = 38.0
 LONGEST_NAME = 24  # characters
+MOST_NAMES = 12  # of exits, that fit below the axis
 
 
 def waterfall(run: Run) -> Figure | None:
@@ -204,7 +206,7 @@ def _exits(run: Run, stage: Stage) -> Drawing:
     drawing.text("tick", LEFT, 155, f"{run.metric}: dot, of those that leave; line, if all left there")
     drawing.rows(share, LEFT, RIGHT, lambda v: f"{v * 100:.3g}%", about=3)
     drawing.rows(y, LEFT, RIGHT, lambda v: _short(run.metric, v), about=3)
-    step, every = (RIGHT - LEFT) / len(stage.exits), max(1, len(stage.exits) // 12)
+    step, every = (RIGHT - LEFT) / len(stage.exits), math.ceil(len(stage.exits) / MOST_NAMES)
     places = [LEFT + step * (place + 0.5) for place in range(len(stage.exits))]
     for place, (centre, one) in enumerate(zip(places, stage.exits, strict=True)):
         _exit(drawing, centre, step, share, y, run, stage, one)

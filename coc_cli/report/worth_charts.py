@@ -16,7 +16,7 @@ LONGEST_NAME = 22  # characters
 ROW = 48.0
 KINDS = (("passive", "best passive", "s1", 1), ("ours", "ours", "s2", 0), ("oracle", "oracle", "ink", 2))
 KEYS = tuple(Key(colour, SHAPES[shape], name) for _, name, colour, shape in KINDS)
-HEAD = ("best passive", "ours", "oracle", "ours saves", "ours scores", "gap closed")
+HEAD = ("best passive", "ours", "oracle", "ours saves, and scores", "gap closed")
 
 
 def worth(forecast: Forecast) -> Figure | None:
@@ -63,9 +63,8 @@ def _known(rows: Sequence[Worth]) -> list[Worth]:
 def _told(rows: Sequence[Worth], metric: str) -> str:
     cells = (_cells(row, metric) for row in rows)
     said = "; ".join(
-        f"{name}: best passive {passive}, ours {ours}, oracle {oracle}, ours saves {saved}, scores {scores},"
-        f" gap closed: {closed}"
-        for name, passive, ours, oracle, saved, scores, closed in cells
+        f"{name}: best passive {passive}, ours {ours}, oracle {oracle}, ours saves {saved}, gap closed: {closed}"
+        for name, passive, ours, oracle, saved, closed in cells
     )
     return said.replace("\n", ", ")
 
@@ -107,7 +106,8 @@ def _verdict(row: Worth) -> str:
 def _cells(row: Worth, metric: str) -> tuple[str, ...]:
     saved = _with_ends(row.saved_passive, row.saved_passive_ci95)
     scores = wording.change(metric, _change(row, sign(metric)))
-    return (row.name, _best(row.passive), _best(row.ours), _best(row.oracle), saved, scores, _closed(row))
+    both = saved if row.score_difference is None else f"{saved}\n{scores}"
+    return (row.name, _best(row.passive), _best(row.ours), _best(row.oracle), both, _closed(row))
 
 
 def _change(row: Worth, direction: int) -> Change | None:
