@@ -120,6 +120,7 @@ def _tried(point: Point, kit: Kit, test: Trace, profile: Profile) -> Tried:
 
 
 def load_of(paths: Paths) -> Load:
+    """Give what governors need of paths."""
     return Load(paths.visited, paths.stays, paths.last, paths.most)
 
 
