@@ -91,7 +91,7 @@ def deadline_ms(text: str, longest_ms: float, shortest_ms: float) -> float:
     value = float(found[1]) * (longest_ms if found[2] == "x" else 1.0)
     if value < shortest_ms:
         what = f"{text} is {value:.4g} ms, but the shortest path takes {shortest_ms:.4g} ms at the highest frequency"
-        raise refuse("--deadline", f"{what}; 1.0x is {longest_ms:.4g} ms")
+        raise refuse("--deadline", what + (f"; 1.0x is {longest_ms:.4g} ms" if longest_ms else ""))
     return value
 
 

@@ -29,7 +29,8 @@ from coc_cli.yaml_source import Loc, Source, dotted, written
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
 
-CACHE = Path("runs/.cache")  # of stages and decoded images, below the current directory
+RUNS = Path("runs")  # below the current directory
+CACHE = RUNS / ".cache"  # of stages and decoded images
 
 Renaming = dict[str, str | None]
 

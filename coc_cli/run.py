@@ -32,7 +32,7 @@ from coc_cli.plan import (
     own_checkpoint,
 )
 from coc_cli.progress import Reporter
-from coc_cli.recipe import CACHE, Recipe, RecipeFile, read, resolved, torch_device
+from coc_cli.recipe import CACHE, RUNS, Recipe, RecipeFile, read, resolved, torch_device
 from coc_cli.report.delivery import write_page_for
 from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages.stage import Lab
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from coc_cli.data.images import Data
     from coc_cli.nets.network import Network
 
-RUNS = Path("runs")
 STAGE_FOLDER = re.compile(r"^\d\d-(baseline|distill|prune|quantize|early_exit)$")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coc_cli.errors import Fault, UserError, did_you_mean
+from coc_cli.recipe import RUNS
 from coc_cli.report.fields import Fields, Missing, printable, read_json, read_lines, read_text, whole
 from coc_cli.report.forecasts import read_forecasts
 from coc_cli.report.model import Limit, Run, Stage
@@ -39,7 +40,7 @@ def _fault(directory: Path, before: list[Path]) -> Fault | None:
     """Say why a directory cannot be shown; `before` are those that stand before it."""
     place = str(directory)
     if not directory.exists():
-        near = _runs_in(directory.parent)
+        near = _runs_in(directory.parent) or _runs_in(RUNS)
         return Fault(
             place, "no such run directory" + (f"; {did_you_mean(place, near, otherwise='there are')}" if near else "")
         )
@@ -59,7 +60,7 @@ def _fault(directory: Path, before: list[Path]) -> Fault | None:
 def _runs_in(directory: Path) -> list[str]:
     """Give the run directories in a folder, a few of them."""
     try:
-        return [str(path) for path in sorted(directory.iterdir()) if path.is_dir() and holds_run(path)][:MOST_NAMED]
+        return [str(path) for path in sorted(directory.iterdir()) if (path / "log.jsonl").is_file()][:MOST_NAMED]
     except OSError:
         return []
 

@@ -208,3 +208,12 @@ def test_text_needs_neither_torch_nor_the_page(small: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code, form], capture_output=True, text=True, check=True)
         assert done.stdout.split()[-3:] == ["0", "False", page]
     assert (small / "report.html").is_file()
+
+
+def test_runs_are_named_where_compress_puts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made.run(Path("runs/mine"))
+    Path("package/stages").mkdir(parents=True)
+    with pytest.raises(UserError) as told:
+        deliver([Path("nowhere")], "terminal", None)
+    assert str(told.value) == "nowhere: no such run directory; there are: runs/mine"
