@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,12 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     tried = {name: attempts(found, least, kit, test, asked.profile) for name, found in points.items()}
     longest = longest_ms(tried)
     deadline = deadline_ms(asked.deadline, longest, shortest)
-    rows = list(crossed(tried, deadline))
+
+    @cache
+    def rows_at(ms: float) -> list[Row]:
+        return list(crossed(tried, ms))
+
+    rows = rows_at(deadline)
     row = scheduled(rows)
     lines = _lines(row, test, spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
@@ -144,7 +150,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "policies": [described(row, rows[0], test) for row in rows],
         "notes": notes(rows),
         "not_applicable": [name for name in CANDIDATES if name not in points],
-        "deadlines": [across(tried, factor, longest) for factor in DEADLINES],
+        "deadlines": [across(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
         "sensitivity": sensitivity(tried, deadline, asked.profile),
         "savings": saved(curves, test),
         "curves": [drawn(name, found) for name, found in curves.items()],

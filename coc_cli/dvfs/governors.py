@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 
 from coc_cli.dvfs.energy import Array, EnergyModel, totals
-from coc_cli.dvfs.pace import Plan, answered_mj, plan, weighed, with_rest
+from coc_cli.dvfs.pace import Plan, answered_mj, plan, with_rest
 
 LATE_MS = 1e-9
 
@@ -234,7 +234,7 @@ class Planner:
         at = next((place for place, visit in enumerate(visits) if visit >= index), len(visits) - 1)
         usually = 1 - way.leaves[at] if visits[at] == index else 0.0
         stays = np.where(np.isnan(foretold), usually, foretold)[:, None]
-        cost = weighed(1 - stays, answered_mj(self.model, remains, every, planned.rest))
+        cost = _weighed(1 - stays, answered_mj(self.model, remains, every, planned.rest))
         if at + 1 < len(visits):
             future = planned.at(at + 1, remains, every)
             fast = self.model.energy_mj[index + 1, -1, -1] + self.model.transition_mj
@@ -253,6 +253,12 @@ class Planner:
         ahead = np.array([model.ahead_ms(usual.may, index, last, most) for last, most in different])
         needs: Array = np.minimum(ahead, ahead[:, -1:] + model.transition_ms)[which.reshape(-1)]
         return needs
+
+
+def _weighed(chance: Array, cost: Array) -> Array:
+    """Give the cost times its chance; what is too late stays infinite, however unlikely."""
+    result: Array = np.where(np.isinf(cost), np.inf, chance * np.where(np.isinf(cost), 0.0, cost))
+    return result
 
 
 def leaving(visits: tuple[int, ...], exit_: Array) -> Array:

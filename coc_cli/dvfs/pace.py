@@ -48,12 +48,6 @@ def answered_mj(model: EnergyModel, left_ms: Array, level: Array | int, rest: in
     return result
 
 
-def weighed(chance: Array | float, cost: Array) -> Array:
-    """Give the cost times its chance; what is too late stays infinite, however unlikely."""
-    result: Array = np.where(np.isinf(cost), np.inf, chance * np.where(np.isinf(cost), 0.0, cost))
-    return result
-
-
 def plan(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float) -> Plan:
     """Plan for inputs that visit the exits `visits` in turn and leave at each with the chance `leaves` [visits].
 

@@ -17,22 +17,32 @@ from coc_cli.exits.traces import Trace
 DROPS = {True: (0.0, 0.0025, 0.005, 0.01, 0.02), False: (0.0, 0.01, 0.02, 0.05)}  # accuracy; share of the final's error
 
 
+def summary(row: Row, first: Row) -> dict[str, Any]:
+    """Give time and energy of a row; `first` is classic under race."""
+    return {
+        **named(row),
+        "latency_ms_mean": float(row.totals.latency_ms.mean()),
+        "energy_saving": 1 - row.energy_mj / first.energy_mj,
+        "deadline_miss_rate": row.missed,
+        "one_level": row.levels.are_one,
+    }
+
+
+def named(row: Row) -> dict[str, Any]:
+    """Give a row's policy, governor and energy."""
+    return {"policy": row.policy, "governor": row.governor.name, "energy_mj_mean": row.energy_mj}
+
+
 def described(row: Row, first: Row, test: Trace) -> dict[str, Any]:
     """Give what predict-exit.json says of a row; `first` is classic under race."""
     one, full = row.tried, row.tried.model.workload.full_macs
     return {
-        "policy": row.policy,
-        "governor": row.governor.name,
+        **summary(row, first),
         "metric_value": float(one.score.mean()) * (1 if test.is_classes else -1),
         "macs_mean": float(one.macs.mean()),
         "macs_reduction": float(1 - one.macs.mean() / full),
-        "latency_ms_mean": float(row.totals.latency_ms.mean()),
-        "energy_mj_mean": row.energy_mj,
-        "energy_saving": 1 - row.energy_mj / first.energy_mj,
-        "deadline_miss_rate": row.missed,
         "predictor": _hits(one, test),
         "parameters": parameters(one.point.policy),
-        "one_level": row.levels.are_one,
         "exit_shares": (np.bincount(one.paths.exit, minlength=test.exits + 1) / len(test)).tolist(),
     }
 

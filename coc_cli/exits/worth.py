@@ -12,6 +12,7 @@ from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.dvfs.profile import Profile
 from coc_cli.exits.crossing import Row, Tried, best, crossed
 from coc_cli.exits.evaluation import resampled
+from coc_cli.exits.figures import named, summary
 from coc_cli.exits.points import PASSIVE
 from coc_cli.exits.traces import Array
 
@@ -33,7 +34,7 @@ def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
     gap = passive.energy_mj - bound.energy_mj
     better = ours.tried.score - passive.tried.score
     found = {
-        **{name: _named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
+        **{name: named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
         "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
         "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
         "score_difference": float(better.mean()),
@@ -48,25 +49,16 @@ def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
     return found
 
 
-def _named(row: Row) -> dict[str, Any]:
-    return {"policy": row.policy, "governor": row.governor.name, "energy_mj_mean": row.energy_mj}
-
-
-def across(tried: Mapping[str, list[Tried]], factor: float, longest: float) -> dict[str, Any]:
-    """Give the whole cross table at a deadline of so many times the longest path, with intervals."""
-    rows = list(crossed(tried, factor * longest))
+def across(rows: list[Row], factor: float, deadline_ms: float) -> dict[str, Any]:
+    """Give the whole cross table at a deadline, which is so many times the longest path, with intervals."""
     weights = resampled(len(rows[0].levels.level))
     return {
         "deadline": f"{factor:g}x",
-        "deadline_ms": factor * longest,
+        "deadline_ms": deadline_ms,
         "rows": [
             {
-                **_named(row),
-                "latency_ms_mean": float(row.totals.latency_ms.mean()),
+                **summary(row, rows[0]),
                 "energy_mj_ci95": np.percentile(weights @ row.totals.energy_mj, (2.5, 97.5)).tolist(),
-                "energy_saving": 1 - row.energy_mj / rows[0].energy_mj,
-                "deadline_miss_rate": row.missed,
-                "one_level": row.levels.are_one,
             }
             for row in rows
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coc_cli import units
 from coc_cli.report.model import Change, Forecast, Limit, Run, Stage
 from coc_cli.units import count, shown
 
@@ -53,7 +54,7 @@ def part(number: float | None) -> str:
 
 def percent(number: float | None) -> str:
     """Give a share."""
-    return NONE if number is None else f"{number:.1%}"
+    return NONE if number is None else units.percent(number)
 
 
 def milli(number: float | None, unit: str) -> str:

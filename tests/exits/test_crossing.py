@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload
-from coc_cli.dvfs.profile import Profile, read_profile
+from coc_cli.dvfs.profile import read_profile
 from coc_cli.exits.crossing import attempts, best, crossed, longest_ms, notes
 from coc_cli.exits.points import CANDIDATES, PASSIVE, operating_points, prepared
 from coc_cli.exits.traces import Trace
-from coc_cli.exits.worth import CHANGES, OURS, across, sensitivity, worth
+from coc_cli.exits.worth import CHANGES, OURS, _scaled, across, sensitivity, worth
 
 EXITS = 6
 
@@ -53,9 +53,7 @@ def test_at_the_tightest_deadline_the_longest_path_races(tried: dict) -> None:
 
 def test_a_device_on_which_a_visit_costs_more_than_it_saves_is_said(tried: dict) -> None:
     def said(factor: float) -> list[str]:
-        content = read_profile("i7-10700").model_dump()
-        content["overhead_us"]["value"] *= factor
-        profile = Profile.model_validate(content)
+        profile = _scaled(read_profile("i7-10700"), factor, "overhead_us")
         there = {
             name: [replace(one, model=EnergyModel(profile, one.model.workload)) for one in ones]
             for name, ones in tried.items()
@@ -97,7 +95,8 @@ def test_pace_never_needs_more_than_constant_by_its_own_plan(tried: dict) -> Non
 
 
 def test_four_deadlines_and_nine_devices(tried: dict) -> None:
-    tables = [across(tried, factor, longest_ms(tried)) for factor in (1.0, 2.0)]
+    longest = longest_ms(tried)
+    tables = [across(list(crossed(tried, factor * longest)), factor, factor * longest) for factor in (1.0, 2.0)]
     assert [table["deadline"] for table in tables] == ["1x", "2x"]
     assert all(table["rows"][0]["energy_saving"] == 0 for table in tables)
     found = sensitivity(tried, tables[1]["deadline_ms"], read_profile("i7-10700"))
