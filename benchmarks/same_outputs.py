@@ -104,7 +104,13 @@ def compared(old: Path, new: Path) -> Iterator[str]:
 
 def compare(old: Path, new: Path) -> int:
     """Print what differs between two recorded folders; return the number of files that differ."""
-    patterns = ("runs/*/**/*.safetensors", "runs/*/**/*.json", "runs/*/**/schedule.jsonl", "runs/*/recipe.yaml", "plans/*")
+    patterns = (
+        "runs/*/**/*.safetensors",
+        "runs/*/**/*.json",
+        "runs/*/**/schedule.jsonl",
+        "runs/*/recipe.yaml",
+        "plans/*",
+    )
     files = sorted({path.relative_to(old) for pattern in patterns for path in old.glob(pattern)})
     files = [file for file in files if ".cache" not in file.parts]
     others = sorted({path.relative_to(new) for pattern in patterns for path in new.glob(pattern)})

@@ -176,7 +176,7 @@ def take(
 
 def samples_of(spec: Spec, time_ms: Sequence[float]) -> tuple[Sample, ...]:
     """Give what each part of a network does beside its time, in the order in which they run."""
-    from coc_cli.exits.gather import workload
+    from coc_cli.exits.collect_traces import workload
 
     found = workload(spec)
     works: list[tuple[str, Work, bool]] = []

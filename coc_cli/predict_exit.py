@@ -23,7 +23,7 @@ from coc_cli.recipe import PredictExit, RecipeFile, read, torch_device
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
-    from coc_cli.exits.crossing import Row
+    from coc_cli.exits.policy_governor_grid import GridRow
     from coc_cli.exits.traces import Trace
 
 DEADLINE = re.compile(r"^([0-9]*\.?[0-9]+)(x|ms)$")
@@ -98,13 +98,15 @@ def deadline_ms(text: str, longest_ms: float, shortest_ms: float) -> float:
 
 def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome:
     """Do what was asked and write it all; raises `UserError` for images or a deadline that cannot be."""
-    from coc_cli.exits.crossing import attempts, crossed, longest_ms, notes, scheduled
-    from coc_cli.exits.evaluation import curve
+    from coc_cli.exits.benefit import DEADLINES, at_deadline, sensitivity
+    from coc_cli.exits.collect_traces import workload
+    from coc_cli.exits.curves import curve
     from coc_cli.exits.examples import examples
-    from coc_cli.exits.figures import calibration, described, drawn, saved
-    from coc_cli.exits.gather import workload
-    from coc_cli.exits.points import CANDIDATES, NEEDS_CLASSES, operating_points, prepared
-    from coc_cli.exits.worth import DEADLINES, across, sensitivity
+    from coc_cli.exits.json_rows import calibration, curve_row, policy_row, savings_rows
+    from coc_cli.exits.operating_points import applicable, operating_points
+    from coc_cli.exits.policies import POLICIES
+    from coc_cli.exits.policy_governor_grid import evaluate_policy, grid_rows, longest_path_ms, notes, scheduled
+    from coc_cli.exits.predictor_fitting import fitted_context
     from coc_cli.report.delivery import write_page_for
     from coc_cli.stages.early_exit import MEASURES
 
@@ -119,19 +121,20 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     begun = perf_counter()
     others = [measure for measure in MEASURES[spec.task] if measure not in (spec.rule.measure, "agreement")]
     say("fitting the predictor")
-    kit = prepared(validation, work, (spec.rule.measure, *others), settings.seed)
-    able = [name for name in CANDIDATES if validation.is_classes or name not in NEEDS_CLASSES]
+    context = fitted_context(validation, work, (spec.rule.measure, *others), settings.seed)
     say("operating points of all policies on validation")
-    points = {name: found for name in able if (found := operating_points(name, kit))}
+    points = {
+        name: found for name in applicable(classes=validation.is_classes) if (found := operating_points(name, context))
+    }
     least = float(validation.score[-1].mean()) - spec.rule.max_drop
     say("levels of all governors on test")
-    tried = {name: attempts(found, least, kit, test, asked.profile) for name, found in points.items()}
-    longest = longest_ms(tried)
+    evaluated = {name: evaluate_policy(found, least, context, test, asked.profile) for name, found in points.items()}
+    longest = longest_path_ms(evaluated)
     deadline = deadline_ms(asked.deadline, longest, shortest)
 
     @cache
-    def rows_at(ms: float) -> list[Row]:
-        return list(crossed(tried, ms))
+    def rows_at(ms: float) -> list[GridRow]:
+        return list(grid_rows(evaluated, ms))
 
     rows = rows_at(deadline)
     row = scheduled(rows)
@@ -147,22 +150,22 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "latency": "model",
         "metric": "accuracy" if test.is_classes else "mae",
         "n_test": len(test),
-        "policies": [described(row, rows[0], test) for row in rows],
+        "policies": [policy_row(row, rows[0], test) for row in rows],
         "notes": notes(rows),
-        "not_applicable": [name for name in CANDIDATES if name not in points],
-        "deadlines": [across(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
-        "sensitivity": sensitivity(tried, deadline, asked.profile),
-        "savings": saved(curves, test),
-        "curves": [drawn(name, found) for name, found in curves.items()],
-        "calibration_error": calibration(kit),
-        "predictor_macs": kit.predictor.macs if kit.predictor else None,
+        "not_applicable": [name for name in POLICIES if name not in points],
+        "deadlines": [at_deadline(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
+        "sensitivity": sensitivity(evaluated, deadline, asked.profile),
+        "savings": savings_rows(curves, test),
+        "curves": [curve_row(name, found) for name, found in curves.items()],
+        "calibration_error": calibration(context),
+        "predictor_macs": context.predictor.macs if context.predictor else None,
         "full_macs": work.full_macs,
         "checkpoint_sha256": hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest(),
-        "examples": examples(row.tried.paths, data.test),
+        "examples": examples(row.evaluated.paths, data.test),
         "schedule": {"policy": row.policy, "governor": row.governor.name},
     }
-    if kit.predictor is not None:
-        write_atomically(asked.directory / "predictor.safetensors", kit.predictor.encoded())
+    if context.predictor is not None:
+        write_atomically(asked.directory / "predictor.safetensors", context.predictor.encoded())
     write_atomically(asked.directory / "schedule.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
     write_atomically(asked.directory / "schedule.csv", as_csv(lines).encode())
     write_atomically(asked.directory / "predict-exit.json", json.dumps(report, indent=2).encode())
@@ -179,21 +182,21 @@ def _shortest_ms(asked: Asked, work: Workload) -> float:
 def _traces(asked: Asked, data: Data, say: Callable[[str], None]) -> tuple[Trace, Trace]:
     """Run the network over what it never trained on: validation with what is held out, and test."""
     from coc_cli.checkpoint import load
-    from coc_cli.exits.gather import gather
+    from coc_cli.exits.collect_traces import collect_traces
 
     network = load(asked.checkpoint, trust_code=True).to(asked.device)
     held = f", {len(data.holdout)} held out" if data.holdout else ""
     exits = len(asked.header.spec.exits)
     say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {exits} exits")
-    validation, test = gather(network, data.validation), gather(network, data.test)
-    return validation.joined(gather(network, data.holdout)) if data.holdout else validation, test
+    validation, test = collect_traces(network, data.validation), collect_traces(network, data.test)
+    return validation.joined(collect_traces(network, data.holdout)) if data.holdout else validation, test
 
 
-def _lines(row: Row, test: Trace, labels: tuple[str, ...], deadline: float) -> list[dict[str, Any]]:
+def _lines(row: GridRow, test: Trace, labels: tuple[str, ...], deadline: float) -> list[dict[str, Any]]:
     """Give the schedule of the test images."""
-    paths = row.tried.paths
+    paths = row.evaluated.paths
     true, given = test.targets.tolist(), test.answer[paths.exit, np.arange(len(test))].tolist()
     if test.is_classes:
         true, given = ([labels[index] for index in indices] for indices in (true, given))
     answers = [Answer(*pair) for pair in zip(true, given, strict=True)]
-    return list(schedule(row.tried.model, paths.visited, paths.predicted, row.levels, answers, deadline))
+    return list(schedule(row.evaluated.model, paths.visited, paths.predicted, row.levels, answers, deadline))

@@ -13,21 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from coc_cli.checkpoint import load
-from coc_cli.exits.fitting import calibration_error, fit
-from coc_cli.exits.gather import gather, workload
-from coc_cli.exits.points import Kit
-from coc_cli.exits.policies import first_sure
-from coc_cli.exits.traces import Array
+from coc_cli.exits.collect_traces import collect_traces, workload
+from coc_cli.exits.policies.context import PolicyContext
+from coc_cli.exits.predictor_fitting import calibration_error, fit
+from coc_cli.exits.traces import Array, first_confident
 from coc_cli.recipe import read
 
 
-def judged(chances: Array, leaves: Array) -> str:
+def judged(probabilities: Array, leaves: Array) -> str:
     """Say how good forecasts [n, E + 1] are of the exits [n] that came."""
-    mean = (chances * np.arange(chances.shape[1])).sum(1)
-    likelihood = np.log(np.maximum(chances[np.arange(len(leaves)), leaves], 1e-9)).mean()
+    mean = (probabilities * np.arange(probabilities.shape[1])).sum(1)
+    likelihood = np.log(np.maximum(probabilities[np.arange(len(leaves)), leaves], 1e-9)).mean()
     return (
         f"forecast less what came {(mean - leaves).mean():+.2f} exits, log-likelihood {likelihood:.3f} nats,"
-        f" calibration error {calibration_error(chances, leaves):.3f}"
+        f" calibration error {calibration_error(probabilities, leaves):.3f}"
     )
 
 
@@ -37,17 +36,19 @@ def main() -> None:
     data = read(run / "recipe.yaml").images()
     rule, work = network.spec.rule, workload(network.spec)
     assert rule is not None
-    validation, test = gather(network, data.validation), gather(network, data.test)
-    train = gather(network, data.train.first(len(validation)))
-    thresholds = Kit(validation, work, (rule.measure,), 0).thresholds(6, rule.measure)
+    validation, test = collect_traces(network, data.validation), collect_traces(network, data.test)
+    train = collect_traces(network, data.train.first(len(validation)))
+    thresholds = PolicyContext(validation, work, (rule.measure,), 0).thresholds(6, rule.measure)
     for name, trace in (("training", train), ("validation", validation)):
         predictor = fit(trace, rule.measure, thresholds, work.full_macs, seed=0)
         for at in (0, trace.exits // 3):
             for least in thresholds[2:5:2]:
-                rows = np.flatnonzero(test.sureness(rule.measure)[at] < least)
-                chances = predictor.chances(test, at, rows, np.full(len(rows), at - 1), least)
-                leaves = first_sure(test, rule.measure, least, after=at)[rows]
-                print(f"fitted on {name:10}  asked at exit {at}, threshold {least:.4f}: {judged(chances, leaves)}")
+                rows = np.flatnonzero(test.confidence(rule.measure)[at] < least)
+                probabilities = predictor.probabilities(test, at, rows, np.full(len(rows), at - 1), least)
+                leaves = first_confident(test, rule.measure, least, after=at)[rows]
+                print(
+                    f"fitted on {name:10}  asked at exit {at}, threshold {least:.4f}: {judged(probabilities, leaves)}"
+                )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.dvfs.meters import Missing
 from coc_cli.dvfs.profile import NOT_MEASURED, read_profile
 from coc_cli.errors import UserError
-from coc_cli.exits.gather import workload
+from coc_cli.exits.collect_traces import workload
 from coc_cli.measure_profile import Outcome, ask, measure, samples_of
 from coc_cli.nets.cuts import apart
 from coc_cli.nets.network import build, float_twin

@@ -74,30 +74,32 @@ class EnergyModel:
         self.profile, self.workload = profile, workload
         frequency = np.array(profile.frequency_mhz.values)
         voltage = np.array(profile.voltage_mv.values)
-        self.speed = frequency / frequency[-1]  # [levels]
-        self.squeeze = voltage / voltage[-1]
+        self.frequency_ratio = frequency / frequency[-1]  # [levels]
+        self.voltage_ratio = voltage / voltage[-1]
         segments = [self._cost(work, overhead=False) for work in workload.segments]
         heads = [*[self._cost(work, overhead=True) for work in workload.heads], np.zeros((2, profile.levels))]
         done = np.cumsum([np.zeros_like(segments[0]), *segments], 0)  # [E + 2, 2, levels]
         start, end = np.arange(workload.exits + 1)[:, None], np.arange(workload.exits + 1)[None]
-        whole = done[end + 1] - done[start] + np.array(heads)[end]  # [from, to, 2, levels]
-        asked = (start > 0) & (start < workload.exits)  # behind the last inner exit there is nothing to foretell
-        asking = self._cost(workload.predictor, overhead=False)
-        self.predictor_mj = asking[1]  # [levels]
-        whole += np.where(asked, 1.0, 0.0)[..., None, None] * asking
-        whole = np.where((end >= start)[..., None, None], whole, 0.0)
-        self.time_ms, self.energy_mj = whole[:, :, 0], whole[:, :, 1]  # [from + 1, to, level], active only
+        stretch = done[end + 1] - done[start] + np.array(heads)[end]  # [from, to, 2, levels]
+        predicted_behind = (start > 0) & (
+            start < workload.exits
+        )  # behind the last inner exit there is nothing to foretell
+        prediction = self._cost(workload.predictor, overhead=False)
+        self.predictor_mj = prediction[1]  # [levels]
+        stretch += np.where(predicted_behind, 1.0, 0.0)[..., None, None] * prediction
+        stretch = np.where((end >= start)[..., None, None], stretch, 0.0)
+        self.time_ms, self.energy_mj = stretch[:, :, 0], stretch[:, :, 1]  # [from + 1, to, level], active only
         self.transition_ms = profile.transition.time_us.value / 1e3
         self.transition_mj = profile.transition.energy_uj.value / 1e3
         self.idle_mw = profile.idle_power_mw.value
 
     def _cost(self, work: Work, *, overhead: bool) -> Array:
         """Give time (ms) and energy (mJ) of a part at each level, [2, levels]."""
-        dynamic = self.speed * self.squeeze**2
-        computing, energy = np.zeros_like(self.speed), np.zeros_like(self.speed)
+        dynamic = self.frequency_ratio * self.voltage_ratio**2
+        computing, energy = np.zeros_like(self.frequency_ratio), np.zeros_like(self.frequency_ratio)
         for kind, macs in work.macs.items():
             arithmetic = self.profile.arithmetic_for(kind)
-            time_ms = macs / (arithmetic.throughput_gmacs.value * 1e6 * self.speed)
+            time_ms = macs / (arithmetic.throughput_gmacs.value * 1e6 * self.frequency_ratio)
             computing = computing + time_ms
             energy = energy + time_ms * arithmetic.dynamic_power_mw.value * dynamic / 1e3
         time = np.maximum(computing, work.bytes / (self.profile.memory_bandwidth_gbs.value * 1e6))
@@ -105,7 +107,7 @@ class EnergyModel:
             busy_ms = self.profile.overhead_us.value / 1e3
             time = time + busy_ms
             energy = energy + busy_ms * self.profile.arithmetic["fp32"].dynamic_power_mw.value * dynamic / 1e3
-        energy = energy + time * self.profile.static_power_mw.value * self.squeeze / 1e3
+        energy = energy + time * self.profile.static_power_mw.value * self.voltage_ratio / 1e3
         return np.stack([time, energy])
 
     @property
@@ -120,22 +122,22 @@ class EnergyModel:
         result: Array = self.time_ms[0, inner] + self.time_ms[inner + 1, -1] - self.time_ms[0, -1]
         return result
 
-    def ahead_ms(self, may: Sequence[int], at: int, last: int, most: int) -> Array:
+    def ahead_ms(self, may_visit: Sequence[int], at: int, latest_exit: int, max_visits: int) -> Array:
         """Give the longest time from exit `at` to the answer at exit `last` at each level throughout, [levels].
 
         On the way an input visits at most `most` of those exits that it `may`.
         """
-        if last <= at:
-            return np.zeros_like(self.speed)
-        between = [exit_ for exit_ in may if at < exit_ < last]
-        dearest = np.sort(self.visit_ms[between], 0)[::-1][:most]
-        result: Array = self.time_ms[at + 1, last] + dearest.sum(0)
+        if latest_exit <= at:
+            return np.zeros_like(self.frequency_ratio)
+        between = [exit_ for exit_ in may_visit if at < exit_ < latest_exit]
+        dearest = np.sort(self.visit_ms[between], 0)[::-1][:max_visits]
+        result: Array = self.time_ms[at + 1, latest_exit] + dearest.sum(0)
         return result
 
     def path_ms(self, exits: Sequence[int]) -> Array:
         """Give the time of the path that visits these exits, at each level throughout; [levels]."""
         starts = [0, *[exit_ + 1 for exit_ in exits[:-1]]]
-        total: Array = np.zeros_like(self.speed)
+        total: Array = np.zeros_like(self.frequency_ratio)
         for start, end in zip(starts, exits, strict=True):
             total = total + self.time_ms[start, end]
         return total

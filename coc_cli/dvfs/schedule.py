@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coc_cli.dvfs.energy import Array, EnergyModel
-from coc_cli.dvfs.governors import Levels
+from coc_cli.dvfs.governors.governor import LevelChoice
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,22 @@ class Answer:
 
 
 def schedule(
-    model: EnergyModel, visited: Array, predicted: Array, chosen: Levels, answers: Iterable[Answer], deadline_ms: float
+    model: EnergyModel,
+    visited: Array,
+    predicted: Array,
+    chosen: LevelChoice,
+    answers: Iterable[Answer],
+    deadline_ms: float,
 ) -> Iterator[dict[str, Any]]:
     """Give a line for each input; its segments, waiting included, sum to its energy.
 
     `from` and `to` count the network's segments: a stretch runs those from `from` up to, not including, `to`, and the
     head of the exit there.
     """
-    for index, (path, foretold, level, answer) in enumerate(
+    for index, (path, predicted_exit, level, answer) in enumerate(
         zip(visited, predicted, chosen.level, answers, strict=True)
     ):
-        segments = list(_segments(model, path, foretold, level, chosen.rest))
+        segments = list(_segments(model, path, predicted_exit, level, chosen.rest))
         latency = sum(segment["latency_ms"] for segment in segments)
         back = _back(model, segments, chosen.rest)
         waits = max(0.0, deadline_ms - latency - sum(segment["latency_ms"] for segment in back))
@@ -66,7 +71,9 @@ def _segment(
     }
 
 
-def _segments(model: EnergyModel, path: Array, foretold: Array, level: Array, rest: int) -> Iterator[dict[str, Any]]:
+def _segments(
+    model: EnergyModel, path: Array, predicted_exit: Array, level: Array, rest: int
+) -> Iterator[dict[str, Any]]:
     start, at, reason = 0, rest, "start"
     for exit_ in path.nonzero()[0].tolist():
         chosen = int(level[exit_])
@@ -74,7 +81,7 @@ def _segments(model: EnergyModel, path: Array, foretold: Array, level: Array, re
             yield _segment(model, start, start, chosen, model.transition_ms, model.transition_mj, "transition")
         time, energy = model.time_ms[start, exit_, chosen], model.energy_mj[start, exit_, chosen]
         yield _segment(model, start, exit_ + 1, chosen, time, energy, reason)
-        reason = f"predicted exit {foretold[exit_]}" if foretold[exit_] >= 0 else "not sure enough"
+        reason = f"predicted exit {predicted_exit[exit_]}" if predicted_exit[exit_] >= 0 else "not sure enough"
         start, at = exit_ + 1, chosen
 
 

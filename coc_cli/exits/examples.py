@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coc_cli.exits.policies import Paths
+from coc_cli.exits.policies.policy import Paths
 from coc_cli.exits.traces import Array
 
 if TYPE_CHECKING:

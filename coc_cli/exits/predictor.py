@@ -13,49 +13,49 @@ import numpy as np
 
 from coc_cli.exits.traces import Array, Trace
 
-LARGEST_SHARES = 3
+LARGEST_PROBABILITIES = 3
 LARGEST_HIDDEN = 64
-MACS_SHARE = 1e-3  # of the full path: what one prediction may cost
+MACS_FRACTION = 1e-3  # of the full path: what one prediction may cost
 
 
-def features(trace: Trace, at: int, rows: Array, before: Array, least: float, measure: str) -> Array:
+def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float, measure: str) -> Array:
     """Give what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
 
     How far the exit is from being sure enough, now and at the exit before; of classes also the logits of the largest
     shares, their margin and the entropy; and what is known of the features that its head pooled.
     """
-    sure = trace.sureness(measure)
-    known = [_stretched(sure[at, rows], measure), np.full(len(rows), _stretched(np.array(least), measure))]
+    confidence = trace.confidence(measure)
+    known = [_stretched(confidence[at, rows], measure), np.full(len(rows), _stretched(np.array(threshold), measure))]
     came = np.maximum(before, 0)
-    earlier = np.where(before >= 0, _stretched(sure[came, rows], measure), known[0])
+    earlier = np.where(before >= 0, _stretched(confidence[came, rows], measure), known[0])
     known += [known[0] - earlier, known[0] - known[1]]
     if trace.is_classes:
-        shares = trace.shares[at, rows, :LARGEST_SHARES]
-        known += list(_logit(shares).T)
-        known += [shares[:, 0] - shares[:, 1], trace.entropy[at, rows]]
+        probabilities = trace.probabilities[at, rows, :LARGEST_PROBABILITIES]
+        known += list(_logit(probabilities).T)
+        known += [probabilities[:, 0] - probabilities[:, 1], trace.entropy[at, rows]]
         known.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
     if trace.pooled is not None:
         known += list(trace.pooled[at, rows].T)
     return np.stack([np.clip(np.nan_to_num(column, posinf=20, neginf=-20), -20, 20) for column in known], 1)
 
 
-def _logit(share: Array) -> Array:
-    clipped = np.clip(share, 1e-7, 1 - 1e-7)
+def _logit(probability: Array) -> Array:
+    clipped = np.clip(probability, 1e-7, 1 - 1e-7)
     result: Array = np.log(clipped / (1 - clipped))
     return result
 
 
-def _stretched(sure: Array, measure: str) -> Array:
+def _stretched(confidence: Array, measure: str) -> Array:
     """Give sureness on a scale on which steps near certainty count: its logit for shares, its logarithm for others."""
     if measure == "max_softmax":
-        return _logit(sure)
-    result: Array = -np.log(np.maximum(-sure, 1e-9))
+        return _logit(confidence)
+    result: Array = -np.log(np.maximum(-confidence, 1e-9))
     return result
 
 
 def feature_count(trace: Trace) -> int:
     """Give F."""
-    of_classes = min(LARGEST_SHARES, trace.outputs[0].shape[1]) + 3 if trace.is_classes else 0
+    of_classes = min(LARGEST_PROBABILITIES, trace.outputs[0].shape[1]) + 3 if trace.is_classes else 0
     return 4 + of_classes + (0 if trace.pooled is None else trace.pooled.shape[2])
 
 
@@ -84,9 +84,9 @@ class Predictor:
         hazard[:, : at + 1] = 0.0
         return hazard
 
-    def chances(self, trace: Trace, at: int, rows: Array, before: Array, least: float) -> Array:
+    def probabilities(self, trace: Trace, at: int, rows: Array, before: Array, threshold: float) -> Array:
         """Give the chance of each exit to be the one where the inputs `rows` leave, the final one last; [n, E + 1]."""
-        x = features(trace, at, rows, before, least, self.measure)
+        x = features(trace, at, rows, before, threshold, self.measure)
         return distribution(self.hazards(x, at))
 
     def encoded(self) -> bytes:
@@ -109,4 +109,4 @@ def distribution(hazards: Array) -> Array:
 
 def hidden_for(macs: float, count: int, exits: int) -> int:
     """Give the width of the hidden layer that the budget allows; 0 leaves a table of base rates by exit."""
-    return int(min(LARGEST_HIDDEN, max(0.0, macs * MACS_SHARE // (count + exits))))
+    return int(min(LARGEST_HIDDEN, max(0.0, macs * MACS_FRACTION // (count + exits))))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-NEVER_SURE = -np.inf
+NEVER_CONFIDENT = -np.inf
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Trace:
         return len(self.outputs) - 1
 
     def rows(self, index: Array) -> Trace:
-        """Give the trace of some of the images."""
+        """Return the trace of some of the images."""
         return Trace(
             tuple(output[index] for output in self.outputs),
             self.targets[index],
@@ -48,7 +48,7 @@ class Trace:
         )
 
     def joined(self, other: Trace) -> Trace:
-        """Give the images of both; of the same network."""
+        """Return the images of both; of the same network."""
         outputs = [np.concatenate(pair) for pair in zip(self.outputs, other.outputs, strict=True)]
         pooled = None
         if self.pooled is not None and other.pooled is not None:
@@ -63,8 +63,8 @@ class Trace:
         )
 
     @cached_property
-    def shares(self) -> Array:
-        """Give the softmax of every exit, largest share first: [E + 1, N, C]; the order of classes is forgotten."""
+    def probabilities(self) -> Array:
+        """The softmax probabilities of every exit, largest first: [E + 1, N, C]; the order of classes is forgotten."""
         logits = np.sort(np.stack(self.outputs).astype(np.float64), axis=2)[:, :, ::-1]
         exponents = np.exp(logits - logits[:, :, :1])
         result: Array = exponents / exponents.sum(2, keepdims=True)
@@ -72,19 +72,19 @@ class Trace:
 
     @cached_property
     def entropy(self) -> Array:
-        """Give the entropy of each exit's classes in nats, [E + 1, N]."""
-        result: Array = -(self.shares * np.log(np.maximum(self.shares, 1e-30))).sum(2)
+        """The entropy of each exit's classes in nats, [E + 1, N]."""
+        result: Array = -(self.probabilities * np.log(np.maximum(self.probabilities, 1e-30))).sum(2)
         return result
 
-    def sureness(self, measure: str) -> Array:
-        """Give how sure each inner exit is, [E, N]; larger is surer, minus infinity where it can never be."""
+    def confidence(self, measure: str) -> Array:
+        """Return the confidence of each inner exit, [E, N]; minus infinity where it can never be confident."""
         if measure not in self._known:
-            self._known[measure] = _SURENESS[measure](self)
+            self._known[measure] = _CONFIDENCE[measure](self)
         return self._known[measure]
 
     @cached_property
     def _known(self) -> dict[str, Array]:
-        """Sureness by measure, worked out once: policies ask for it at every exit."""
+        """Confidence by measure, computed once: policies ask for it at every exit."""
         return {}
 
 
@@ -93,13 +93,21 @@ def _variance(trace: Trace) -> Array:
 
 
 def _agreement(trace: Trace) -> Array:
-    first = np.full((1, len(trace)), NEVER_SURE)
+    first = np.full((1, len(trace)), NEVER_CONFIDENT)
     steps = [-np.abs(now - before).mean(1) for before, now in zip(trace.outputs, trace.outputs[1:-1], strict=False)]
     return np.concatenate([first, np.stack(steps)]) if steps else first
 
 
-_SURENESS: dict[str, Callable[[Trace], Array]] = {
-    "max_softmax": lambda trace: trace.shares[:-1, :, 0],
+def first_confident(trace: Trace, measure: str, threshold: float, after: int = -1) -> Array:
+    """Return the first exit behind `after` that is confident enough, E where none is; [N]."""
+    fires = trace.confidence(measure) >= threshold
+    fires[: after + 1] = False
+    first: Array = np.concatenate([fires, np.ones((1, len(trace)), dtype=bool)]).argmax(0)
+    return first
+
+
+_CONFIDENCE: dict[str, Callable[[Trace], Array]] = {
+    "max_softmax": lambda trace: trace.probabilities[:-1, :, 0],
     "entropy": lambda trace: -trace.entropy[:-1],
     "variance": _variance,
     "agreement": _agreement,

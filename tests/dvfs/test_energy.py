@@ -7,7 +7,11 @@ import pytest
 from loads import known_of
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
-from coc_cli.dvfs.governors import GOVERNORS, Constant, Governor, Paper, Race, leaving
+from coc_cli.dvfs.governors import GOVERNORS
+from coc_cli.dvfs.governors.constant import Constant
+from coc_cli.dvfs.governors.governor import Governor, exit_rates
+from coc_cli.dvfs.governors.paper import Paper
+from coc_cli.dvfs.governors.race import Race
 from coc_cli.dvfs.profile import Profile
 from coc_cli.dvfs.schedule import Answer, replayed, schedule
 
@@ -148,4 +152,4 @@ def test_the_longest_way_ahead_by_hand() -> None:
 
 
 def test_who_leaves_between_two_visits_counts_at_the_second() -> None:
-    assert leaving((0, 2, 3), np.array([0, 1, 2, 3])).tolist() == pytest.approx([1 / 4, 2 / 3, 1])
+    assert exit_rates((0, 2, 3), np.array([0, 1, 2, 3])).tolist() == pytest.approx([1 / 4, 2 / 3, 1])

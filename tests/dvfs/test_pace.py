@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from loads import load_of, usual_of
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
-from coc_cli.dvfs.governors import Constant, Load, Pace, Race, Usual, Way, is_shorter_than_a_change
-from coc_cli.dvfs.pace import plan
+from coc_cli.dvfs.governors.constant import Constant
+from coc_cli.dvfs.governors.governor import PathBatch, PathStatistics, TypicalPath, is_shorter_than_a_change
+from coc_cli.dvfs.governors.pace import Pace
+from coc_cli.dvfs.governors.race import Race
+from coc_cli.dvfs.pace_plan import plan_levels
 from coc_cli.dvfs.profile import Profile
 
 
@@ -74,7 +77,7 @@ def test_it_is_within_a_hundredth_of_brute_force(seed: int) -> None:
             for rest in range(levels)
             for chosen in product(range(levels), repeat=4)
         )
-        found = plan(model, (0, 1, 2, 3), leaves, deadline)
+        found = plan_levels(model, (0, 1, 2, 3), leaves, deadline)
         assert found.start_mj == pytest.approx(best, rel=0.01)
 
 
@@ -150,21 +153,21 @@ def test_no_deadline_is_missed(seed: int, levels: int, exits: int, factor: float
         assert (found.latency_ms <= deadline + 1e-9).all(), governor.name
 
 
-def ways(random: np.random.Generator, load: Load) -> Usual:
+def ways(random: np.random.Generator, load: PathBatch) -> PathStatistics:
     """Every exit may be visited; inputs go ways that skip exits, all together and by what they promised."""
     exits = load.visited.shape[1] - 1
 
-    def way(last: int) -> Way:
+    def way(last: int) -> TypicalPath:
         inner = [exit_ for exit_ in range(1, last) if random.random() < 0.6]
         visits = tuple(dict.fromkeys((0, *inner, last)))
-        return Way(visits, np.append(random.uniform(0, 1, len(visits) - 1), 1.0))
+        return TypicalPath(visits, np.append(random.uniform(0, 1, len(visits) - 1), 1.0))
 
-    return Usual(
+    return PathStatistics(
         tuple(range(exits + 1)), max(0, exits - 1), way(exits), {last: way(last) for last in range(exits)}, load
     )
 
 
-def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
+def foretold(random: np.random.Generator, visited: np.ndarray) -> PathBatch:
     """Forecasts, right or wrong, and promises: by which exit an input answers, after how many visits.
 
     They are kept, and only ever become tighter.
@@ -178,4 +181,4 @@ def foretold(random: np.random.Generator, visited: np.ndarray) -> Load:
     inner = (every > every[:, None]) & (every < last[:, :, None])  # [n, at, exit]: behind `at`, before the last
     spare = np.minimum.accumulate(random.integers(0, 3, visited.shape), 1)
     most = (visited[:, None] & inner).sum(2) + spare
-    return Load(visited, stays, last, most)
+    return PathBatch(visited, stays, last, most)

@@ -9,10 +9,12 @@ import pytest
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload
 from coc_cli.dvfs.profile import read_profile
-from coc_cli.exits.crossing import attempts, best, crossed, longest_ms, notes
-from coc_cli.exits.points import CANDIDATES, PASSIVE, operating_points, prepared
+from coc_cli.exits.benefit import CHANGES, _scaled, at_deadline, benefit, sensitivity
+from coc_cli.exits.operating_points import operating_points
+from coc_cli.exits.policies import POLICIES, names_in
+from coc_cli.exits.policy_governor_grid import best, evaluate_policy, grid_rows, longest_path_ms, notes
+from coc_cli.exits.predictor_fitting import fitted_context
 from coc_cli.exits.traces import Trace
-from coc_cli.exits.worth import CHANGES, OURS, _scaled, across, sensitivity, worth
 
 EXITS = 6
 
@@ -25,14 +27,14 @@ def tried() -> dict:
     work = Workload(
         tuple(Work({"fp32": 4e6}, 2e5) for _ in range(EXITS + 1)), tuple(Work({"fp32": 2e6}) for _ in range(EXITS))
     )
-    kit = prepared(validation, work, ("max_softmax", "entropy"), 0)
+    kit = fitted_context(validation, work, ("max_softmax", "entropy"), 0)
     least = float(validation.score[-1].mean()) - 0.01
     profile = read_profile("i7-10700")
-    return {name: attempts(operating_points(name, kit), least, kit, test, profile) for name in CANDIDATES}
+    return {name: evaluate_policy(operating_points(name, kit), least, kit, test, profile) for name in POLICIES}
 
 
 def test_every_policy_meets_every_governor_that_it_allows(tried: dict) -> None:
-    rows = list(crossed(tried, longest_ms(tried) * 1.5))
+    rows = list(grid_rows(tried, longest_path_ms(tried) * 1.5))
     pairs = {(row.policy, row.governor.name) for row in rows}
     assert (rows[0].policy, rows[0].governor.name) == ("classic", "race")
     for name, ones in tried.items():
@@ -40,14 +42,14 @@ def test_every_policy_meets_every_governor_that_it_allows(tried: dict) -> None:
         assert {governor for policy, governor in pairs if policy == name} == expected
     for row in rows:
         if row.governor.name != "paper":
-            assert row.missed == 0
+            assert row.miss_rate == 0
 
 
 def test_at_the_tightest_deadline_the_longest_path_races(tried: dict) -> None:
     (one,) = tried["patience"]
-    deadline = float(one.usual.worst_ms(one.model)[-1])
+    deadline = float(one.statistics.worst_ms(one.model)[-1])
     assert deadline == pytest.approx(one.model.path_ms(range(EXITS + 1))[-1])
-    rows = {row.governor.name: row for row in crossed({"patience": [one]}, deadline)}
+    rows = {row.governor.name: row for row in grid_rows({"patience": [one]}, deadline)}
     assert rows["pace"].energy_mj == pytest.approx(rows["race"].energy_mj)
 
 
@@ -58,7 +60,7 @@ def test_a_device_on_which_a_visit_costs_more_than_it_saves_is_said(tried: dict)
             name: [replace(one, model=EnergyModel(profile, one.model.workload)) for one in ones]
             for name, ones in tried.items()
         }
-        return notes(list(crossed(there, longest_ms(there) * 1.5)))
+        return notes(list(grid_rows(there, longest_path_ms(there) * 1.5)))
 
     assert said(1) == []
     (note,) = said(1000)
@@ -67,36 +69,36 @@ def test_a_device_on_which_a_visit_costs_more_than_it_saves_is_said(tried: dict)
 
 
 def test_worth_is_the_share_of_the_gap_that_is_closed(tried: dict) -> None:
-    rows = list(crossed(tried, longest_ms(tried) * 1.5))
-    found = worth(rows)
+    rows = list(grid_rows(tried, longest_path_ms(tried) * 1.5))
+    found = benefit(rows)
     passive, ours, bound = (found[who]["energy_mj_mean"] for who in ("passive", "ours", "oracle"))
     assert found["gap_closed"] == pytest.approx((passive - ours) / (passive - bound))
     assert found["saved_passive"] == pytest.approx(1 - ours / passive)
     assert found["score_difference"] == pytest.approx(
-        best(rows, OURS).tried.score.mean() - best(rows, PASSIVE).tried.score.mean()
+        best(rows, names_in("ours")).evaluated.score.mean() - best(rows, names_in("passive")).evaluated.score.mean()
     )
     theirs = [row for row in rows if row.policy in ("threshold", "hierarchical", "placement", "patience")]
-    assert passive == min(theirs, key=lambda row: row.planned_mj).energy_mj, "chosen on validation, told of test"
-    assert ours == best(rows, OURS).energy_mj
+    assert passive == min(theirs, key=lambda row: row.validation_mj).energy_mj, "chosen on validation, told of test"
+    assert ours == best(rows, names_in("ours")).energy_mj
     equal = np.full((3, 1500), 1 / 1500)
-    assert worth(rows, equal)["gap_closed_ci95"] == pytest.approx([found["gap_closed"]] * 2)
-    assert worth(rows, equal)["saved_passive_ci95"] == pytest.approx([found["saved_passive"]] * 2)
+    assert benefit(rows, equal)["gap_closed_ci95"] == pytest.approx([found["gap_closed"]] * 2)
+    assert benefit(rows, equal)["saved_passive_ci95"] == pytest.approx([found["saved_passive"]] * 2)
     assert bound < passive, "who knows the exit saves energy"
-    assert worth([row for row in rows if row.policy != "oracle"])["gap_closed"] is None
+    assert benefit([row for row in rows if row.policy != "oracle"])["gap_closed"] is None
 
 
 def test_pace_never_needs_more_than_constant_by_its_own_plan(tried: dict) -> None:
     for factor in (1.25, 2.0):
         energies = {
-            (row.policy, row.governor.name): row.energy_mj for row in crossed(tried, longest_ms(tried) * factor)
+            (row.policy, row.governor.name): row.energy_mj for row in grid_rows(tried, longest_path_ms(tried) * factor)
         }
         for name in ("threshold", "hierarchical"):
             assert energies[name, "pace"] <= energies[name, "constant"] * 1.01, "planned on validation, paid on test"
 
 
 def test_four_deadlines_and_nine_devices(tried: dict) -> None:
-    longest = longest_ms(tried)
-    tables = [across(list(crossed(tried, factor * longest)), factor, factor * longest) for factor in (1.0, 2.0)]
+    longest = longest_path_ms(tried)
+    tables = [at_deadline(list(grid_rows(tried, factor * longest)), factor, factor * longest) for factor in (1.0, 2.0)]
     assert [table["deadline"] for table in tables] == ["1x", "2x"]
     assert all(table["rows"][0]["energy_saving"] == 0 for table in tables)
     found = sensitivity(tried, tables[1]["deadline_ms"], read_profile("i7-10700"))
@@ -121,15 +123,15 @@ def test_every_policy_keeps_what_it_promises(tried: dict) -> None:
     assert len(tried["predictive"]) > 1
     assert len(variants) > len(tried)
     for one in variants:
-        may = one.usual.may
-        for load in (one.load, one.usual.load):
+        may = one.statistics.may_visit
+        for load in (one.batch, one.statistics.validation):
             answer = load.visited.shape[1] - 1 - load.visited[:, ::-1].argmax(1)
             assert not load.visited[:, [exit_ for exit_ in range(EXITS + 1) if exit_ not in may]].any() or (
                 one.point.policy.answers_at_first
             )
             for exit_ in range(EXITS + 1):
                 here = load.visited[:, exit_]
-                inner = np.arange(EXITS + 1) < load.last[:, [exit_]]
+                inner = np.arange(EXITS + 1) < load.latest_exit[:, [exit_]]
                 between = (load.visited & inner)[:, exit_ + 1 :].sum(1)
-                assert (answer[here] <= load.last[here, exit_]).all()
-                assert (between[here] <= load.most[here, exit_]).all()
+                assert (answer[here] <= load.latest_exit[here, exit_]).all()
+                assert (between[here] <= load.max_visits[here, exit_]).all()

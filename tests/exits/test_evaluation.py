@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from coc_cli.exits.evaluation import Curve, macs_at, savings
+from coc_cli.exits.curves import Curve, macs_at, savings
 
 
 def test_interpolation_by_hand() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from coc_cli.data.images import Split
 from coc_cli.exits.examples import chosen, examples, png
-from coc_cli.exits.policies import Paths
+from coc_cli.exits.policies.policy import Paths
 
 
 def paths(exits: list[int], asked: list[int], places: int) -> Paths:

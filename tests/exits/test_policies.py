@@ -7,23 +7,17 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from coc_cli.exits.policies import (
-    Classic,
-    Oracle,
-    OracleFromStart,
-    Patience,
-    Predictive,
-    PredictiveCommit,
-    PredictiveConv,
-    Threshold,
-    cheapest_next,
-    convolved,
-    placed,
-    quantile,
-    quarters,
-    truncated,
-    walk,
-)
+from coc_cli.exits.policies.classic import Classic
+from coc_cli.exits.policies.hierarchical import quarters
+from coc_cli.exits.policies.oracle import Oracle
+from coc_cli.exits.policies.oracle_from_start import OracleFromStart
+from coc_cli.exits.policies.patience import Patience
+from coc_cli.exits.policies.placement import placed
+from coc_cli.exits.policies.policy import walk
+from coc_cli.exits.policies.predictive import Predictive, cheapest_next, quantile, truncated
+from coc_cli.exits.policies.predictive_commit import PredictiveCommit
+from coc_cli.exits.policies.predictive_conv import PredictiveConv, convolved
+from coc_cli.exits.policies.threshold import Threshold
 from coc_cli.exits.predictor import Predictor, feature_count
 from coc_cli.exits.traces import Trace
 
@@ -164,14 +158,14 @@ def test_a_cap_is_the_exit_by_which_it_answers() -> None:
     predictor = always(UNSURE, HAZARDS)
     free = walk(Predictive("max_softmax", 0.9, 0, predictor, DEAR, 0.0), UNSURE)
     assert free.exit.tolist() == [3, 4]
-    assert free.last.min() == 4
+    assert free.latest_exit.min() == 4
     capped = Predictive("max_softmax", 0.9, 0, predictor, DEAR, 0.0, cap=0.75)
     paths = walk(capped, UNSURE)
     assert paths.exit.tolist() == [2, 2], "has left by exit 2 with a chance of 0.75: it answers there, sure or not"
     assert paths.visited.tolist() == [[True, True, True, False, False]] * 2
-    assert paths.last[:, 1:3].tolist() == [[2, 2]] * 2
-    assert paths.stays[:, 1].tolist() == pytest.approx([0.5, 0.5])
-    assert paths.stays[:, 2].tolist() == [0.0, 0.0]
+    assert paths.latest_exit[:, 1:3].tolist() == [[2, 2]] * 2
+    assert paths.continue_probability[:, 1].tolist() == pytest.approx([0.5, 0.5])
+    assert paths.continue_probability[:, 2].tolist() == [0.0, 0.0]
 
 
 def test_a_limit_of_visits_goes_to_the_last_exit_at_once() -> None:
@@ -179,7 +173,7 @@ def test_a_limit_of_visits_goes_to_the_last_exit_at_once() -> None:
     assert walk(one, UNSURE).visited.tolist() == [[True, True, False, False, True]] * 2
     capped = Predictive("max_softmax", 0.9, 0, always(UNSURE, HAZARDS), DEAR, 0.0, visits=1, cap=0.8)
     assert walk(capped, UNSURE).visited.tolist() == [[True, True, False, True, False]] * 2
-    assert walk(capped, UNSURE).most[:, 1].tolist() == [0, 0]
+    assert walk(capped, UNSURE).max_visits[:, 1].tolist() == [0, 0]
 
 
 def test_who_commits_leaves_where_it_said() -> None:

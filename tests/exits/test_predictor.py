@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coc_cli.exits.fitting import calibration_error, cross_fitted, fit, questions
-from coc_cli.exits.policies import first_sure
-from coc_cli.exits.predictor import MACS_SHARE, distribution, hidden_for
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.predictor import MACS_FRACTION, distribution, hidden_for
+from coc_cli.exits.predictor_fitting import calibration_error, cross_fitted, fit, samples_of
+from coc_cli.exits.traces import Trace, first_confident
 
 EXITS, CLASSES = 6, 5
 MACS = 1e6
@@ -43,24 +42,24 @@ def test_a_distribution_by_hand() -> None:
 
 
 def test_questions_know_where_inputs_leave(trace: Trace) -> None:
-    asked = questions(trace, "max_softmax", [0.9], 0)
+    asked = samples_of(trace, "max_softmax", [0.9], 0)
     assert len(asked.x) > 1000
     for at in range(EXITS):
         here = asked.at == at
-        assert (trace.shares[at, asked.image[here], 0] < 0.9).all(), "who is sure has left"
-        leaves = asked.leaves[here]
+        assert (trace.probabilities[at, asked.image[here], 0] < 0.9).all(), "who is sure has left"
+        leaves = asked.left_at[here]
         assert (leaves > at).all()
         inner = leaves < EXITS
-        assert (trace.shares[leaves[inner], asked.image[here][inner], 0] >= 0.9).all()
+        assert (trace.probabilities[leaves[inner], asked.image[here][inner], 0] >= 0.9).all()
 
 
 def test_it_foretells_on_inputs_that_it_has_not_seen(trace: Trace) -> None:
     predictor = fit(trace, "max_softmax", THRESHOLDS, MACS, seed=0)
     fresh = synthetic(3000, 2)
     for at, least in ((0, 0.9), (2, 0.97)):
-        rows = np.flatnonzero(fresh.shares[at, :, 0] < least)
-        chances = predictor.chances(fresh, at, rows, np.full(len(rows), at - 1), least)
-        leaves = first_sure(fresh, "max_softmax", least, after=at)[rows]
+        rows = np.flatnonzero(fresh.probabilities[at, :, 0] < least)
+        chances = predictor.probabilities(fresh, at, rows, np.full(len(rows), at - 1), least)
+        leaves = first_confident(fresh, "max_softmax", least, after=at)[rows]
         assert chances.sum(1) == pytest.approx(1.0)
         assert (chances[:, : at + 1] == 0).all()
         base = np.bincount(leaves, minlength=EXITS + 1) / len(leaves)
@@ -89,8 +88,8 @@ def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
     rows = np.arange(500)
     for at in range(EXITS):
         before = np.full(500, at - 1)
-        here = predictor.chances(trace, at, rows, before, 0.9)
-        assert np.array_equal(here, predictor.chances(turned, at, rows, before, 0.9))
+        here = predictor.probabilities(trace, at, rows, before, 0.9)
+        assert np.array_equal(here, predictor.probabilities(turned, at, rows, before, 0.9))
     again = fit(turned, "max_softmax", THRESHOLDS, MACS, seed=0)
     assert np.array_equal(again.w, predictor.w)
 
@@ -98,11 +97,11 @@ def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
 @pytest.mark.parametrize("macs", [1e3, 3e4, 3e5, 1e9])
 def test_it_costs_at_most_a_thousandth_of_the_full_path(trace: Trace, macs: float) -> None:
     predictor = fit(trace, "max_softmax", (0.9,), macs, seed=0)
-    assert predictor.macs <= macs * MACS_SHARE
+    assert predictor.macs <= macs * MACS_FRACTION
     assert (hidden_for(macs, 10, EXITS) > 0) == (macs >= 3e4)
-    rows = np.flatnonzero(trace.shares[0, :, 0] < 0.9)
-    chances = predictor.chances(trace, 0, rows, np.full(len(rows), -1), 0.9)
-    leaves = first_sure(trace, "max_softmax", 0.9, after=0)[rows]
+    rows = np.flatnonzero(trace.probabilities[0, :, 0] < 0.9)
+    chances = predictor.probabilities(trace, 0, rows, np.full(len(rows), -1), 0.9)
+    leaves = first_confident(trace, "max_softmax", 0.9, after=0)[rows]
     assert chances.mean(0) == pytest.approx(np.bincount(leaves, minlength=EXITS + 1) / len(rows), abs=0.03)
 
 
@@ -121,16 +120,16 @@ def test_features_that_the_heads_pooled_are_used() -> None:
     for knows in (False, True):
         seen, unseen = (replace(one, pooled=_pooled(one, random, knows=knows)) for one in (plain, fresh))
         predictor = fit(seen, "max_softmax", (0.9,), 1e9, seed=0)
-        rows = np.flatnonzero(unseen.shares[0, :, 0] < 0.9)
-        chances = predictor.chances(unseen, 0, rows, np.full(len(rows), -1), 0.9)
-        leaves = first_sure(unseen, "max_softmax", 0.9, after=0)[rows]
+        rows = np.flatnonzero(unseen.probabilities[0, :, 0] < 0.9)
+        chances = predictor.probabilities(unseen, 0, rows, np.full(len(rows), -1), 0.9)
+        leaves = first_confident(unseen, "max_softmax", 0.9, after=0)[rows]
         likelihood.append(np.log(np.maximum(chances[np.arange(len(rows)), leaves], 1e-9)).mean())
     assert likelihood[1] > likelihood[0] + 0.1
 
 
 def _pooled(trace: Trace, random: np.random.Generator, *, knows: bool) -> np.ndarray:
     """One feature an exit: where the input is sure, and some noise; or noise alone."""
-    leaves = first_sure(trace, "max_softmax", 0.9)
+    leaves = first_confident(trace, "max_softmax", 0.9)
     return np.tile(random.normal(0, 1, len(trace)) + 3 * knows * leaves, (EXITS, 1))[..., None]
 
 
@@ -144,7 +143,7 @@ def test_numbers_are_foretold_too() -> None:
     trace = Trace((*outputs, np.zeros((2000, 1))), np.zeros(2000), -np.ones((EXITS + 1, 2000)), False, np.zeros(0))
     trace = Trace(trace.outputs, trace.targets, trace.score, False, np.zeros((EXITS + 1, 2000, 1)))
     predictor = fit(trace, "variance", (-0.5,), MACS, seed=0)
-    rows = np.flatnonzero(trace.sureness("variance")[0] < -0.5)
-    chances = predictor.chances(trace, 0, rows, np.full(len(rows), -1), -0.5)
-    leaves = first_sure(trace, "variance", -0.5, after=0)[rows]
+    rows = np.flatnonzero(trace.confidence("variance")[0] < -0.5)
+    chances = predictor.probabilities(trace, 0, rows, np.full(len(rows), -1), -0.5)
+    leaves = first_confident(trace, "variance", -0.5, after=0)[rows]
     assert (chances.argmax(1) == leaves).mean() > 0.6

@@ -7,10 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
-from coc_cli.dvfs.governors import Constant, Pace, Race
+from coc_cli.dvfs.governors.constant import Constant
+from coc_cli.dvfs.governors.pace import Pace
+from coc_cli.dvfs.governors.race import Race
 from coc_cli.dvfs.profile import read_profile
-from coc_cli.exits.crossing import load_of, usual_of
-from coc_cli.exits.policies import Policy, Predictive, PredictiveCommit, walk
+from coc_cli.exits.policies.policy import Policy, walk
+from coc_cli.exits.policies.predictive import Predictive
+from coc_cli.exits.policies.predictive_commit import PredictiveCommit
+from coc_cli.exits.policy_governor_grid import path_batch, path_statistics
 from coc_cli.exits.predictor import Predictor, feature_count
 from coc_cli.exits.traces import Trace
 
@@ -57,12 +61,12 @@ def test_promises_and_deadlines_are_kept(seed: int, exits: int, device: str, fac
         paths = walk(policy, test)
         for exit_ in range(exits + 1):
             there = np.flatnonzero(paths.visited[:, exit_])
-            assert (paths.exit[there] <= paths.last[there, exit_]).all(), "by when it answers"
+            assert (paths.exit[there] <= paths.latest_exit[there, exit_]).all(), "by when it answers"
             behind = paths.visited[there, exit_ + 1 :].sum(1) - (paths.exit[there] > exit_)
-            assert (behind <= paths.most[there, exit_]).all(), "how many visits lie between"
-        usual = usual_of(policy, walk(policy, validation), exits)
-        deadline = float(usual.worst_ms(model)[-1]) * factor
+            assert (behind <= paths.max_visits[there, exit_]).all(), "how many visits lie between"
+        statistics = path_statistics(policy, walk(policy, validation), exits)
+        deadline = float(statistics.worst_ms(model)[-1]) * factor
         for governor in (Race(), Constant(), Pace()):
-            chosen = governor.rule(model, usual, deadline)(load_of(paths))
+            chosen = governor.rule(model, statistics, deadline)(path_batch(paths))
             found = totals(model, paths.visited, chosen.level, chosen.rest, deadline)
             assert (found.latency_ms <= deadline + 1e-9).all(), (policy.name, governor.name)

@@ -9,7 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from coc_cli.dvfs.energy import Workload
-from coc_cli.exits.points import PASSIVE, Point, outcome
+from coc_cli.exits.operating_points import OperatingPoint, outcome
+from coc_cli.exits.policies import names_in
+from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.traces import Array, Trace
 
 RESAMPLES = 1000
@@ -20,7 +22,7 @@ ROUNDING = 1e-9
 class Curve:
     """A policy's operating points on test: score and MACs of every image, [P, N] each."""
 
-    points: tuple[Point, ...]
+    points: tuple[OperatingPoint, ...]
     score: Array
     macs: Array
 
@@ -35,7 +37,7 @@ class Saving:
     high: float
 
 
-def curve(points: list[Point], trace: Trace, workload: Workload) -> Curve:
+def curve(points: list[OperatingPoint], trace: Trace, workload: Workload) -> Curve:
     """Run every point on a trace."""
     found = [outcome(point.policy, trace, workload)[:2] for point in points]
     return Curve(tuple(points), np.stack([score for score, _ in found]), np.stack([macs for _, macs in found]))
@@ -72,9 +74,10 @@ def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> di
         scores, macs = weights @ found.score.T, weights @ found.macs.T  # [B, P]
         rows = zip(scores, macs, goal, strict=True)
         cost[name] = np.array([macs_at(score, spent, wanted) for score, spent, wanted in rows])
-    passive = np.stack([cost[name] for name in PASSIVE if name in cost])
-    against = {"classic": cost["classic"], "passive": np.nanmin(np.where(np.isnan(passive), np.inf, passive), 0)}
-    against["passive"] = np.where(np.isinf(against["passive"]), cost["classic"], against["passive"])
+    passive = np.stack([cost[name] for name in names_in("passive") if name in cost])
+    without = cost[Classic.name]
+    against = {"classic": without, "passive": np.nanmin(np.where(np.isnan(passive), np.inf, passive), 0)}
+    against["passive"] = np.where(np.isinf(against["passive"]), without, against["passive"])
     return {name: {other: _saving(mine, theirs) for other, theirs in against.items()} for name, mine in cost.items()}
 
 

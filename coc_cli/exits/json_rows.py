@@ -7,35 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from coc_cli.exits.crossing import Row, Tried
-from coc_cli.exits.evaluation import Curve, savings
-from coc_cli.exits.fitting import calibration_error
-from coc_cli.exits.points import Kit, parameters
-from coc_cli.exits.policies import first_sure
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.curves import Curve, savings
+from coc_cli.exits.operating_points import parameters
+from coc_cli.exits.policies.context import PolicyContext
+from coc_cli.exits.policies.policy import ThresholdedPolicy
+from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow
+from coc_cli.exits.predictor_fitting import calibration_error
+from coc_cli.exits.traces import Trace, first_confident
 
 DROPS = {True: (0.0, 0.0025, 0.005, 0.01, 0.02), False: (0.0, 0.01, 0.02, 0.05)}  # accuracy; share of the final's error
 
 
-def summary(row: Row, first: Row) -> dict[str, Any]:
+def summary(row: GridRow, first: GridRow) -> dict[str, Any]:
     """Give time and energy of a row; `first` is classic under race."""
     return {
         **named(row),
         "latency_ms_mean": float(row.totals.latency_ms.mean()),
         "energy_saving": 1 - row.energy_mj / first.energy_mj,
-        "deadline_miss_rate": row.missed,
+        "deadline_miss_rate": row.miss_rate,
         "one_level": row.levels.are_one,
     }
 
 
-def named(row: Row) -> dict[str, Any]:
+def named(row: GridRow) -> dict[str, Any]:
     """Give a row's policy, governor and energy."""
     return {"policy": row.policy, "governor": row.governor.name, "energy_mj_mean": row.energy_mj}
 
 
-def described(row: Row, first: Row, test: Trace) -> dict[str, Any]:
+def policy_row(row: GridRow, first: GridRow, test: Trace) -> dict[str, Any]:
     """Give what predict-exit.json says of a row; `first` is classic under race."""
-    one, full = row.tried, row.tried.model.workload.full_macs
+    one, full = row.evaluated, row.evaluated.model.workload.full_macs
     return {
         **summary(row, first),
         "metric_value": float(one.score.mean()) * (1 if test.is_classes else -1),
@@ -47,15 +48,17 @@ def described(row: Row, first: Row, test: Trace) -> dict[str, Any]:
     }
 
 
-def _hits(one: Tried, test: Trace) -> dict[str, float] | None:
+def _hits(one: EvaluatedPolicy, test: Trace) -> dict[str, float] | None:
     """Say how good a policy's forecasts are: against the first exit behind that would have been sure enough."""
-    policy: Any = one.point.policy
-    if not policy.predicts or not hasattr(policy, "least"):
+    policy = one.point.policy
+    if not policy.predicts or not isinstance(policy, ThresholdedPolicy):
         return None
     errors = []
     for at in range(test.exits):
         rows = np.flatnonzero(one.paths.predicted[:, at] >= 0)
-        errors.append(one.paths.predicted[rows, at] - first_sure(test, policy.measure, policy.least, after=at)[rows])
+        errors.append(
+            one.paths.predicted[rows, at] - first_confident(test, policy.measure, policy.threshold, after=at)[rows]
+        )
     gaps, asked = np.concatenate(errors), (one.paths.predicted >= 0).sum(1)
     if not len(gaps):
         return {"hit_rate": 1.0, "mean_abs_error": 0.0, "repredictions_mean": 0.0}
@@ -66,11 +69,11 @@ def _hits(one: Tried, test: Trace) -> dict[str, float] | None:
     }
 
 
-def saved(curves: dict[str, Curve], test: Trace) -> list[dict[str, Any]]:
+def savings_rows(curves: dict[str, Curve], test: Trace) -> list[dict[str, Any]]:
     """Give what each policy saves at scores that are so much below the final output's, with 95 % intervals."""
     full = test.score[-1]
     unit = 1.0 if test.is_classes else abs(float(full.mean()))
-    found = []
+    result = []
     for drop in DROPS[test.is_classes]:
         for name, against in savings(curves, -drop * unit, full).items():
             entry: dict[str, Any] = {"policy": name, "drop": drop * unit}
@@ -78,15 +81,15 @@ def saved(curves: dict[str, Curve], test: Trace) -> list[dict[str, Any]]:
                 entry["macs"] = _number(saving.macs)
                 entry[f"saved_{other}"] = _number(saving.share)
                 entry[f"saved_{other}_ci95"] = [_number(saving.low), _number(saving.high)]
-            found.append(entry)
-    return found
+            result.append(entry)
+    return result
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def drawn(name: str, found: Curve) -> dict[str, Any]:
+def curve_row(name: str, curve: Curve) -> dict[str, Any]:
     return {
         "policy": name,
         "points": [
@@ -97,17 +100,18 @@ def drawn(name: str, found: Curve) -> dict[str, Any]:
                 "score": float(score.mean()),
                 "macs": float(macs.mean()),
             }
-            for point, score, macs in zip(found.points, found.score, found.macs, strict=True)
+            for point, score, macs in zip(curve.points, curve.score, curve.macs, strict=True)
         ],
     }
 
 
-def calibration(kit: Kit) -> float:
+def calibration(context: PolicyContext) -> float:
     """Give the calibration error at the first exit, each fold of validation foretold by who has not seen it."""
-    least = kit.thresholds(3, kit.measure)[1:2] or kit.thresholds(3, kit.measure)
-    chances, leaves = [], []
-    for predictor, trace in kit.unseen:
-        rows = np.flatnonzero(trace.sureness(kit.measure)[0] < least[0])
-        chances.append(predictor.chances(trace, 0, rows, np.full(len(rows), -1), least[0]))
-        leaves.append(first_sure(trace, kit.measure, least[0], after=0)[rows])
-    return calibration_error(np.concatenate(chances), np.concatenate(leaves))
+    thresholds = context.thresholds(3, context.measure)
+    threshold = (thresholds[1:2] or thresholds)[0]
+    probabilities, left_at = [], []
+    for predictor, trace in context.unseen:
+        rows = np.flatnonzero(trace.confidence(context.measure)[0] < threshold)
+        probabilities.append(predictor.probabilities(trace, 0, rows, np.full(len(rows), -1), threshold))
+        left_at.append(first_confident(trace, context.measure, threshold, after=0)[rows])
+    return calibration_error(np.concatenate(probabilities), np.concatenate(left_at))

@@ -20,7 +20,7 @@ LATE = -1e-9  # ms
 
 
 @dataclass(frozen=True)
-class Plan:
+class PacePlan:
     """What going on costs on average: after each visit, with so much time left, at each level; infinite if too late."""
 
     cost_mj: Array  # [visits, levels, ticks + 1]; the first is the start, before any exit
@@ -48,47 +48,49 @@ def answered_mj(model: EnergyModel, left_ms: Array, level: Array | int, rest: in
     return result
 
 
-def plan(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float) -> Plan:
+def plan_levels(model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float) -> PacePlan:
     """Plan for inputs that visit the exits `visits` in turn and leave at each with the chance `leaves` [visits].
 
     `leaves` is relative to those that are there; the last is 1. The resting level is the one of least total cost.
     """
-    plans = [with_rest(model, visits, leaves, deadline_ms, rest) for rest in range(model.profile.levels)]
+    plans = [plan_with_rest(model, visits, exit_rates, deadline_ms, rest) for rest in range(model.profile.levels)]
     return min(plans, key=lambda one: one.start_mj)
 
 
-def with_rest(model: EnergyModel, visits: tuple[int, ...], leaves: Array, deadline_ms: float, rest: int) -> Plan:
+def plan_with_rest(
+    model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float, rest: int
+) -> PacePlan:
     """Plan for a device that rests at a level."""
     levels = model.profile.levels
     ticks = int(np.clip(STEPS / (len(visits) * levels**2), LEAST_TICKS, MOST_TICKS))
     cost = np.full((len(visits), levels, ticks + 1), np.inf)
-    made = Plan(cost, deadline_ms / ticks, rest)
+    planned = PacePlan(cost, deadline_ms / ticks, rest)
     starts = (-1, *visits[:-1])
     for index in range(len(visits) - 1, -1, -1):
         stretch = (starts[index] + 1, visits[index])
-        held = _ahead(model, made, index, stretch, float(leaves[index]), change=0)
-        changed = _ahead(model, made, index, stretch, float(leaves[index]), change=1)
+        held = _ahead(model, planned, index, stretch, float(exit_rates[index]), change=0)
+        changed = _ahead(model, planned, index, stretch, float(exit_rates[index]), change=1)
         np.minimum(held, changed.min(0), out=cost[index])
-    return made
+    return planned
 
 
 def _ahead(
-    model: EnergyModel, made: Plan, index: int, stretch: tuple[int, int], leaves: float, *, change: int
+    model: EnergyModel, planned: PacePlan, index: int, stretch: tuple[int, int], exit_rate: float, *, change: int
 ) -> Array:
     """Give the cost of a stretch at each level and of what follows, [levels, ticks], with a change before it or none.
 
     What follows the visit number `index`, to which the stretch leads, has been planned.
     """
-    _, levels, ticks = made.cost_mj.shape
+    _, levels, ticks = planned.cost_mj.shape
     takes = model.time_ms[stretch] + change * model.transition_ms
     cost = np.full((levels, ticks), np.inf)
-    late = np.ceil(takes / made.tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
+    late = np.ceil(takes / planned.tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
     for level in np.flatnonzero(late < ticks).tolist():
-        remains = np.arange(late[level], ticks) * made.tick_ms - takes[level]
+        remains = np.arange(late[level], ticks) * planned.tick_ms - takes[level]
         ahead: Array = np.full(len(remains), model.energy_mj[stretch][level] + change * model.transition_mj)
-        if leaves > 0:
-            ahead += leaves * answered_mj(model, remains, level, made.rest)
-        if leaves < 1:
-            ahead += (1 - leaves) * made.cost_mj[index + 1, level, : ticks - late[level]]
+        if exit_rate > 0:
+            ahead += exit_rate * answered_mj(model, remains, level, planned.rest)
+        if exit_rate < 1:
+            ahead += (1 - exit_rate) * planned.cost_mj[index + 1, level, : ticks - late[level]]
         cost[level, late[level] :] = ahead
     return cost

@@ -25,14 +25,14 @@ INTEGER_BITS = 8  # up to so many run as int8
 NEAR_ZERO = 0.02  # of the mean size of an input's features
 
 
-def gather(network: Network, split: Split) -> Trace:
+def collect_traces(network: Network, split: Split) -> Trace:
     """Run a network once over a split and keep what every exit says."""
     import torch
 
     from coc_cli.tasks import task_of
 
     task = task_of(network.spec)
-    with _overheard(network) as pooled:
+    with _capture_head_inputs(network) as pooled:
         given, score = scored(network, split)
     return Trace(
         tuple(output.float().cpu().numpy() for output in given),
@@ -45,7 +45,7 @@ def gather(network: Network, split: Split) -> Trace:
 
 
 @contextmanager
-def _overheard(network: Network) -> Iterator[list[list[Any]]]:
+def _capture_head_inputs(network: Network) -> Iterator[list[list[Any]]]:
     """Collect, while a network runs, a summary [n, P] of what each head's last layer reads, by exit and batch."""
     pooled: list[list[Any]] = [[] for _ in network.spec.exits]
 

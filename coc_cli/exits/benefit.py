@@ -10,30 +10,30 @@ import numpy as np
 
 from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.dvfs.profile import Profile
-from coc_cli.exits.crossing import Row, Tried, best, crossed
-from coc_cli.exits.evaluation import resampled
-from coc_cli.exits.figures import named, summary
-from coc_cli.exits.points import PASSIVE
+from coc_cli.exits.curves import resampled
+from coc_cli.exits.json_rows import named, summary
+from coc_cli.exits.policies import names_in
+from coc_cli.exits.policies.oracle import Oracle
+from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow, best, grid_rows
 from coc_cli.exits.traces import Array
 
 DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
-OURS = ("predictive", "predictive-commit")
-BOUND = "oracle"
+BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy has before it predicts
 
 
-def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
+def benefit(rows: list[GridRow], weights: Array | None = None) -> dict[str, Any]:
     """Give what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
 
     Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
     so is how much better ours scores than the best passive policy (accuracy, or minus the error).
     `weights` [B, N] of bootstrap samples add 95 % intervals. The share is None where there is no gap.
     """
-    passive, ours, bound = best(rows, PASSIVE), best(rows, OURS), best(rows, (BOUND,))
+    passive, ours, bound = best(rows, names_in("passive")), best(rows, names_in("ours")), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
         return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
     gap = passive.energy_mj - bound.energy_mj
-    better = ours.tried.score - passive.tried.score
-    found = {
+    better = ours.evaluated.score - passive.evaluated.score
+    result = {
         **{name: named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
         "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
         "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
@@ -41,15 +41,15 @@ def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
     }
     if weights is not None:
         theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
-        found["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
+        result["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
         closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
         known = gap > 0 and not np.isnan(closed).any()
-        found["score_difference_ci95"] = np.percentile(weights @ better, (2.5, 97.5)).tolist()
-        found["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
-    return found
+        result["score_difference_ci95"] = np.percentile(weights @ better, (2.5, 97.5)).tolist()
+        result["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
+    return result
 
 
-def across(rows: list[Row], factor: float, deadline_ms: float) -> dict[str, Any]:
+def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> dict[str, Any]:
     """Give the whole cross table at a deadline, which is so many times the longest path, with intervals."""
     weights = resampled(len(rows[0].levels.level))
     return {
@@ -62,7 +62,7 @@ def across(rows: list[Row], factor: float, deadline_ms: float) -> dict[str, Any]
             }
             for row in rows
         ],
-        "worth": worth(rows, weights),
+        "worth": benefit(rows, weights),
     }
 
 
@@ -96,16 +96,18 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
 }
 
 
-def sensitivity(tried: Mapping[str, list[Tried]], deadline_ms: float, profile: Profile) -> list[dict[str, Any]]:
+def sensitivity(
+    evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float, profile: Profile
+) -> list[dict[str, Any]]:
     """Give what the prediction is worth on devices in which one assumed number is another; the deadline in ms stays."""
-    weights = resampled(len(tried["classic"][0].load))
-    found = []
+    weights = resampled(len(next(iter(evaluated.values()))[0].batch))
+    result = []
     for name, change in CHANGES.items():
         changed = change(profile)
         again = {
-            policy: [replace(one, model=EnergyModel(changed, one.model.workload)) for one in tried[policy]]
-            for policy in ("classic", *PASSIVE, *OURS, BOUND)
-            if policy in tried
+            policy: [replace(one, model=EnergyModel(changed, one.model.workload)) for one in evaluated[policy]]
+            for policy in (*names_in("none", "passive", "ours"), BOUND)
+            if policy in evaluated
         }
-        found.append({"change": name, **worth(list(crossed(again, deadline_ms)), weights)})
-    return found
+        result.append({"change": name, **benefit(list(grid_rows(again, deadline_ms)), weights)})
+    return result

@@ -1,0 +1,193 @@
+"""What every policy is, and the walk of inputs along their exits under one. numpy only, no torch.
+
+Exits are counted from 0; the final output is number E. A policy sees one exit at a time, so it cannot know more than a
+device would; only the bounds look at what is to come.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from coc_cli.exits.traces import Array, Trace
+
+if TYPE_CHECKING:
+    from coc_cli.dvfs.energy import EnergyModel
+    from coc_cli.exits.policies.context import PolicyContext
+    from coc_cli.exits.predictor import Predictor
+
+# What a policy is compared as: no exits at all, without prediction, the paper's own engine, ours, or a bound that no
+# device reaches.
+Family: TypeAlias = Literal["none", "passive", "paper", "ours", "bound"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where each input went."""
+
+    visited: Array  # bool [N, E + 1]: the exits whose heads it ran, the last of which it left at
+    exit: Array  # [N]
+    predicted: Array  # [N, E + 1]: the exit predicted at each exit from which it went on; -1 where none was
+    continue_probability: Array  # [N, E + 1]: to go on from an exit, predicted before it was visited; NaN where not
+    latest_exit: Array  # [N, E + 1]: the exit by which an input was bound to answer, before it visited an exit
+    max_visits: Array  # [N, E + 1]: and how many it would visit at most behind that exit and before the latest
+
+    def macs(self, stretch_macs: Array, prediction_macs: float = 0.0) -> Array:
+        """Return what each input cost, [N]; `stretch_macs` [from + 1, to] holds backbone and head."""
+        n, exits = self.visited.shape
+        before, spent = np.zeros(n, dtype=int), np.zeros(n)
+        for index in range(exits):
+            rows = np.flatnonzero(self.visited[:, index])
+            spent[rows] += stretch_macs[before[rows], index]
+            before[rows] = index + 1
+        predictions = self.predicted[:, : exits - 2] >= 0  # behind the last inner exit there is nothing to predict
+        total: Array = spent + prediction_macs * predictions.sum(1)
+        return total
+
+
+def joined(parts: Sequence[Paths]) -> Paths:
+    """Return the paths of several sets of inputs, one after the other."""
+    return Paths(*(np.concatenate([getattr(part, name) for part in parts]) for name in Paths.__annotations__))
+
+
+class Inputs(NamedTuple):
+    """The n inputs that visit an exit."""
+
+    rows: Array  # [n], of the trace
+    before: Array  # [n]: the exit that each came from; -1: the input
+    visits: Array  # [n]: how many exits it visited before
+    latest_exit: Array  # [n]: the exit by which it is bound to answer
+
+
+class Decision(NamedTuple):
+    """What n inputs do at an exit."""
+
+    leave: Array  # bool [n]
+    next_exit: Array  # [n]: the exit that each of the others visits next
+    continue_probability: Array | None = None  # [n]: predicted, to go on from there too
+    latest_exit: Array | None = None  # [n]: by which each will have answered; the final output where nothing binds it
+    max_visits: Array | None = None  # [n]: how many exits each visits at most behind `next_exit`, before `latest_exit`
+
+
+class Policy(ABC):
+    """A rule with its parameters fixed; the class says what it is compared as and which parameters are tried."""
+
+    name: ClassVar[str]
+    family: ClassVar[Family]
+    needs_classes: ClassVar[bool] = False  # it reads logits of classes
+    needs_predictor: ClassVar[bool] = False  # it asks a fitted predictor
+    predicts: ClassVar[bool] = False  # `step` says where an input will leave
+    answers_at_first: ClassVar[bool] = False  # every input leaves at the first exit that it visits
+
+    @classmethod
+    @abstractmethod
+    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
+        """Yield the policy with every set of parameters that is tried on validation."""
+
+    @abstractmethod
+    def first(self, trace: Trace) -> Array:
+        """Return the first exit that each input visits, [N]."""
+
+    @abstractmethod
+    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+        """Decide for the inputs that visit exit `at`."""
+
+    @abstractmethod
+    def may_visit(self, exits: int) -> tuple[int, ...]:
+        """Return the exits that an input may visit, of a network with so many inner ones; it visits the first."""
+
+    def max_visits(self, exits: int) -> int:
+        """Return how many exits an input visits at most behind the first and before the final output."""
+        return max(0, len(self.may_visit(exits)) - 2)
+
+    def variants(self, context: PolicyContext, model: EnergyModel) -> Sequence[ThresholdedPolicy]:  # noqa: ARG002
+        """Return policies like this one that may need less energy on a device."""
+        return []
+
+    @property
+    def prediction_macs(self) -> float:
+        """What one prediction costs."""
+        return 0.0
+
+    def with_predictor(self, predictor: Predictor) -> Policy:  # noqa: ARG002
+        """Return the policy with another predictor; itself where it has none."""
+        return self
+
+
+@dataclass(frozen=True)
+class ThresholdedPolicy(Policy):
+    """A policy that leaves by the confidence of exits, whose threshold can be tuned."""
+
+    measure: str
+    threshold: float  # of confidence, larger is more confident
+
+    def is_confident(self, trace: Trace, at: int, rows: Array) -> Array:
+        """Return whether the exit is confident enough of each of the inputs `rows` [n]; bool [n]."""
+        confident: Array = trace.confidence(self.measure)[at, rows] >= self.threshold
+        return confident
+
+
+@dataclass(frozen=True)
+class PredictingPolicy(ThresholdedPolicy):
+    """What policies share that begin at an exit and predict from where it is not confident enough."""
+
+    start: int
+    predicts: ClassVar[bool] = True
+
+    def first(self, trace: Trace) -> Array:
+        return np.full(len(trace), self.start)
+
+    def may_visit(self, exits: int) -> tuple[int, ...]:
+        return tuple(range(min(self.start, exits), exits + 1))
+
+    def max_visits(self, exits: int) -> int:
+        return min(1, max(0, exits - self.start - 1))
+
+
+@dataclass(frozen=True)
+class LearnedPolicy(PredictingPolicy):
+    """A predicting policy that asks a fitted predictor."""
+
+    predictor: Predictor
+    needs_predictor: ClassVar[bool] = True
+
+    @property
+    def prediction_macs(self) -> float:
+        return self.predictor.macs
+
+    def with_predictor(self, predictor: Predictor) -> Policy:
+        return replace(self, predictor=predictor)
+
+
+def walk(policy: Policy, trace: Trace) -> Paths:
+    """Follow every input along its exits."""
+    n, exits = len(trace), trace.exits
+    visited = np.zeros((n, exits + 1), dtype=bool)
+    predicted, going_on = np.full((n, exits + 1), -1), np.full((n, exits + 1), np.nan)
+    latest, visits = np.full((n, exits + 1), exits), np.full((n, exits + 1), policy.max_visits(exits))
+    following, before, left = policy.first(trace), np.full(n, -1), np.full(n, -1)
+    if policy.answers_at_first:
+        latest[np.arange(n), following] = following
+    for at in range(exits + 1):
+        rows = np.flatnonzero((following == at) & (left < 0))
+        visited[rows, at] = True
+        left[rows[latest[rows, at] == at]] = at
+        rows = rows[latest[rows, at] > at]
+        if not len(rows):
+            continue
+        decided = policy.step(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1), latest[rows, at]))
+        left[rows[decided.leave]] = at
+        on, goes = rows[~decided.leave], decided.next_exit[~decided.leave]
+        assert (goes > at).all(), f"{policy.name} must go forward"
+        following[on], before[on] = goes, at
+        if policy.predicts:
+            predicted[on, at] = goes
+        said = (decided.continue_probability, decided.latest_exit, decided.max_visits)
+        for table, values in zip((going_on, latest, visits), said, strict=True):
+            if values is not None:
+                table[on, goes] = values[~decided.leave]
+    return Paths(visited, left, predicted, going_on, latest, visits)
