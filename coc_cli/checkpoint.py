@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from coc_cli.errors import StageError, refuse
+from coc_cli.files.run_directory import RESULT
+from coc_cli.frozen import Frozen
 from coc_cli.nets.sources import fingerprint, is_code, resolve
-from coc_cli.nets.spec import Frozen, Spec
+from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 METADATA_KEY = "coc"
-RESULT = "model.safetensors"  # the name of a run's checkpoint in its directory
 LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 PICKLE_SUFFIXES = (".pt", ".pth")
 

@@ -116,7 +116,7 @@ def plan(
 ) -> None:
     """Say what a recipe would do and cost after each stage, without data and training."""
     from coc_cli.plan import make_plan
-    from coc_cli.recipe import read
+    from coc_cli.recipe.reading import read
     from coc_cli.tables import print_plan
 
     file = read(recipe, tuple(overrides), trust_code=trust_code)
@@ -251,7 +251,7 @@ def measure_profile(
 @answers
 def schema(debug: Debug = False) -> None:  # noqa: ARG001
     """Print the JSON Schema of recipes, for editors that check and complete YAML."""
-    from coc_cli.recipe import schema as recipe_schema
+    from coc_cli.recipe.model import schema as recipe_schema
 
     print(json.dumps(recipe_schema(), indent=2))
 

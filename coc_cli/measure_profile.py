@@ -20,8 +20,8 @@ from coc_cli.dvfs.measured import Draw, Found, profile_of, rounded
 from coc_cli.dvfs.meters import SYSFS, Meter, Missing, find_meter
 from coc_cli.dvfs.profile import Measured, Profile, TimedPart, read_profile, shipped
 from coc_cli.errors import refuse
-from coc_cli.recipe import device_named
-from coc_cli.yaml_source import written
+from coc_cli.files.yaml_source import written
+from coc_cli.recipe.device import device_named
 
 if TYPE_CHECKING:
     from coc_cli import timing

@@ -13,7 +13,12 @@ from coc_cli.foreign import check_foreign
 from coc_cli.measure import Cost, cost
 from coc_cli.nets.sources import is_code
 from coc_cli.nets.spec import Spec
-from coc_cli.recipe import Checkpoint, RecipeFile
+from coc_cli.recipe.limits import LIMITS
+from coc_cli.recipe.limits.limit import Outlook
+from coc_cli.recipe.model import Checkpoint
+from coc_cli.recipe.reading import RecipeFile
+from coc_cli.stages import STAGES
+from coc_cli.stages.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +27,6 @@ BASELINE = "baseline"
 SLACK = 1.5  # how far, at most, widths that depend on weights may bring BitOps and bytes below the plan's
 NO_KEY = "0" * 32
 UNKNOWN_MEAN, UNKNOWN_STD = 0.5, 0.25  # until the images are read
-ORDER = ("distill", "prune", "quantize", "early_exit")  # Shen et al. 2024, "Order of Compression"
-WORKS_ON = {"distill": "architecture", "prune": "neurons", "quantize": "bits below the neuron"}
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,22 @@ class Plan:
     @property
     def warnings(self) -> list[str]:
         """Say where the order departs from the one that the papers found best, and why that is."""
-        names = [step.name for step in self.steps[1:]]
-        pairs = dict.fromkeys(
-            (early, late) for early, late in combinations(names, 2) if ORDER.index(early) > ORDER.index(late)
-        )
-        found = "departs from the order that Order of Compression found best"
-        return [f"{early} before {late} {found}: {_why(early, late)}" for early, late in pairs]
+        stages = [STAGES[step.name] for step in self.steps[1:]]
+        pairs = dict.fromkeys(pair for pair in combinations(stages, 2) if _is_against_advice(*pair))
+        departs = "departs from the order that Order of Compression found best"
+        return [f"{early.name} before {late.name} {departs}: {_why(early, late)}" for early, late in pairs]
 
 
-def _why(early: str, late: str) -> str:
-    if early == "early_exit":
+def _is_against_advice(early: type[Stage], late: type[Stage]) -> bool:
+    """Return whether the order of Shen et al. 2024, "Order of Compression", has both stages the other way round."""
+    places = early.advised_place, late.advised_place
+    return None not in places and places[0] > places[1]  # type: ignore[operator]
+
+
+def _why(early: type[Stage], late: type[Stage]) -> str:
+    if early.depends_on_input:
         return "what is the same for every input comes before what depends on the input"
-    return f"the coarse ({WORKS_ON[late]}) comes before the fine ({WORKS_ON[early]})"
+    return f"the coarse ({late.works_on}) comes before the fine ({early.works_on})"
 
 
 def own_checkpoint(file: RecipeFile) -> Path | None:
@@ -237,18 +244,9 @@ def _step(index: int, name: str, spec: Spec, notes: tuple[str, ...], lineage: tu
 
 
 def _limit_faults(file: RecipeFile, plan: Plan) -> Iterator[Fault]:
-    limits, last = file.recipe.limits, plan.steps[-1]
-    _, ratio = plan.bitops_ratio(last)
+    last = plan.steps[-1]
     slack = 1.0 if plan.is_exact(last) else SLACK
-    if limits.min_bitops_ratio is not None and ratio * slack < limits.min_bitops_ratio:
-        yield file.fault(
-            ("limits", "min_bitops_ratio"),
-            f"asks for {limits.min_bitops_ratio:g}, but this chain gives {ratio:.1f} at best (see coc plan);"
-            " use fewer bits or a smaller student",
-        )
-    if limits.max_bytes is not None and last.checkpoint_bytes > limits.max_bytes * max(slack, 1.05):
-        yield file.fault(
-            ("limits", "max_bytes"),
-            f"asks for {limits.max_bytes}, but this chain gives about {last.checkpoint_bytes} (see coc plan);"
-            " use fewer bits or a smaller student",
-        )
+    outlook = Outlook(plan.bitops_ratio(last)[1], last.checkpoint_bytes, slack)
+    for name, limit in file.recipe.limits.given.items():
+        if what := LIMITS[name].plan_fault(limit, outlook):
+            yield file.fault(("limits", name), what)

@@ -19,7 +19,9 @@ from coc_cli.dvfs.energy import EnergyModel, Workload
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.dvfs.schedule import Answer, as_csv, schedule
 from coc_cli.errors import UserError, refuse
-from coc_cli.recipe import PredictExit, RecipeFile, read, torch_device
+from coc_cli.recipe.device import torch_device
+from coc_cli.recipe.model import PredictExit
+from coc_cli.recipe.reading import RecipeFile, read
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data

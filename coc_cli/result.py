@@ -14,12 +14,11 @@ from coc_cli.dvfs.machine import processor_name
 from coc_cli.measure import Cost, cost
 from coc_cli.nets.spec import Spec
 from coc_cli.plan import Step
-from coc_cli.recipe import Limits
+from coc_cli.recipe.limits import LIMITS
+from coc_cli.recipe.model import Limits
 
 if TYPE_CHECKING:
     from coc_cli.tasks import Task
-
-SMALLEST_DIFFERENCE = 1e-12  # between accuracies that are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,12 @@ def compared(entries: list[tuple[dict[str, Any], Cost]], limits: Limits, sign: i
     return {"ok": all(limit["ok"] for limit in judged), "stages": stages, "factors": factors, "limits": judged}
 
 
-def _judged(asked: Limits, first: dict[str, Any], last: dict[str, Any], sign: int) -> list[dict[str, Any]]:
-    drop = sign * (first["metric_value"] - last["metric_value"])
-    ratio, size = last["bitops_ratio"], last["checkpoint_bytes"]
-    found = (
-        ("max_drop", asked.max_drop, drop, asked.max_drop is None or drop <= asked.max_drop + SMALLEST_DIFFERENCE),
-        ("min_bitops_ratio", asked.min_bitops_ratio, ratio, ratio >= (asked.min_bitops_ratio or 0)),
-        ("max_bytes", asked.max_bytes, size, asked.max_bytes is None or size <= asked.max_bytes),
-    )
-    return [{"name": n, "limit": limit, "value": value, "ok": ok} for n, limit, value, ok in found if limit is not None]
+def _judged(limits: Limits, first: dict[str, Any], last: dict[str, Any], sign: int) -> list[dict[str, Any]]:
+    judged = []
+    for name, limit in limits.given.items():
+        value = LIMITS[name].value(first, last, sign)
+        judged.append({"name": name, "limit": limit, "value": value, "ok": LIMITS[name].is_met(limit, value)})
+    return judged
 
 
 def environment(device: str) -> dict[str, Any]:

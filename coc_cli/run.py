@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
-from coc_cli.checkpoint import RESULT, Ancestor, load, read_header, save, write_atomically
+from coc_cli.checkpoint import Ancestor, load, read_header, save, write_atomically
 from coc_cli.errors import RunError, StageError, UserError, refuse
+from coc_cli.files.run_directory import CACHE, RESULT, RUNS
 from coc_cli.foreign import load_foreign
 from coc_cli.measure import evaluate
 from coc_cli.nets.sources import fingerprint
@@ -32,9 +33,12 @@ from coc_cli.plan import (
     own_checkpoint,
 )
 from coc_cli.progress import Reporter
-from coc_cli.recipe import CACHE, RUNS, Recipe, RecipeFile, read, resolved, torch_device
+from coc_cli.recipe.device import torch_device
+from coc_cli.recipe.model import Recipe, resolved
+from coc_cli.recipe.reading import RecipeFile, read
 from coc_cli.report.delivery import write_page_for
 from coc_cli.result import Made, compared, entry, environment, packed
+from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
 
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from coc_cli.data.images import Data
     from coc_cli.nets.network import Network
 
-STAGE_FOLDER = re.compile(r"^\d\d-(baseline|distill|prune|quantize|early_exit)$")
+STAGE_FOLDER = re.compile(rf"^\d\d-({'|'.join((BASELINE, *STAGES))})$")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from coc_cli.checkpoint import Header
 from coc_cli.dvfs.profile import ASSUMED, NOT_MEASURED, Levels, Profile
 from coc_cli.measure import cost
 from coc_cli.plan import Plan
-from coc_cli.recipe import Recipe
+from coc_cli.recipe.model import Recipe
 from coc_cli.report.delivery import page_of
 from coc_cli.units import count, percent, shown
 

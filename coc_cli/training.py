@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from coc_cli.errors import RunError
-from coc_cli.nets.spec import Frozen
+from coc_cli.frozen import Frozen
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from coc_cli.exits.collect_traces import collect_traces, workload
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.predictor_fitting import calibration_error, fit
 from coc_cli.exits.traces import Array, first_confident
-from coc_cli.recipe import read
+from coc_cli.recipe.reading import read
 
 
 def judged(probabilities: Array, leaves: Array) -> str:

@@ -27,7 +27,7 @@ from coc_cli.foreign import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.plan import make_plan
-from coc_cli.recipe import read
+from coc_cli.recipe.reading import read
 from coc_cli.run import compress
 from coc_cli.stages.quantize import Quantize
 

@@ -13,7 +13,7 @@ from coc_cli.foreign import load_foreign
 from coc_cli.nets.network import build, raw
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.plan import make_plan
-from coc_cli.recipe import read
+from coc_cli.recipe.reading import read
 from coc_cli.run import compress
 
 NETS = """\

@@ -16,7 +16,7 @@ from coc_cli.data.source import Augment, DataInfo
 from coc_cli.errors import StageError
 from coc_cli.nets.network import Network, build, raw
 from coc_cli.nets.spec import Spec
-from coc_cli.recipe import Link
+from coc_cli.recipe.model import Link
 from coc_cli.stages.prune import TOLERANCE, backbone_macs
 from coc_cli.stages.stage import Lab, Stage
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from coc_cli.errors import DataError, did_you_mean
-from coc_cli.nets.spec import Frozen
+from coc_cli.frozen import INTEGER, LIST, TEXT, Frozen, by_kind
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
@@ -56,7 +56,12 @@ class DataSettings(Frozen):
         ),
     ]
     size: Annotated[
-        Pixels | Annotated[tuple[Pixels, ...], Field(min_length=2, max_length=2)] | None,
+        Annotated[
+            Annotated[Pixels, Tag(INTEGER)]
+            | Annotated[tuple[Pixels, ...], Field(min_length=2, max_length=2), Tag(LIST)],
+            by_kind("a whole number or [height, width]", length=2),
+        ]
+        | None,
         Field(description="H=W or [H, W] to which images are resized; by default that of the first image"),
     ] = None
     channels: Annotated[Literal[1, 3] | None, Field(description="grey or colour; by default as the first image")] = None
@@ -74,7 +79,11 @@ class DataSettings(Frozen):
     image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
     label: Annotated[str | None, Field(description="csv column with the class, any text")] = None
     targets: Annotated[
-        Annotated[str, Field(min_length=1)] | Annotated[tuple[str, ...], Field(min_length=1)] | None,
+        Annotated[
+            Annotated[str, Field(min_length=1), Tag(TEXT)] | Annotated[tuple[str, ...], Field(min_length=1), Tag(LIST)],
+            by_kind("the name of a column or a list of them"),
+        ]
+        | None,
         Field(description="csv column or columns with the numbers to predict"),
     ] = None
     split: Annotated[str | None, Field(description="csv column: train, validation (or val) or test")] = None

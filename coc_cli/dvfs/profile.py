@@ -16,8 +16,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from coc_cli.errors import UserError, did_you_mean, refuse
-from coc_cli.nets.spec import Frozen
-from coc_cli.yaml_source import Source
+from coc_cli.files.yaml_source import Source
+from coc_cli.frozen import Frozen
 
 Kind: TypeAlias = Literal["fp32", "fp16", "int8"]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
-from coc_cli.nets.spec import Frozen, Scalar
+from coc_cli.frozen import Frozen
+from coc_cli.nets.spec import Scalar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +89,7 @@ class Family:
     fingerprint: Callable[[str], str]  # of a name: what the module depends on besides coc
 
 
-class Choice(Frozen):
+class ArchitectureSettings(Frozen):
     """An architecture and its arguments as a recipe writes them."""
 
     arch: Annotated[
@@ -114,6 +115,14 @@ class Choice(Frozen):
                 what = "by the name its maker has for it, as in args: {width_mult: 0.5}"
                 raise StageError(f"{arch} takes no '{key}'; give it under 'args', {what}", key)
         return resolve(arch, {**incoming, **self.args, **sized})
+
+    def faults(self, arch: str, incoming: Mapping[str, Scalar]) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield what is wrong with the arguments of `arch`, with the key that it is about."""
+        try:
+            self.arguments(arch, incoming)
+        except StageError as error:
+            key = error.key or "arch"
+            yield ("args", key) if key in self.args else (key,), error.what
 
 
 def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:

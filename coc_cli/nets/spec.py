@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, Tag
+
+from coc_cli.frozen import FLAG, INTEGER, NUMBER, TEXT, Frozen, by_kind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Scalar: TypeAlias = bool | int | float | str
+Scalar: TypeAlias = Annotated[
+    Annotated[bool, Tag(FLAG)]
+    | Annotated[int, Tag(INTEGER)]
+    | Annotated[float, Tag(NUMBER)]
+    | Annotated[str, Tag(TEXT)],
+    by_kind("a number, a text, true or false"),
+]
 WeightBits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
 ActivationBits: TypeAlias = Annotated[int, Field(ge=2, le=8)]
 Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
 FLOAT_BITS = 32  # what an unquantised operand counts
-
-
-class Frozen(BaseModel):
-    """A value: strict, immutable, and intolerant of keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class Edge(Frozen):

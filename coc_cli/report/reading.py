@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coc_cli.errors import Fault, UserError, did_you_mean
-from coc_cli.recipe import RUNS
+from coc_cli.files.run_directory import RUNS
 from coc_cli.report.fields import Fields, Missing, printable, read_json, read_lines, read_text, whole
 from coc_cli.report.forecasts import read_forecasts
 from coc_cli.report.model import Limit, Run, Stage

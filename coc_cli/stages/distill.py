@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from coc_cli.errors import StageError
-from coc_cli.nets.sources import Choice
+from coc_cli.frozen import MAPPING, TEXT, by_kind
+from coc_cli.nets.sources import ArchitectureSettings
 from coc_cli.nets.spec import Exit, Spec
-from coc_cli.stages.stage import Lab, TaughtStage
+from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from coc_cli.training import Batch, Loss
 
 
-class Student(Choice):
+class Student(ArchitectureSettings):
     """The architecture that takes the backbone's place; what is not given is the incoming network's."""
 
 
@@ -54,15 +56,34 @@ class Distill(TaughtStage):
     """Train a student, or the network itself, with a teacher."""
 
     name: ClassVar[str] = "distill"
+    works_on: ClassVar[str] = "architecture"
+    advised_place: ClassVar[int | None] = 1
 
     student: Annotated[
-        Literal["same"] | Student,
+        Annotated[
+            Annotated[Literal["same"], Tag(TEXT)] | Annotated[Student, Tag(MAPPING)],
+            by_kind("'same' or a mapping of keys", words=("same",)),
+        ],
         Field(description="'same' keeps the network and trains it; a student replaces its backbone"),
     ] = "same"
     teacher: Literal["baseline", "incoming"] = "baseline"
     feature_weight: Annotated[
         float, Field(ge=0, description="weight of the attention-transfer loss on features of equal resolution; 0: none")
     ] = 0.0
+
+    def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if self.student == "same":
+            if position.index == 0 and "student" not in self.model_fields_set:
+                what = (
+                    "needs a 'student' when it comes first: {arch, depth, width}, or 'same' to train the same network"
+                )
+                yield (), what
+            return
+        arch = self.student.arch or position.arch
+        if arch is not None and (self.student.arch or position.index == 0):
+            for loc, what in self.student.faults(arch, position.arguments if arch == position.arch else {}):
+                if self.student.arch or loc != ("arch",):  # else the model's own fault, said there
+                    yield ("student", *loc), what
 
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.nets.precision import with_precision

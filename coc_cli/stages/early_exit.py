@@ -7,13 +7,16 @@ Teerapittayanon et al. 2016, "BranchyNet"; heads as in Predictive Exit (Li et al
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
+from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
 from coc_cli.nets.spec import Exit, ExitRule, Measure, Spec
-from coc_cli.stages.stage import Lab, TaughtStage, answers
+from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage, answers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +37,16 @@ class EarlyExit(TaughtStage):
     """Add exits; exactly one of `exits` and `every` says where."""
 
     name: ClassVar[str] = "early_exit"
+    works_on: ClassVar[str] = "the path of each input"
+    advised_place: ClassVar[int | None] = 4
+    depends_on_input: ClassVar[bool] = True
 
     exits: Annotated[
-        Annotated[int, Field(ge=1)] | tuple[Name, ...] | None,
+        Annotated[
+            Annotated[int, Field(ge=1), Tag(INTEGER)] | Annotated[tuple[Name, ...], Tag(LIST)],
+            by_kind("a whole number or a list of names"),
+        ]
+        | None,
         Field(description="how many, spread by MACs over the ends of blocks; or the modules behind which they are"),
     ] = None
     every: Annotated[
@@ -49,7 +59,11 @@ class EarlyExit(TaughtStage):
         Literal["frozen", "trained"], Field(description="train the heads alone, or everything together")
     ] = "frozen"
     loss_weights: Annotated[
-        Literal["equal", "depth"] | tuple[Annotated[float, Field(ge=0)], ...],
+        Annotated[
+            Annotated[Literal["equal", "depth"], Tag(TEXT)]
+            | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Tag(LIST)],
+            by_kind("'equal', 'depth' or a list of numbers", words=("equal", "depth")),
+        ],
         Field(description="of the exits and the final output: equal, by the share of MACs done, or a list"),
     ] = "equal"
     rule: Annotated[
@@ -67,6 +81,26 @@ class EarlyExit(TaughtStage):
             " (default 0.005), or mean absolute error",
         ),
     ] = None
+
+    def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if (self.exits is None) == (self.every is None):
+            yield (), "needs exactly one of 'exits' and 'every'"
+        if self.exits == ():
+            yield ("exits",), "needs at least one item"
+        if position.info is None:
+            return
+        try:
+            _, max_drop = self.rule_for(position.info.task)
+        except StageError as error:
+            yield (error.key,) if error.key else (), error.what
+            return
+        images = position.info.validation_images
+        if position.info.task == "classification" and max_drop > 1:
+            yield ("max_drop",), f"{max_drop:g} is more than all of the accuracy, which is 0 to 1"
+        elif position.info.task == "classification" and max_drop < 1 / images:
+            least = math.ceil(1e5 / images) / 1e5
+            what = f"{max_drop:g} is less than one of the {images} validation images; the smallest usable is {least:g}"
+            yield ("max_drop",), what
 
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.nets.heads import reads

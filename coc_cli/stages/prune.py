@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
-from coc_cli.nets.spec import Frozen, Spec
+from coc_cli.frozen import Frozen
+from coc_cli.nets.spec import Spec
 from coc_cli.stages.shares import TOLERANCE, Group, counts_for
 from coc_cli.stages.stage import Lab, TaughtStage
 
@@ -41,6 +42,8 @@ class Prune(TaughtStage):
     """Remove channels until the network does less work, then train what is left."""
 
     name: ClassVar[str] = "prune"
+    works_on: ClassVar[str] = "neurons"
+    advised_place: ClassVar[int | None] = 2
 
     ratio: Annotated[float, Field(gt=0, lt=1, description="share of the backbone's MACs to remove")]
     importance: Annotated[Importance, Field(description="what tells how much a channel matters")] = "group_norm"

@@ -8,12 +8,13 @@ Learned step sizes (Esser et al. 2020) for 2 to 8 bits, sign times a learned sca
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
-from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Edge, Frozen, Spec, WeightBits
+from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
+from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Edge, Spec, WeightBits
 from coc_cli.stages.stage import Lab, TaughtStage
 
 if TYPE_CHECKING:
@@ -21,20 +22,24 @@ if TYPE_CHECKING:
     from coc_cli.nets.precision import Precision
 
 CALIBRATION_IMAGES = 512
+Float: TypeAlias = Annotated[Literal[32], Tag(NUMBER)]  # told from the bits by its value
+_BITS_OR_FLOAT = by_function("a whole number", lambda value: NUMBER if value == FLOAT_BITS else kind_of(value))
 
 
 class LayerRule(Frozen):
     """What sets some layers apart; `bits` is both, 32 leaves the layer in floating point."""
 
-    bits: ActivationBits | Literal[32] | None = None
-    weights: WeightBits | Literal[32] | None = None
-    activations: ActivationBits | Literal[32] | None = None
+    bits: Annotated[Annotated[ActivationBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None = None
+    weights: Annotated[Annotated[WeightBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None = None
+    activations: Annotated[Annotated[ActivationBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None = None
 
 
 class Quantize(TaughtStage):
     """Round weights and activations, and train with the rounding in the forward pass."""
 
     name: ClassVar[str] = "quantize"
+    works_on: ClassVar[str] = "bits below the neuron"
+    advised_place: ClassVar[int | None] = 3
 
     weights: Annotated[WeightBits, Field(description="bits of the inner layers' weights")]
     activations: Annotated[ActivationBits, Field(description="bits of the tensors that inner layers read")]

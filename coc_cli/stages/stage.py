@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from coc_cli.nets.spec import Spec
+from coc_cli.data.source import DataInfo
+from coc_cli.nets.spec import Scalar, Spec
 from coc_cli.training import EpochLog, Training
 
 if TYPE_CHECKING:
@@ -53,14 +55,31 @@ class Lab:
         torch.manual_seed(derived_seed(self.seed, phase, "after"))
 
 
-class Stage(Training, ABC):
-    """One link of the chain.
+@dataclass(frozen=True)
+class ChainPosition:
+    """Where in a recipe a stage stands, and what the recipe says beside it, as far as that is right by itself."""
 
-    `expect` is dry: it gives the spec that `apply` will give, or raises `StageError` saying why it cannot. `apply` is
-    wet: it gives a new network and leaves the one it was given as it was; what differs between stages is `change`.
+    index: int  # in the chain
+    arch: str | None  # of the baseline
+    arguments: Mapping[str, Scalar]  # of the baseline's architecture
+    info: DataInfo | None
+
+
+class Stage(Training, ABC):
+    """One link of the chain; the class says what it works on and where the papers' order has it.
+
+    `expect` is dry: it returns the spec that `apply` will give, or raises `StageError` saying why it cannot. `apply` is
+    wet: it returns a new network and leaves the one it was given as it was; what differs between stages is `change`.
     """
 
     name: ClassVar[str]
+    works_on: ClassVar[str] = "the network"
+    advised_place: ClassVar[int | None] = None  # in the order of Shen et al. 2024; None: the paper does not have it
+    depends_on_input: ClassVar[bool] = False  # what it leaves runs differently for each input
+
+    def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:  # noqa: ARG002
+        """Yield what in the stage's keys does not go together, or with the recipe, each with its place below them."""
+        yield from ()
 
     @abstractmethod
     def expect(self, spec: Spec) -> Spec: ...

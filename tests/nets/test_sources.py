@@ -20,7 +20,7 @@ from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.sources import create, fingerprint, resolve
 from coc_cli.nets.spec import Exit, ExitRule, Spec
 from coc_cli.plan import make_plan
-from coc_cli.recipe import read
+from coc_cli.recipe.reading import read
 from coc_cli.run import compress
 
 NETS = """\

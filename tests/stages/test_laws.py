@@ -18,7 +18,7 @@ from coc_cli.measure import cost, evaluate, outputs
 from coc_cli.nets.edges import is_head
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.spec import Spec
-from coc_cli.recipe import Link
+from coc_cli.recipe.model import Link
 from coc_cli.stages.prune import TOLERANCE
 from coc_cli.stages.stage import Lab, Stage
 

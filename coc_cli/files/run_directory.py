@@ -1,0 +1,9 @@
+"""Where runs lie and what their files are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+RUNS = Path("runs")  # below the current directory
+CACHE = RUNS / ".cache"  # of stages and decoded images
+RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in its folder

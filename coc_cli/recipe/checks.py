@@ -1,0 +1,109 @@
+"""Checks across keys: each key is right by itself, but they do not go together. None needs a network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from coc_cli.data.source import DataInfo
+from coc_cli.dvfs.profile import read_profile
+from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.files.yaml_source import Loc, Source
+from coc_cli.frozen import Frozen
+from coc_cli.nets.spec import Scalar
+from coc_cli.recipe.model import ChainItem, Checkpoint, Link, Model, PredictExit
+from coc_cli.stages.stage import ChainPosition
+
+Section = TypeVar("Section", bound=Frozen)
+
+
+def parse_section(kind: type[Section], content: Any) -> Section | None:
+    """Return a section that is right by itself, so that what it says can be checked though others are wrong."""
+    try:
+        return kind.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError:
+        return None
+
+
+def cross_key_faults(source: Source, info: DataInfo | None) -> Iterator[Fault]:
+    """Yield the faults of a recipe's sections; `info` is what is known of its data, if anything is."""
+    model = parse_section(Model, source.content.get("model"))
+    if model is not None:
+        yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
+    wanted = parse_section(PredictExit, source.content.get("predict_exit"))
+    if wanted is not None:
+        yield from _profile_faults(wanted, source)
+    arch = model.arch if model else None
+    arguments = _arguments(model) if model else {}
+    chain = source.content.get("chain")
+    for index, content in enumerate(chain if isinstance(chain, list) else []):
+        item = parse_section(Link, content)
+        if item is not None:
+            faults = _item_faults(item, ChainPosition(index, arch, arguments, info))
+            yield from (source.fault(("chain", index, *loc), what) for loc, what in faults)
+
+
+def _profile_faults(wanted: PredictExit, source: Source) -> Iterator[Fault]:
+    try:
+        read_profile(wanted.profile)
+    except UserError as error:
+        for fault in error.faults:
+            where = "" if fault.where == "--profile" else f"{fault.where}: "
+            yield source.fault(("predict_exit", "profile"), f"{where}{fault.what}")
+
+
+def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
+    weights = model.weights
+    if weights is not None:
+        yield from _weights_faults(weights, () if isinstance(model.checkpoint, str) else ("path",))
+    if weights is not None and model.train is not None:
+        yield ("train",), "there is a checkpoint as well; give one of them"
+    if weights is None and model.train is None:
+        yield (), "needs a 'checkpoint' with weights, or 'train' to make them"
+    if model.arch is None and (weights is None or not weights.path.endswith(".safetensors")):
+        yield (), "needs 'arch', the architecture of the weights"
+    if (model.mean is None) != (model.std is None):
+        yield ("mean" if model.std is None else "std",), "needs the other of 'mean' and 'std' beside it"
+    if model.arch is not None:
+        yield from model.faults(model.arch, {})
+
+
+def _weights_faults(weights: Checkpoint, here: Loc) -> Iterator[tuple[Loc, str]]:
+    if not Path(weights.path).is_file():
+        yield ("checkpoint", *here), f"no such file '{weights.path}'"
+    for place, renaming in weights.passes.items():
+        for pattern in renaming:
+            if what := _not_a_pattern(pattern):
+                yield ("checkpoint", "keys", *place, pattern), what
+
+
+def _not_a_pattern(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"is not a regular expression: {error}"
+    return None
+
+
+def _arguments(model: Model) -> dict[str, Scalar]:
+    """Return the arguments of the model, as far as they are right."""
+    try:
+        return model.arguments(model.arch, {}) if model.arch else {}
+    except StageError:
+        return {}
+
+
+def _item_faults(item: ChainItem, position: ChainPosition) -> Iterator[tuple[Loc, str]]:
+    written = item.written
+    if len(written) != 1:
+        yield (), "needs exactly one stage; begin each with its own '-'"
+    for name, stage in written.items():
+        if stage is not None:
+            yield from (((name, *loc), what) for loc, what in stage.faults(position))
+        elif len(written) == 1:
+            yield (name,), "needs its keys, or {} for all defaults"

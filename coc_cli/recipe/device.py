@@ -1,0 +1,29 @@
+"""Which device a recipe or an option means."""
+
+from __future__ import annotations
+
+from coc_cli.errors import refuse
+from coc_cli.recipe.reading import RecipeFile
+
+
+def torch_device(file: RecipeFile, requested: str | None) -> str:
+    """Return the device to use; raises `UserError` for one that is not there."""
+    where = "--device" if requested else file.fault(("device",), "").where
+    return device_named(requested or file.recipe.device, where)
+
+
+def device_named(name: str, where: str) -> str:
+    """Return torch's name of a device; raises `UserError` at `where`, if it is not there."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(name)
+    except RuntimeError as error:
+        raise refuse(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
+    if kind.type not in ("cpu", "cuda"):
+        raise refuse(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+    if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
+        raise refuse(where, f"there is no {name} here; use cpu, or auto")
+    return name

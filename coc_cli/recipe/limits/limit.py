@@ -1,0 +1,39 @@
+"""What every limit is: one figure of the result, set against what the recipe asks for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the plan knows of the result before any work."""
+
+    bitops_ratio: float  # strict, with every image leaving at the first exit: the best that can be
+    checkpoint_bytes: int
+    slack: float  # by how much widths that depend on weights may better both; 1 where they do not
+
+
+class Limit(ABC):
+    """A key under `limits`."""
+
+    name: ClassVar[str]
+    annotation: ClassVar[Any]  # of the recipe's key, None included, with its bounds and its description
+
+    @abstractmethod
+    def value(self, baseline: Mapping[str, Any], result: Mapping[str, Any], sign: int) -> float:
+        """Return the figure that is limited, from two entries of report.json's stages.
+
+        `sign` is 1 if a larger metric is better, else -1.
+        """
+
+    @abstractmethod
+    def is_met(self, limit: float, value: float) -> bool:
+        """Return whether the figure keeps the limit."""
+
+    def plan_fault(self, limit: Any, outlook: Outlook) -> str | None:  # noqa: ARG002
+        """Return why the limit cannot be met, where the plan already knows that."""
+        return None

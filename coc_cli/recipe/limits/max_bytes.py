@@ -1,0 +1,32 @@
+"""How large the result's file may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from coc_cli.recipe.limits.limit import Limit, Outlook
+
+LEAST_SLACK = 1.05  # the header's length depends on numbers that the plan does not know
+
+
+class MaxBytes(Limit):
+    """The size of the result's checkpoint."""
+
+    name: ClassVar[str] = "max_bytes"
+    annotation: ClassVar[Any] = Annotated[int | None, Field(gt=0, description="of the result's file")]
+
+    def value(self, baseline: Mapping[str, Any], result: Mapping[str, Any], sign: int) -> float:  # noqa: ARG002
+        size: int = result["checkpoint_bytes"]
+        return size
+
+    def is_met(self, limit: float, value: float) -> bool:
+        return value <= limit
+
+    def plan_fault(self, limit: int, outlook: Outlook) -> str | None:
+        if outlook.checkpoint_bytes <= limit * max(outlook.slack, LEAST_SLACK):
+            return None
+        gives = f"this chain gives about {outlook.checkpoint_bytes} (see coc plan)"
+        return f"asks for {limit}, but {gives}; use fewer bits or a smaller student"

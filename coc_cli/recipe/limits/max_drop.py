@@ -1,0 +1,27 @@
+"""How much worse than the baseline the result may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from coc_cli.recipe.limits.limit import Limit
+
+SMALLEST_DIFFERENCE = 1e-12  # between accuracies that are equal but for rounding
+
+
+class MaxDrop(Limit):
+    """The loss on test against the baseline, in the metric's unit."""
+
+    name: ClassVar[str] = "max_drop"
+    annotation: ClassVar[Any] = Annotated[
+        float | None, Field(description="greatest loss on test against the baseline, in the metric's unit")
+    ]
+
+    def value(self, baseline: Mapping[str, Any], result: Mapping[str, Any], sign: int) -> float:
+        return float(sign * (baseline["metric_value"] - result["metric_value"]))
+
+    def is_met(self, limit: float, value: float) -> bool:
+        return value <= limit + SMALLEST_DIFFERENCE

@@ -1,0 +1,92 @@
+"""What is wrong with a recipe's keys and values, from pydantic's errors into the sentences that a user reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from coc_cli.errors import Fault, did_you_mean
+from coc_cli.files.yaml_source import Loc, Source, dotted
+from coc_cli.frozen import KINDS, WRONG_KIND
+from coc_cli.recipe.model import Recipe
+
+NEEDS: dict[str, str] = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+}
+BOUNDS = (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than"))
+
+
+def readable(error: ValidationError, source: Source) -> Iterator[Fault]:
+    """Yield the faults that pydantic found, each at its key."""
+    for details in error.errors():
+        loc = _place(details)
+        if details["type"] == "extra_forbidden":
+            yield Fault(source.fault(loc, "").where, f"{dotted(loc[:-1])}: {_unknown(loc)}".removeprefix(": "))
+        elif details["type"] == "missing":
+            yield source.fault(loc[:-1], f"key '{loc[-1]}' is missing")
+        elif not (details["type"] == "too_short" and details["input"]):  # that counts only the items that are right
+            yield source.fault(loc, _sentence(details))
+
+
+def _place(details: ErrorDetails) -> Loc:
+    """Return the place without the kinds by which unions were told apart."""
+    return tuple(part for part in details["loc"] if part not in KINDS)
+
+
+def _shown(given: Any) -> str:
+    if given is None:
+        return "nothing"
+    return "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else repr(given)
+
+
+def _unknown(loc: Loc) -> str:
+    known = _known_keys(Recipe, loc[:-1])
+    word = "stage" if len(loc) == 3 and loc[0] == "chain" else "key"  # noqa: PLR2004  (chain, index, stage)
+    return f"no such {word} '{loc[-1]}'; {did_you_mean(str(loc[-1]), known)}"
+
+
+def _known_keys(model: Any, loc: Loc) -> list[str]:
+    """Return the keys that may stand at a place of a recipe."""
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        fields = getattr(model, "model_fields", {})
+        model = _model_in(fields[part].annotation) if part in fields else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """Return the model in `X | None`, `tuple[X, ...]`, `dict[str, X]` or `Annotated[X, ...]`."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    models = (_model_in(inner) for inner in getattr(annotation, "__args__", ()))
+    return next((model for model in models if model is not None), None)
+
+
+def _sentence(details: ErrorDetails) -> str:
+    kind, context, shown = details["type"], details.get("ctx", {}), _shown(details["input"])
+    if kind == WRONG_KIND:
+        return f"needs {details['msg']}, got {shown}"
+    if kind in NEEDS:
+        return f"needs {NEEDS[kind]}, got {shown}"
+    if kind == "literal_error":
+        return f"needs {context['expected']}, got {shown}"
+    for bound, words in BOUNDS:
+        if bound in context:
+            return f"needs {words} {context[bound]:.12g}, got {shown}"
+    if kind == "string_pattern_mismatch":
+        return f"{shown} does not fit; it needs the form {context['pattern']}"
+    own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {shown}"
+    return "needs at least one item" if kind == "too_short" else own

@@ -1,0 +1,165 @@
+"""What a recipe may say: its models, whose fields are its keys. No torch here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, Tag, create_model, field_validator
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from coc_cli.data.source import DataSettings
+from coc_cli.files.yaml_source import Loc, written
+from coc_cli.frozen import LIST, MAPPING, TEXT, Frozen, by_kind
+from coc_cli.nets.sources import ArchitectureSettings
+from coc_cli.recipe.limits import LIMITS
+from coc_cli.stages import STAGES
+from coc_cli.stages.stage import Stage
+from coc_cli.training import Training
+
+Renaming = dict[str, str | None]
+Renamings = Annotated[
+    Annotated[Renaming, Tag(MAPPING)] | Annotated[tuple[Renaming, ...], Tag(LIST)],
+    by_kind("a mapping of patterns to names, or a list of them"),
+]
+
+
+class Checkpoint(Frozen):
+    """Weights from elsewhere whose names differ from the architecture's."""
+
+    path: Annotated[str, Field(min_length=1, description=".safetensors, .pt or .pth; a path from where coc runs")]
+    keys: Annotated[
+        Renamings,
+        Field(
+            description="regular expressions for whole names, each with the name that its tensors get (\\1 is the first"
+            " group), or nothing to drop them; the first that matches decides. A list: passes, one after another"
+        ),
+    ] = ()
+
+    @field_validator("keys")
+    @classmethod
+    def _dropped(cls, keys: Renaming | tuple[Renaming, ...]) -> Renaming | tuple[Renaming, ...]:
+        """Write nothing as an empty text, which a resolved recipe keeps."""
+        passes: list[Renaming] = [{pattern: new or "" for pattern, new in each.items()} for each in _listed(keys)]
+        return passes[0] if isinstance(keys, dict) else tuple(passes)
+
+    @property
+    def passes(self) -> dict[Loc, Renaming]:
+        """The passes over the names in order, each by its place below `keys`."""
+        places: list[Loc] = [()] if isinstance(self.keys, dict) else [(index,) for index in range(len(self.keys))]
+        return dict(zip(places, _listed(self.keys), strict=True))
+
+
+def _listed(keys: Renaming | tuple[Renaming, ...]) -> tuple[Renaming, ...]:
+    return (keys,) if isinstance(keys, dict) else keys
+
+
+class Model(ArchitectureSettings):
+    """The baseline: an architecture with weights from a file, or trained here."""
+
+    checkpoint: Annotated[
+        Annotated[
+            Annotated[str, Tag(TEXT)] | Annotated[Checkpoint, Tag(MAPPING)],
+            by_kind("a path or a mapping of 'path' and 'keys'"),
+        ]
+        | None,
+        Field(description=".safetensors, .pt or .pth with the baseline's weights; a path from where coc runs"),
+    ] = None
+    mean: Annotated[
+        tuple[Annotated[float, Field(ge=-1, le=1)], ...] | None,
+        Field(description="with weights from elsewhere: what was subtracted from images scaled to 0..1, per channel"),
+    ] = None
+    std: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=2)], ...] | None, Field(description="and what they were divided by then")
+    ] = None
+    train: Annotated[Training | None, Field(description="how to train the baseline, if there is no checkpoint")] = None
+
+    @property
+    def weights(self) -> Checkpoint | None:
+        """The checkpoint, however it was written."""
+        return Checkpoint(path=self.checkpoint) if isinstance(self.checkpoint, str) else self.checkpoint
+
+
+class ChainItem(Frozen):
+    """One item of the chain: exactly one of the stages."""
+
+    @property
+    def written(self) -> dict[str, Stage | None]:
+        """The stages that were written, by name; None where nothing stands under one."""
+        return {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+
+    @property
+    def stage(self) -> Stage:
+        """The one that was written."""
+        return next(stage for stage in self.written.values() if stage is not None)
+
+
+class LimitSettings(Frozen):
+    """What the result must keep; a run that misses one ends with exit code 3."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The limits that are set, by name."""
+        return {name: limit for name in LIMITS if (limit := getattr(self, name)) is not None}
+
+
+if TYPE_CHECKING:
+
+    class Link(ChainItem): ...
+
+    class Limits(LimitSettings): ...
+
+else:  # one field for each registered stage and limit
+    _stages = {name: (stage | None, None) for name, stage in STAGES.items()}
+    _limits = {name: (limit.annotation, None) for name, limit in LIMITS.items()}
+    Link = create_model("Link", __base__=ChainItem, __doc__=ChainItem.__doc__, **_stages)
+    Limits = create_model("Limits", __base__=LimitSettings, __doc__=LimitSettings.__doc__, **_limits)
+
+
+class PredictExit(Frozen):
+    """How the finished run is looked at by `coc predict-exit`; the same keys as its options."""
+
+    profile: Annotated[str, Field(description="a device by name (see coc profiles), or the path of a profile")] = (
+        "jetson-tx2-gpu"
+    )
+    deadline: Annotated[
+        str,
+        Field(
+            pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)(x|ms)$",
+            description="12ms, or 1.25x: times what the longest path takes at the highest frequency",
+        ),
+    ] = "1.0x"
+    out: Annotated[str | None, Field(description="folder; by default predict-exit/PROFILE below the run's")] = None
+
+
+class Recipe(Frozen):
+    """A whole recipe."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run directory")]
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
+    data: DataSettings
+    model: Model
+    chain: Annotated[tuple[Link, ...], Field(min_length=1, description="the stages, in the order in which they run")]
+    limits: Limits = Limits()
+    predict_exit: Annotated[
+        PredictExit | None, Field(description="forecast exits and plan frequencies when the chain is done")
+    ] = None
+
+
+def resolved(recipe: Recipe) -> str:
+    """Return the recipe as YAML with every default written out."""
+    return written(recipe.model_dump(mode="json", exclude_none=True))
+
+
+class _EditorSchema(GenerateJsonSchema):
+    """Members of a union need not exclude each other: 3 is an integer and a number."""
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        return self.get_flattened_anyof([self.generate_inner(choice) for choice in schema["choices"].values()])
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of recipes, for editors."""
+    content = Recipe.model_json_schema(schema_generator=_EditorSchema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **content}

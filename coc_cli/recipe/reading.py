@@ -1,0 +1,96 @@
+"""Reading a recipe: YAML into a `Recipe`, or every fault at once, each with its line. No torch here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from coc_cli.data.source import DataInfo, DataSettings, Progress
+from coc_cli.errors import Fault, StageError, UserError, refuse
+from coc_cli.files.run_directory import CACHE
+from coc_cli.files.yaml_source import Loc, Source
+from coc_cli.recipe.checks import cross_key_faults, parse_section
+from coc_cli.recipe.messages import readable
+from coc_cli.recipe.model import Recipe
+
+if TYPE_CHECKING:
+    from coc_cli.data.images import Data
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe that was read, the text it was read from, and what is known of its data."""
+
+    recipe: Recipe
+    source: Source
+    info: DataInfo
+    trust_code: bool = False  # run code that a checkpoint names, not only what the recipe names
+
+    def fault(self, loc: Loc, what: str) -> Fault:
+        """Return a fault at a key of the recipe."""
+        return self.source.fault(loc, what)
+
+    def images(self, progress: Progress | None = None) -> Data:
+        """Read the images, decoded once; raises `UserError` with what is wrong with them, as the recipe's fault."""
+        try:
+            return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=progress)
+        except StageError as error:
+            raise UserError(_data_faults(self.source, error)) from error
+
+
+def _data_faults(source: Source, error: StageError) -> list[Fault]:
+    return [source.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
+
+
+def read(path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = False) -> RecipeFile:
+    """Read a recipe; raises `UserError` with every fault in it."""
+    source = _source(path, overrides)
+    faults = list(source.faults)
+    recipe = None
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(source.content), strict=True)
+    except ValidationError as error:
+        faults += readable(error, source)
+    info, about_data = _described(source)
+    faults += [*about_data, *cross_key_faults(source, info)]
+    if faults or recipe is None or info is None:
+        raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
+    return RecipeFile(recipe, source, info, trust_code)
+
+
+def _source(path: Path, overrides: tuple[str, ...]) -> Source:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise refuse(path, "is not a text file") from error
+    except OSError as error:
+        raise refuse(path, f"cannot be read: {error.strerror}") from error
+    source = Source(str(path), text)
+    if not isinstance(source.content, dict):
+        raise refuse(f"{path}:1", "is not a recipe: it needs the keys name, data, model and chain")
+    for override in overrides:
+        source.override(override)
+    return source
+
+
+def _line_number(fault: Fault) -> tuple[bool, int]:
+    number = fault.where.rpartition(":")[2]
+    return (False, int(number)) if number.isdigit() else (True, 0)
+
+
+def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
+    """Return what is known of the data, or what is wrong with that section."""
+    data = parse_section(DataSettings, source.content.get("data"))
+    if data is None:
+        return None, []
+    faults = [source.fault(("data", *loc), what) for loc, what in data.faults()]
+    if faults:
+        return None, faults
+    try:
+        return data.describe(), []
+    except StageError as error:
+        return None, _data_faults(source, error)
