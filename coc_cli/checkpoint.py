@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from coc_cli.errors import StageError, refuse
 from coc_cli.files.run_directory import RESULT
 from coc_cli.frozen import Frozen
+from coc_cli.nets.names import edge_path, is_edge, layer_at, module_path
 from coc_cli.nets.sources import fingerprint, is_code, resolve
 from coc_cli.nets.spec import Spec
 
@@ -139,7 +140,7 @@ def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
 
     stored: dict[str, tuple[str, tuple[int, ...], int]] = {}
     for name, tensor in _kept(network).items():
-        layer = name.removeprefix("backbone.").removesuffix(".weight")
+        layer = layer_at(name).removesuffix(".weight")
         if layer in network.spec.bits and name.endswith(".weight"):
             size = packed_bytes(tensor.numel(), network.spec.bits[layer])
             stored[f"{name}.codes"] = ("U8", (size,), size)
@@ -155,7 +156,7 @@ def _kept(network: Network) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in network.state_dict().items()
-        if not name.startswith("edges.") and not name.endswith("num_batches_tracked")
+        if not is_edge(name) and not name.endswith("num_batches_tracked")
     }
 
 
@@ -182,7 +183,7 @@ def encode(network: Network) -> dict[str, Tensor]:
 
     tensors: dict[str, Tensor] = {}
     for name, tensor in _kept(network).items():
-        layer = name.removeprefix("backbone.").removesuffix(".weight")
+        layer = layer_at(name).removesuffix(".weight")
         value = tensor.detach().to("cpu", torch.float32).contiguous()
         if name.endswith(".weight_scale"):
             value = lsq.positive(value)
@@ -193,7 +194,7 @@ def encode(network: Network) -> dict[str, Tensor]:
         else:
             tensors[name] = value
     if network.spec.edges:
-        scales = [network.get_parameter(f"edges.{name}.scale").detach().cpu() for name in network.spec.edges]
+        scales = [network.get_parameter(f"{edge_path(name)}.scale").detach().cpu() for name in network.spec.edges]
         tensors["edges"] = lsq.positive(torch.stack(scales).float())
     return tensors
 
@@ -251,11 +252,10 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
     import torch
 
     from coc_cli.nets import lsq
-    from coc_cli.nets.edges import module_path
     from coc_cli.nets.layers import QuantizedWeight
 
     for index, name in enumerate(network.spec.edges):
-        tensors[f"edges.{name}.scale"] = tensors["edges"][index]
+        tensors[f"{edge_path(name)}.scale"] = tensors["edges"][index]
     tensors.pop("edges", None)
     for layer, bits in network.spec.bits.items():
         module = network.layer(layer)

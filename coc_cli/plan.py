@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from coc_cli.checkpoint import Ancestor, Header, is_checkpoint, read_header, size_bytes
 from coc_cli.errors import Fault, StageError, UserError
 from coc_cli.foreign import check_foreign
-from coc_cli.measure import Cost, cost
+from coc_cli.nets.cost import Cost, cost
 from coc_cli.nets.sources import is_code
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.limits import LIMITS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import coc_cli
 from coc_cli.dvfs.machine import processor_name
-from coc_cli.measure import Cost, cost
+from coc_cli.nets.cost import Cost, cost
 from coc_cli.nets.spec import Spec
 from coc_cli.plan import Step
 from coc_cli.recipe.limits import LIMITS

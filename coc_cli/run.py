@@ -20,7 +20,7 @@ from coc_cli.checkpoint import Ancestor, load, read_header, save, write_atomical
 from coc_cli.errors import RunError, StageError, UserError, refuse
 from coc_cli.files.run_directory import CACHE, RESULT, RUNS
 from coc_cli.foreign import load_foreign
-from coc_cli.measure import evaluate
+from coc_cli.learning.evaluation import evaluate
 from coc_cli.nets.sources import fingerprint
 from coc_cli.plan import (
     BASELINE,

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from coc_cli.checkpoint import Header
 from coc_cli.dvfs.profile import ASSUMED, NOT_MEASURED, Levels, Profile
-from coc_cli.measure import cost
+from coc_cli.nets.cost import cost
 from coc_cli.plan import Plan
 from coc_cli.recipe.model import Recipe
 from coc_cli.report.delivery import page_of

@@ -45,7 +45,8 @@ def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: S
 
 def calibrated(network: Network, validation: Split) -> Network:
     """Give the network with its exit rule's threshold found anew; the same network if it has no exits."""
-    from coc_cli.measure import cost, scored
+    from coc_cli.learning.evaluation import scored
+    from coc_cli.nets.cost import cost
     from coc_cli.nets.network import with_spec
 
     spec = network.spec

@@ -13,8 +13,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from coc_cli.nets.cuts import Segment
     from coc_cli.nets.network import Network
+    from coc_cli.nets.segments import Segment
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Work: TypeAlias = Callable[[], object]
@@ -112,12 +112,12 @@ def parts(network: Network) -> tuple[list[Work], Work]:
     """
     import torch
 
-    from coc_cli.nets.cuts import apart
+    from coc_cli.nets.segments import split_heads
 
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, *network.spec.input_shape), generator=generator, dtype=torch.uint8)
     x = network.normalise(image)
-    segments, heads = apart(network.graph)
+    segments, heads = split_heads(network.graph)
     values = dict(zip(segments[0].inputs, [x], strict=True))
     for segment in segments:
         values |= zip(segment.outputs, segment.run(network, *_read(segment, values)), strict=True)

@@ -161,7 +161,7 @@ def fit(
     import torch
 
     from coc_cli.checkpoint import write_atomically
-    from coc_cli.measure import learning
+    from coc_cli.learning.evaluation import learning
 
     if not settings.epochs:
         return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from coc_cli.measure import cost
+from coc_cli.nets.cost import cost
 from coc_cli.nets.sources import resolve
 from coc_cli.nets.spec import Scalar, Spec
 from coc_cli.units import count

@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coc_cli.data.images import Data
-from coc_cli.measure import Cost, LayerCost, cost, evaluate, outputs
+from coc_cli.learning.evaluation import evaluate, outputs
+from coc_cli.nets.cost import Cost, LayerCost, cost
 from coc_cli.nets.macs import layer_macs
 from coc_cli.nets.network import Network
 from coc_cli.nets.precision import LayerBits, Precision, with_precision

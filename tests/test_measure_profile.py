@@ -22,9 +22,9 @@ from coc_cli.dvfs.profile import NOT_MEASURED, read_profile
 from coc_cli.errors import UserError
 from coc_cli.exits.collect_traces import workload
 from coc_cli.measure_profile import Outcome, ask, measure, samples_of
-from coc_cli.nets.cuts import apart
 from coc_cli.nets.network import build, float_twin
 from coc_cli.nets.precision import LayerBits, Precision, with_precision
+from coc_cli.nets.segments import split_heads
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.early_exit import EarlyExit
 
@@ -67,7 +67,7 @@ def test_backbone_and_heads_by_themselves_give_what_the_network_gives(
     spec: Spec, images: torch.Tensor, kind: str
 ) -> None:
     made = build(SPECS[kind](spec)).eval()
-    segments, heads = apart(made.graph)
+    segments, heads = split_heads(made.graph)
     values, outputs = {segments[0].inputs[0]: images}, []
     for index, segment in enumerate(segments):
         values |= zip(segment.outputs, segment.run(made, *[values[name] for name in segment.inputs]), strict=True)

@@ -17,7 +17,8 @@ from coc_cli.errors import StageError
 from coc_cli.nets.network import Network, build, raw
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Link
-from coc_cli.stages.prune import TOLERANCE, backbone_macs
+from coc_cli.stages.channel_selection import backbone_macs
+from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.stage import Lab, Stage
 
 NORMS = nn.BatchNorm1d | nn.BatchNorm2d

@@ -14,7 +14,7 @@ import pytest
 
 from coc_cli.checkpoint import load
 from coc_cli.data.digits import read_digits
-from coc_cli.measure import evaluate
+from coc_cli.learning.evaluation import evaluate
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "coc_cli", "compress", str(ROOT / "recipes/quickstart.yaml")]

@@ -51,7 +51,7 @@ def test_a_resumed_training_ends_in_the_same_bits(
 
 
 def test_the_best_epoch_on_validation_is_kept(network: Network, data: Data, tmp_path: Path) -> None:
-    from coc_cli.measure import evaluate
+    from coc_cli.learning.evaluation import evaluate
 
     seen = train(network, data, tmp_path / "state.pt", epochs=8)
     assert evaluate(network, data.validation).value == max(epoch.metric for epoch in seen)

@@ -11,7 +11,9 @@ import numpy as np
 
 from coc_cli.dvfs.energy import Work, Workload
 from coc_cli.exits.traces import Trace
-from coc_cli.measure import LayerCost, cost, scored
+from coc_cli.learning.evaluation import scored
+from coc_cli.nets.cost import LayerCost, cost
+from coc_cli.nets.names import head_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +54,7 @@ def _capture_head_inputs(network: Network) -> Iterator[list[list[Any]]]:
     def listener(index: int) -> Any:
         return lambda _, read: pooled[index].append(_summary(read[0]).cpu().numpy())
 
-    layers = [network.get_submodule(f"exits.{index}.linear") for index in range(len(pooled))]
+    layers = [network.get_submodule(head_part(index, "linear")) for index in range(len(pooled))]
     handles = [layer.register_forward_pre_hook(listener(index)) for index, layer in enumerate(layers)]
     try:
         yield pooled

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from coc_cli.nets.cuts import operation
-from coc_cli.nets.edges import ACTIVATIONS
+from coc_cli.nets.graph import ACTIVATIONS, operation
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.shapes import node_shapes
 from coc_cli.nets.spec import Spec

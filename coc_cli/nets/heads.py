@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from coc_cli.nets.names import head_part
 from coc_cli.nets.spec import Exit
 
 CODEWORDS = 64
@@ -65,8 +66,8 @@ class PoolHead(nn.Module):
 def reads(index: int, place: Exit, channels: int, outputs: int) -> dict[str, dict[str, int]]:
     """Give, for a spec's `modules`, the numbers of a head's first layer when pruning left it so many channels."""
     if place.head == "bof":
-        return {f"exits.{index}.conv": {"in": channels, "out": CODEWORDS, "groups": 1}}
-    return {f"exits.{index}.linear": {"in": channels, "out": outputs}}
+        return {head_part(index, "conv"): {"in": channels, "out": CODEWORDS, "groups": 1}}
+    return {head_part(index, "linear"): {"in": channels, "out": outputs}}
 
 
 def make_head(place: Exit, outputs: int) -> nn.Module:

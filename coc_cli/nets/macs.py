@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from coc_cli.nets.cuts import WEIGHTED
+from coc_cli.nets.graph import WEIGHTED
 
 
 def layer_macs(module: nn.Module, x: torch.Tensor) -> dict[str, int]:

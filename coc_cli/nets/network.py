@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coc_cli.nets import edges as edge_places
 from coc_cli.nets import sources
-from coc_cli.nets.cuts import Segment, segments, splice, trace
+from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
 from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, remade
+from coc_cli.nets.names import layer_at, module_path
 from coc_cli.nets.plain import plain
+from coc_cli.nets.quantizer_places import input_bits, insert
 from coc_cli.nets.rules import leaves
+from coc_cli.nets.segments import Segment, segments, splice
 from coc_cli.nets.spec import Spec
+from coc_cli.nets.tracing import trace
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -59,7 +62,7 @@ class Network(nn.Module):
         # with heads and quantisers in it; targets are names below this module
         for index, place in enumerate(spec.exits):
             splice(self.graph, place.source, _TracedHead(self.exits, index))
-        edge_places.insert(self.graph, spec.edges)
+        insert(self.graph, spec.edges)
         self._cut: dict[tuple[str, ...], list[Segment]] = {}
         self.backbone_frozen = False
         shape = (-1, 1, 1)
@@ -136,28 +139,25 @@ class Network(nn.Module):
 
     def layer(self, name: str) -> nn.Module:
         """Give the module of that name in the backbone, or exits.N.NAME in a head."""
-        return self.get_submodule(edge_places.module_path(name))
+        return self.get_submodule(module_path(name))
 
     def _replace(self, name: str, part: nn.Module | nn.Parameter) -> None:
-        parent, _, last = edge_places.module_path(name).rpartition(".")
+        parent, _, last = module_path(name).rpartition(".")
         setattr(self.get_submodule(parent), last, part)
 
     @cached_property
     def layer_nodes(self) -> list[Node]:
         """The graph's nodes that call a convolution or a linear layer, in the order in which they run."""
-        return edge_places.layer_nodes(self.graph, self)
+        return layer_nodes(self.graph, self)
 
     @property
     def layers(self) -> dict[str, nn.Module]:
         """Those layers by their names in the backbone."""
-        return {edge_places.layer_name(node): self.get_submodule(str(node.target)) for node in self.layer_nodes}
+        return {layer_name(node): self.get_submodule(str(node.target)) for node in self.layer_nodes}
 
     def input_bits(self) -> dict[str, int]:
         """Give, for every layer, the bits of the tensor that it reads."""
-        return {
-            edge_places.layer_name(node): edge_places.input_bits(node, self, self.spec.edges)
-            for node in self.layer_nodes
-        }
+        return {layer_name(node): input_bits(node, self, self.spec.edges) for node in self.layer_nodes}
 
 
 class _Traced(nn.Module):
@@ -225,7 +225,7 @@ def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]
         numbers = numbers_of(module)
         found = numbers_of(network.get_submodule(path)) if numbers else None
         if found != numbers and found is not None:
-            changed[path.removeprefix("backbone.")] = found
+            changed[layer_at(path)] = found
     return changed
 
 
@@ -233,4 +233,4 @@ def changed_parameters(network: nn.Module, spec: Spec) -> dict[str, tuple[int, .
     """Give a spec's `parameters`: the shapes of bare parameters that its `modules` do not already tell."""
     plain = dict(build(float_twin(spec.but(parameters={})), device="meta").named_parameters())
     found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    return {name.removeprefix("backbone."): found[name] for name in found if found[name] != tuple(plain[name].shape)}
+    return {layer_at(name): found[name] for name in found if found[name] != tuple(plain[name].shape)}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node
 
-from coc_cli.nets import edges
-from coc_cli.nets.cuts import operation
+from coc_cli.nets.graph import ELEMENTWISE, belongs_to_layer, operation
 from coc_cli.nets.macs import layer_macs
+from coc_cli.nets.names import is_head, module_path
 from coc_cli.nets.network import Network, build, float_twin
 from coc_cli.nets.shapes import node_shapes
 from coc_cli.nets.spec import Spec
@@ -31,7 +31,7 @@ class Places:
     """All places of a network without exits, in order."""
 
     def __init__(self, spec: Spec) -> None:
-        backbone = {name: numbers for name, numbers in spec.modules.items() if not edges.is_head(name)}
+        backbone = {name: numbers for name, numbers in spec.modules.items() if not is_head(name)}
         self.network = build(float_twin(spec).but(exits=(), rule=None, modules=backbone), device="meta")
         self.body = [node for node in self.network.graph.nodes if node.op != "output"]
         self.position = {node: index for index, node in enumerate(self.body)}
@@ -65,7 +65,7 @@ class Places:
 
     def named(self, name: str) -> Place | None:
         """Give the place behind a module of the backbone or a node of the graph; None if there is no such tensor."""
-        path = f"backbone.{name}"
+        path = module_path(name)
         inside = [
             node
             for node in self.body
@@ -84,7 +84,7 @@ def _end(node: Node, network: Network) -> Node:
     """Follow the norm, the activation and the sum that belong to a convolution."""
     while len(node.users) == 1:
         (user,) = node.users
-        if not (edges.belongs_to_layer(user, network) or operation(user, network) in edges.ELEMENTWISE):
+        if not (belongs_to_layer(user, network) or operation(user, network) in ELEMENTWISE):
             break
         node = user
     return node

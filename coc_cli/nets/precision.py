@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from coc_cli.nets import edges
+from coc_cli.nets import quantizer_places
 from coc_cli.nets.layers import Layer
+from coc_cli.nets.names import is_head
 from coc_cli.nets.network import Network, build, float_twin
 from coc_cli.nets.spec import FLOAT_BITS, Spec
 
@@ -39,8 +40,8 @@ class Precision:
 
         The last layer of a head is a classifier too and gets the bits of the last, its other layers are inner ones.
         """
-        backbone = [name for name in names if not edges.is_head(name)]
-        classifiers = [name for name in names if edges.is_head(name) and name.endswith(".linear")]
+        backbone = [name for name in names if not is_head(name)]
+        classifiers = [name for name in names if is_head(name) and name.endswith(".linear")]
         bits = dict.fromkeys(names, self.inner) | {backbone[0]: self.first}
         return bits | dict.fromkeys([*classifiers, backbone[-1]], self.last) | dict(self.layers)
 
@@ -55,10 +56,10 @@ def with_precision(spec: Spec, precision: Precision) -> Spec:
     """Give the spec with these bits instead of those it had; the signs of its edges are what the graph tells."""
     network = build(float_twin(spec), device="meta")
     bits = precision.by_layer(list(network.layers))
-    policy = edges.ActivationPolicy(lambda name: bits[name].activations, precision.residual)
+    policy = quantizer_places.ActivationBitsPolicy(lambda name: bits[name].activations, precision.residual)
     return spec.but(
         bits={name: b.weights for name, b in bits.items() if b.weights < FLOAT_BITS},
-        edges=edges.place(network.graph, network, policy),
+        edges=quantizer_places.place(network.graph, network, policy),
     )
 
 
@@ -66,12 +67,13 @@ def with_rounded_heads(spec: Spec, precision: Precision) -> Spec:
     """Give a quantised spec whose backbone stays as it is with bits for the heads of its exits as well."""
     network = build(float_twin(spec), device="meta")
     bits = precision.by_layer(list(network.layers))
-    policy = edges.ActivationPolicy(lambda name: bits[name].activations, precision.residual)
-    heads = {name: b.weights for name, b in bits.items() if edges.is_head(name) and b.weights < FLOAT_BITS}
-    return spec.but(bits={**spec.bits, **heads}, edges=edges.place_heads(network.graph, network, policy, spec.edges))
+    policy = quantizer_places.ActivationBitsPolicy(lambda name: bits[name].activations, precision.residual)
+    edges = quantizer_places.place_heads(network.graph, network, policy, spec.edges)
+    heads = {name: b.weights for name, b in bits.items() if is_head(name) and b.weights < FLOAT_BITS}
+    return spec.but(bits={**spec.bits, **heads}, edges=edges)
 
 
-def set_apart(spec: Spec) -> list[str]:
+def layers_with_own_bits(spec: Spec) -> list[str]:
     """Give the layers of a quantised spec whose bits are not those of their role."""
     precision = precision_of(spec)
     if precision is None:
@@ -81,7 +83,7 @@ def set_apart(spec: Spec) -> list[str]:
     return [
         name
         for name in network.layers
-        if roles[name] != LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) and not edges.is_head(name)
+        if roles[name] != LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) and not is_head(name)
     ]
 
 
@@ -91,9 +93,9 @@ def precision_of(spec: Spec) -> Precision | None:
         return None
     network = build(spec, device="meta")
     reads = network.input_bits()
-    names = [name for name in network.layers if not edges.is_head(name)]
+    names = [name for name in network.layers if not is_head(name)]
     first, *inner, last = [LayerBits(spec.bits.get(name, FLOAT_BITS), reads[name]) for name in names]
-    summed = edges.summed(network.graph, network)
+    summed = quantizer_places.summed(network.graph, network)
     residual = Counter(edge.bits for edge in spec.edges.values() if edge.source in summed and not edge.users)
     return Precision(
         first=first,

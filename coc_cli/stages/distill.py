@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, Tag
@@ -14,42 +13,19 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError
 from coc_cli.frozen import MAPPING, TEXT, by_kind
 from coc_cli.nets.sources import ArchitectureSettings
-from coc_cli.nets.spec import Exit, Spec
+from coc_cli.nets.spec import Spec
 from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.nets.network import Network
-    from coc_cli.nets.precision import Precision
+    from coc_cli.stages.student import StudentPlan
     from coc_cli.training import Batch, Loss
 
 
 class Student(ArchitectureSettings):
     """The architecture that takes the backbone's place; what is not given is the incoming network's."""
-
-
-@dataclass(frozen=True)
-class Carried:
-    """What a student takes over: exits at equal shares of MACs, the share of MACs that pruning left, bits by role."""
-
-    student: Spec
-    kept: float
-    precision: Precision | None
-
-    def pruned(self, student: Network) -> Network:
-        """Give the student with the same share of its MACs left."""
-        from coc_cli.stages.prune import Prune, choose, sliced
-
-        if self.kept == 1.0:
-            return student
-        return sliced(student, choose(student, Prune(ratio=1 - self.kept), self.kept))
-
-    def pruned_spec(self, student: Spec) -> Spec:
-        """Give what that will be, without weights."""
-        from coc_cli.stages.prune import Prune
-
-        return student if self.kept == 1.0 else Prune(ratio=1 - self.kept).expect(student)
 
 
 class Distill(TaughtStage):
@@ -86,43 +62,13 @@ class Distill(TaughtStage):
                     yield ("student", *loc), what
 
     def expect(self, spec: Spec) -> Spec:
-        from coc_cli.nets.precision import with_precision
+        return spec if self.student == "same" else self._plan(spec).expected()
 
-        if self.student == "same":
-            return spec
-        carried = self._carried(spec)
-        try:
-            student = carried.pruned_spec(carried.student)
-        except StageError as error:
-            raise StageError(
-                f"the student cannot be pruned like the incoming network: {error.what}", "student"
-            ) from error
-        return with_precision(student, carried.precision) if carried.precision else student
+    def _plan(self, spec: Spec) -> StudentPlan:
+        """Return the student before anything is done to it, and what it takes over from the incoming network."""
+        from coc_cli.stages.student import plan_student
 
-    def _carried(self, spec: Spec) -> Carried:
-        """Give the student before anything is done to it, and what it takes over from the incoming network."""
-        from coc_cli.nets.places import Places, spread
-        from coc_cli.nets.precision import precision_of
-        from coc_cli.nets.shapes import check_runs
-        from coc_cli.stages.prune import backbone_macs
-
-        student = self._backbone(spec)
-        try:
-            check_runs(student)
-        except StageError as error:
-            raise StageError(error.what, "student") from error
-        exits: tuple[Exit, ...] = ()
-        if spec.exits:
-            before, after = Places(spec), Places(student)
-            shares = [place.share for at in spec.exits if (place := before.named(at.source))]
-            places = after.every_block() if len(after.every_block()) >= len(shares) else after.every_conv()
-            exits = tuple(
-                Exit(source=place.source, head=at.head, channels=place.channels)
-                for place, at in zip(spread(places, shares), spec.exits, strict=False)
-            )
-        kept = backbone_macs(spec) / backbone_macs(spec.but(modules={}, parameters={})) if spec.modules else 1.0
-        rule = spec.rule if exits else None
-        return Carried(student.but(exits=exits, rule=rule), kept, precision_of(spec))
+        return plan_student(spec, self._backbone(spec))
 
     def _backbone(self, spec: Spec) -> Spec:
         """Give the student's spec before anything is carried over; raises `StageError`."""
@@ -135,48 +81,27 @@ class Distill(TaughtStage):
         return spec.but(arch=arch, args=args, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None)
 
     def notes(self, spec: Spec) -> list[str]:
-        if self.student == "same":
-            return []
-        from coc_cli.nets.precision import set_apart
-
-        carried, notes = self._carried(spec), []
-        if carried.kept < 1:
-            notes.append(f"the student is pruned like the incoming network, to {carried.kept:.0%} of its MACs")
-        if carried.precision is not None:
-            notes.append(f"the student takes over the bits by role: {carried.precision}")
-            apart = set_apart(spec)
-            if apart:
-                notes.append(f"the bits of layers set apart are gone, they get those of their role: {', '.join(apart)}")
-        if spec.exits:
-            places = ", ".join(place.source.removeprefix("backbone_") for place in carried.student.exits)
-            gone = len(spec.exits) - len(carried.student.exits)
-            lost = f"; it has too few places, {gone} exits are gone" if gone else ""
-            notes.append(f"the student has exits at the same shares of its MACs: {places}{lost}")
-        return notes
+        return [] if self.student == "same" else self._plan(spec).notes(spec)
 
     def change(self, network: Network, lab: Lab) -> Network:
-
         from coc_cli.nets.network import build, clone
         from coc_cli.nets.precision import with_precision
-        from coc_cli.stages.quantize import start
+        from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
         teacher = self.teaching(network, lab)
         assert teacher is not None
-        if self.student == "same":
-            student = clone(network)
-            lab.train(student, self, self._loss(teacher, student))
-            return student
-        carried = self._carried(network.spec)
-        student = build(carried.student).to(lab.device)
-        if carried.kept == 1.0 and carried.precision is None:
+        plan = None if self.student == "same" else self._plan(network.spec)
+        student = build(plan.spec).to(lab.device) if plan else clone(network)
+        if plan is None or not plan.is_reduced:
             lab.train(student, self, self._loss(teacher, student))
             return student
         # A student that is born narrow and rounded learns badly: for half of the time it is neither.
         first = self.model_copy(update={"epochs": self.epochs - self.epochs // 2})
         lab.train(student, first, self._loss(teacher, student), phase="whole")
-        student = carried.pruned(student).to(lab.device)
-        if carried.precision is not None:
-            student = start(student, with_precision(student.spec, carried.precision), lab)
+        student = plan.pruned(student).to(lab.device)
+        if plan.precision is not None:
+            spec = with_precision(student.spec, plan.precision)
+            student = initialize_quantizers(student, spec, lab.data.train, lab.device)
         second = self.model_copy(update={"epochs": self.epochs // 2})
         lab.train(student, second, self._loss(teacher, student), phase="reduced")
         return student

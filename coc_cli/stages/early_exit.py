@@ -163,11 +163,11 @@ class EarlyExit(TaughtStage):
         return spread(free, [(index + 1) / (self.exits + 1) for index in range(self.exits)])
 
     def change(self, network: Network, lab: Lab) -> Network:
-        from coc_cli.stages.quantize import start
+        from coc_cli.nets.quantizer_initialization import initialize_quantizers
         from coc_cli.tasks import task_of
 
         teacher, task = self.teaching(network, lab), task_of(network.spec)
-        made = start(network, self.expect(network.spec), lab)
+        made = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)
         weights = self._weights(network.spec, len(made.exits))
         known = set(network.state_dict())
         if self.backbone == "frozen":

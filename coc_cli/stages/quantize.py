@@ -14,14 +14,13 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
-from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Edge, Spec, WeightBits
+from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Spec, WeightBits
 from coc_cli.stages.stage import Lab, TaughtStage
 
 if TYPE_CHECKING:
     from coc_cli.nets.network import Network
     from coc_cli.nets.precision import Precision
 
-CALIBRATION_IMAGES = 512
 Float: TypeAlias = Annotated[Literal[32], Tag(NUMBER)]  # told from the bits by its value
 _BITS_OR_FLOAT = by_function("a whole number", lambda value: NUMBER if value == FLOAT_BITS else kind_of(value))
 
@@ -90,50 +89,9 @@ class Quantize(TaughtStage):
         return Precision(precision.first, inner, precision.last, self.residual, apart)
 
     def change(self, network: Network, lab: Lab) -> Network:
+        from coc_cli.nets.quantizer_initialization import initialize_quantizers
+
         teacher = self.teaching(network, lab)
-        quantized = start(network, self.expect(network.spec), lab)
+        quantized = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)
         lab.train(quantized, self, self.loss(teacher))
         return quantized
-
-
-def start(network: Network, spec: Spec, lab: Lab) -> Network:
-    """Give a network of `spec` with the tensors of `network`; quantisers that are new start calibrated.
-
-    A quantiser is new unless `network` has the same edge, or the same bits for the layer; scales of weights are set on
-    the weights, those of edges on what training images give there.
-    """
-    import torch
-
-    from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
-    from coc_cli.nets.network import build, with_spec
-
-    before = network.spec
-    same = {name for name, edge in spec.edges.items() if _unsigned(before.edges.get(name)) == _unsigned(edge)}
-    spec = spec.but(edges={name: before.edges[name] if name in same else edge for name, edge in spec.edges.items()})
-    made = build(spec).to(lab.device)
-    dropped = tuple(f"edges.{name}." for name in before.edges if name not in same)
-    known = {name: value for name, value in network.state_dict().items() if not name.startswith(dropped or ("-",))}
-    made.load_state_dict(known, strict=False)
-    with torch.no_grad():
-        for name, bits in spec.bits.items():
-            layer = made.layer(name)
-            assert isinstance(layer, QuantizedWeight)
-            if before.bits.get(name) != bits:
-                layer.calibrate()
-        fresh = {name: quantizer for name, quantizer in made.edges.items() if name not in same}
-        signs = dict(spec.edges)
-        for quantizer in fresh.values():
-            assert isinstance(quantizer, ActivationQuantizer)
-            quantizer.samples = []
-        if fresh:
-            first = torch.arange(min(CALIBRATION_IMAGES, len(lab.data.train)))
-            made.eval()(made.normalise(lab.data.train.take(first)))
-        for name, quantizer in fresh.items():
-            assert isinstance(quantizer, ActivationQuantizer)
-            quantizer.calibrate()
-            signs[name] = signs[name].model_copy(update={"signed": quantizer.signed})
-    return with_spec(made, spec.but(edges=signs))
-
-
-def _unsigned(edge: Edge | None) -> Edge | None:
-    return edge and edge.model_copy(update={"signed": False})

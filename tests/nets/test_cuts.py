@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coc_cli.errors import StageError
-from coc_cli.nets.cuts import node_named, segments, trace
+from coc_cli.nets.graph import node_named
+from coc_cli.nets.segments import segments
+from coc_cli.nets.tracing import trace
 
 
 class Net(nn.Module):

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from coc_cli.errors import StageError
-from coc_cli.measure import cost, exit_of
+from coc_cli.learning.evaluation import exit_of
 from coc_cli.nets import cuts, sources
+from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network, build, changed_numbers, clone, with_spec
 from coc_cli.nets.precision import LayerBits, Precision, precision_of, with_precision
 from coc_cli.nets.rules import exit_score, exit_scores, leaves

@@ -14,12 +14,13 @@ from coc_cli.checkpoint import encode, load, save, through_file
 from coc_cli.data.images import Data
 from coc_cli.data.source import Augment
 from coc_cli.errors import StageError
-from coc_cli.measure import cost, evaluate, outputs
-from coc_cli.nets.edges import is_head
+from coc_cli.learning.evaluation import evaluate, outputs
+from coc_cli.nets.cost import cost
+from coc_cli.nets.names import is_head
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Link
-from coc_cli.stages.prune import TOLERANCE
+from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.stage import Lab, Stage
 
 

@@ -13,13 +13,16 @@ import torch_pruning as tp
 from coc_cli.data.images import Data
 from coc_cli.data.source import Augment
 from coc_cli.errors import StageError
-from coc_cli.measure import cost
 from coc_cli.nets import sources
+from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network, build
+from coc_cli.nets.slicing import sliced
 from coc_cli.nets.sources import Architecture, resolve
 from coc_cli.nets.spec import Spec
+from coc_cli.stages.channel_selection import backbone_macs, choose_channels
 from coc_cli.stages.early_exit import EarlyExit
-from coc_cli.stages.prune import TOLERANCE, Importance, Prune, PruneRule, backbone_macs, choose, sliced
+from coc_cli.stages.prune import Importance, Prune, PruneRule
+from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch
@@ -49,7 +52,7 @@ def test_the_share_of_macs_is_met_and_all_counts_fall(spec: Spec, scope: str, im
     spec = spec.but(args={"depth": 14, "width": 8})
     stage = Prune(ratio=ratio, scope=scope, importance=importance)
     before = seen(spec)
-    made = sliced(before, choose(before, stage, 1 - ratio))
+    made = sliced(before, choose_channels(before, stage.selection, 1 - ratio))
     assert backbone_macs(made.spec) / backbone_macs(spec) == pytest.approx(1 - ratio, abs=TOLERANCE)
     assert cost(made.spec).params < cost(spec).params
     real = sum(p.numel() for p in made.parameters())
@@ -68,7 +71,7 @@ def test_channels_that_are_zero_go_first_and_are_not_missed(spec: Spec, arch: st
             norm.weight[::2], norm.bias[::2] = 0.0, 0.0
         for layer in network.layers.values():
             layer.weight[::2] *= 1e-6 if layer is not list(network.layers.values())[-1] else 1.0
-    keep = choose(network, Prune(ratio=0.5), 0.5)
+    keep = choose_channels(network, Prune(ratio=0.5).selection, 0.5)
     made = sliced(network, keep).eval()
     x = torch.randn(8, *spec.input_shape)
     torch.testing.assert_close(made(x)[-1], network(x)[-1], rtol=1e-4, atol=1e-4)
@@ -78,7 +81,7 @@ def test_channels_that_are_zero_go_first_and_are_not_missed(spec: Spec, arch: st
 def test_slicing_equals_what_the_library_would_have_left(spec: Spec) -> None:
     spec = EarlyExit(exits=("stages.0", "stages.1.0.relu1"), head="bof", max_drop=0.01).expect(spec)
     network = seen(spec)
-    made = sliced(network, choose(network, Prune(ratio=0.4), 0.6)).eval()
+    made = sliced(network, choose_channels(network, Prune(ratio=0.4).selection, 0.6)).eval()
     theirs = build(spec).eval()
     theirs.load_state_dict(network.state_dict())
     with warnings.catch_warnings():
@@ -110,7 +113,7 @@ def test_quantised_weights_stay_on_their_grid(spec: Spec) -> None:
     network = seen(Quantize(weights=3, activations=4).expect(spec))
     for layer in network.layers.values():
         layer.calibrate()
-    made = sliced(network, choose(network, Prune(ratio=0.4), 0.6))
+    made = sliced(network, choose_channels(network, Prune(ratio=0.4).selection, 0.6))
     cut = 0
     for name, layer in made.layers.items():
         was = network.layer(name)
@@ -123,7 +126,7 @@ def test_quantised_weights_stay_on_their_grid(spec: Spec) -> None:
 def test_depthwise_convolutions_count_by_the_channels_left(spec: Spec) -> None:
     spec = of(spec, "cifar:mobilenet_v2", width=8)
     network = seen(spec)
-    made = sliced(network, choose(network, Prune(ratio=0.5), 0.5))
+    made = sliced(network, choose_channels(network, Prune(ratio=0.5).selection, 0.5))
     before, after = ({layer.name: layer.macs for layer in cost(net.spec).layers} for net in (network, made))
     depthwise = {n: m for n, m in made.layers.items() if isinstance(m, torch.nn.Conv2d) and m.groups > 1}
     assert len(depthwise) == 17
@@ -161,16 +164,16 @@ def test_a_pruning_in_steps_resumes_to_the_same_bits(
 def test_patterns_keep_layers_whole(spec: Spec) -> None:
     network = seen(spec.but(args={"depth": 8, "width": 8}))
     stage = Prune(ratio=0.3, layers={"stages.0.*": PruneRule(prune=False)})
-    made = sliced(network, choose(network, stage, 0.7))
+    made = sliced(network, choose_channels(network, stage.selection, 0.7))
     for name in ("stages.0.0.conv1", "stages.0.0.conv2", "conv1"):
         assert made.layer(name).weight.shape[0] == 8
     with pytest.raises(StageError, match=r"pattern 'stage.1' matches no layer"):
-        choose(network, Prune(ratio=0.3, layers={"stage.1": PruneRule(prune=False)}), 0.7)
+        choose_channels(network, Prune(ratio=0.3, layers={"stage.1": PruneRule(prune=False)}).selection, 0.7)
 
 
 def test_wide_layers_keep_multiples_of_eight(spec: Spec) -> None:
     network = seen(spec.but(args={"depth": 8, "width": 32}))
-    made = sliced(network, choose(network, Prune(ratio=0.5), 0.5))
+    made = sliced(network, choose_channels(network, Prune(ratio=0.5).selection, 0.5))
     widths = {name: layer.weight.shape[0] for name, layer in made.layers.items()}
     assert all(widths[name] % 8 == 0 for name in widths if network.layer(name).weight.shape[0] >= 64)
     assert any(width % 8 for name, width in widths.items() if network.layer(name).weight.shape[0] == 32)
@@ -188,7 +191,7 @@ def test_a_ratio_out_of_reach_says_how_near_it_comes(spec: Spec) -> None:
 @pytest.mark.usefixtures("zoo")
 def test_concatenation_and_bare_parameters(spec: Spec) -> None:
     network = seen(of(spec, "zoo:grouped"))
-    made = sliced(network, choose(network, Prune(ratio=0.3, scope="layer"), 0.7)).eval()
+    made = sliced(network, choose_channels(network, Prune(ratio=0.3, scope="layer").selection, 0.7)).eval()
     assert made.layer("stem").out_channels < 8
     assert made.backbone.scale.shape == (1, made.layer("stem").out_channels, 1, 1)
     assert made.layer("grouped").groups == 2

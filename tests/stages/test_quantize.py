@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coc_cli.errors import StageError
-from coc_cli.measure import cost
+from coc_cli.nets.cost import cost
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.quantize import LayerRule, Quantize
 

@@ -1,4 +1,4 @@
-"""How many channels of each group stay, so that a share of a network's MACs is left."""
+"""How many channels of each group stay, so that a fraction of a network's MACs is left."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Group:
 class _Work:
     """How many MACs a network does with so many channels left in each group."""
 
-    def __init__(self, twin: Network, groups: list[Group]) -> None:
-        from coc_cli.measure import cost
+    def __init__(self, network: Network, groups: list[Group]) -> None:
+        from coc_cli.nets.cost import cost
 
         self.groups = groups
-        self.macs = {layer.name: layer.macs for layer in cost(twin.spec).layers if not layer.is_head}
+        self.macs = {layer.name: layer.macs for layer in cost(network.spec).layers if not layer.is_head}
         self.total = sum(self.macs.values())
         self.outs: dict[str, list[int]] = {}
         self.ins: dict[str, list[tuple[int, float]]] = {}
@@ -42,14 +42,14 @@ class _Work:
             for name in group.outs:
                 self.outs.setdefault(name, []).append(index)
             for name, count in group.ins.items():
-                layer: Any = twin.layer(name)
+                layer: Any = network.layer(name)
                 if name in group.outs and getattr(layer, "groups", 1) > 1:
                     continue  # depthwise: its channels go once
                 width = getattr(layer, "in_channels", None) or layer.in_features
                 self.ins.setdefault(name, []).append((index, count / width))
 
-    def share(self, counts: list[int]) -> float:
-        """Give the share of the MACs that is left."""
+    def fraction(self, counts: list[int]) -> float:
+        """Return the fraction of the MACs that is left."""
         left = [count / len(group.importance) for count, group in zip(counts, self.groups, strict=True)]
         done = 0.0
         for name, macs in self.macs.items():
@@ -66,11 +66,11 @@ def _rounded(kept: float, channels: int) -> int:
     return min(channels, max(least, round(kept)))
 
 
-def counts_for(twin: Network, groups: list[Group], share: float, scope: str) -> list[int]:
-    """Choose how many channels of each group stay so that `share` of the MACs is left."""
+def counts_for(network: Network, groups: list[Group], fraction: float, scope: str) -> list[int]:
+    """Choose how many channels of each group stay so that `fraction` of the MACs is left."""
     import torch
 
-    work = _Work(twin, groups)
+    work = _Work(network, groups)
     sizes = [len(group.importance) for group in groups]
     if scope == "layer":
         levels = torch.linspace(0, 1, 1001).tolist()
@@ -87,22 +87,22 @@ def counts_for(twin: Network, groups: list[Group], share: float, scope: str) -> 
             return [_rounded(int((score > level).sum()), size) for score, size in zip(scores, sizes, strict=True)]
 
     low, high = 0, len(levels) - 1
-    while low < high:  # the share falls as the level rises: the first level at or below the target
+    while low < high:  # the fraction falls as the level rises: the first level at or below the target
         middle = (low + high) // 2
-        if work.share(counts_at(levels[middle])) <= share:
+        if work.fraction(counts_at(levels[middle])) <= fraction:
             high = middle
         else:
             low = middle + 1
     around = [counts_at(levels[index]) for index in (low - 1, low) if index >= 0]
-    best = min(around, key=lambda counts: abs(work.share(counts) - share))
-    return _nearer(work, best, sizes, share)
+    best = min(around, key=lambda counts: abs(work.fraction(counts) - fraction))
+    return _nearer(work, best, sizes, fraction)
 
 
-def _nearer(work: _Work, counts: list[int], sizes: list[int], share: float) -> list[int]:
-    """Add or take single steps of channels as long as that brings the share nearer to the target."""
+def _nearer(work: _Work, counts: list[int], sizes: list[int], fraction: float) -> list[int]:
+    """Add or take single steps of channels as long as that brings the fraction nearer to the target."""
     counts = list(counts)
     while True:
-        distance = abs(work.share(counts) - share)
+        distance = abs(work.fraction(counts) - fraction)
         if distance < TOLERANCE / 20:
             return counts
         steps = [ROUND_TO if size >= ROUNDED_FROM else 1 for size in sizes]
@@ -112,7 +112,7 @@ def _nearer(work: _Work, counts: list[int], sizes: list[int], share: float) -> l
             for count in (counts[index] - step, counts[index] + step)
             if _rounded(0, size) <= count <= size
         ]
-        nearest = min(tries, key=lambda candidate: abs(work.share(candidate) - share), default=counts)
-        if abs(work.share(nearest) - share) >= distance:
+        nearest = min(tries, key=lambda candidate: abs(work.fraction(candidate) - fraction), default=counts)
+        if abs(work.fraction(nearest) - fraction) >= distance:
             return counts
         counts = nearest

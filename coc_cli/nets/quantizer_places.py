@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from torch import nn
 from torch.fx import Graph, Node
 
-from coc_cli.nets.cuts import WEIGHTED, is_number, operation
+from coc_cli.nets.graph import (
+    ELEMENTWISE,
+    belongs_to_layer,
+    is_number,
+    layer_name,
+    layer_nodes,
+    operation,
+)
+from coc_cli.nets.names import EDGES, edge_path, is_edge, is_head
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
-ACTIVATIONS = frozenset(
-    ("relu", "relu6", "silu", "swish", "gelu", "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh")
-    + ("leakyrelu", "leaky_relu", "elu", "mish", "clamp")
-)
 NEVER_NEGATIVE = frozenset(("relu", "relu6", "hardsigmoid", "sigmoid"))
-ELEMENTWISE = frozenset(("add", "iadd", "mul", "imul", "sub"))
 # These move values about or drop some, so what was on the grid of codes stays on it.
 VALUE_PRESERVING = frozenset(
     ("flatten", "view", "reshape", "contiguous", "permute", "transpose", "getitem", "chunk", "split", "pad", "squeeze")
@@ -30,42 +33,6 @@ VALUE_PRESERVING = frozenset(
     + ("channelshuffle", "stochasticdepth", "droppath")
 )
 AVERAGES = frozenset(("avgpool2d", "adaptiveavgpool2d", "avg_pool2d", "adaptive_avg_pool2d", "mean"))
-
-
-def is_layer(node: Node, root: nn.Module) -> bool:
-    """Tell whether the node is a convolution or a linear layer."""
-    return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED)
-
-
-def layer_name(node: Node) -> str:
-    """Give the name of the layer that a node calls: that in the backbone, or exits.N.NAME in a head."""
-    return str(node.target).removeprefix("backbone.")
-
-
-def module_path(layer: str) -> str:
-    """Give where in the network the layer of that name is."""
-    return layer if is_head(layer) else f"backbone.{layer}"
-
-
-def is_head(layer: str) -> bool:
-    """Tell whether a layer belongs to an exit's head."""
-    return layer.startswith("exits.")
-
-
-def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
-    """Give the nodes of all layers, in the order in which they run."""
-    return [node for node in graph.nodes if is_layer(node, root)]
-
-
-def _is_norm(node: Node, root: nn.Module) -> bool:
-    if node.op != "call_module":
-        return False
-    return isinstance(root.get_submodule(str(node.target)), nn.modules.batchnorm._BatchNorm | nn.GroupNorm)  # noqa: SLF001
-
-
-def belongs_to_layer(node: Node, root: nn.Module) -> bool:
-    """Tell whether a node is a norm or an activation, which an integer runtime folds into the layer before it."""
-    return _is_norm(node, root) or operation(node, root) in ACTIVATIONS
 
 
 def _chain_end(layer: Node, root: nn.Module) -> Node:
@@ -103,7 +70,7 @@ def _operands(graph: Graph, root: nn.Module) -> Iterator[Node]:
 def summed(graph: Graph, root: nn.Module) -> set[str]:
     """Give the names of the tensors that enter a sum or a product of two tensors, before any quantiser."""
     operands = {origin for node in _operands(graph, root) for origin in (node, _origin(node, root))}
-    quantizers = {node for node in operands if str(node.target).startswith("edges.")}
+    quantizers = {node for node in operands if is_edge(str(node.target))}
     return {node.name for node in operands} | {str(node.args[0]) for node in quantizers}
 
 
@@ -115,14 +82,14 @@ def _reaches_output_only(node: Node, root: nn.Module) -> bool:
 
 
 @dataclass(frozen=True)
-class ActivationPolicy:
+class ActivationBitsPolicy:
     """What decides an edge's bits: those that each layer wants to read, and those of sums and of the other tensors."""
 
     wanted: Callable[[str], int]  # by layer name in the backbone; 32 leaves the layer's input as it is
     residual: int
 
 
-def place(graph: Graph, root: nn.Module, policy: ActivationPolicy) -> dict[str, Edge]:
+def place(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy) -> dict[str, Edge]:
     """Give all edges of a network without any, by name, in the order of the graph."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     layers = layer_nodes(graph, root)
@@ -161,7 +128,7 @@ def _reads(layer: Node) -> Node:
     return node
 
 
-def place_heads(graph: Graph, root: nn.Module, policy: ActivationPolicy, edges: dict[str, Edge]) -> dict[str, Edge]:
+def place_heads(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy, edges: dict[str, Edge]) -> dict[str, Edge]:
     """Give the edges of a network whose backbone has these already, with those its heads need added.
 
     The backbone's stay as they are: a head that wants fewer bits rounds what it reads once more, for itself.
@@ -193,7 +160,7 @@ def insert(graph: Graph, edges: dict[str, Edge]) -> dict[str, str]:
         assert isinstance(before, Node)
         users = [by_name[user] for user in edge.users] or list(before.users)
         with graph.inserting_after(before):
-            quantizer = graph.call_module(f"edges.{name}", (before,))
+            quantizer = graph.call_module(edge_path(name), (before,))
         for user in users:
             user.replace_input_with(before, quantizer)
         if not edge.users:
@@ -204,5 +171,5 @@ def insert(graph: Graph, edges: dict[str, Edge]) -> dict[str, str]:
 def input_bits(layer: Node, root: nn.Module, edges: dict[str, Edge]) -> int:
     """Give the bits of the tensor that a layer reads; 32 where no quantiser made it."""
     node = _origin(_reads(layer), root)
-    name = str(node.target).removeprefix("edges.")
+    name = str(node.target).removeprefix(EDGES)
     return edges[name].bits if node.op == "call_module" and name in edges else FLOAT_BITS

@@ -1,21 +1,19 @@
-"""The graph of a network: tracing it, naming its operations, cutting it into segments that run one after the other."""
+"""Tracing a network into a graph in which nothing happens in place and training flags are looked up."""
 
 from __future__ import annotations
 
 import inspect
 import operator
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import Graph, Node, Tracer
 
 from coc_cli.errors import StageError
-
-WEIGHTED = nn.modules.conv._ConvNd | nn.Linear  # noqa: SLF001  (the common base of convolutions has no public name)
+from coc_cli.nets.graph import WEIGHTED, is_number, operation
+from coc_cli.nets.names import layer_at
 
 
 class LeafTracer(Tracer):
@@ -97,7 +95,7 @@ def _flagged(training: Graph, evaluation: Graph) -> Graph:
 
 
 def _differs(node: Node) -> StageError:
-    where = _module_of(node).removeprefix("backbone.")
+    where = layer_at(_module_of(node))
     return StageError(f"cannot be traced: in {where}: it does another thing in training than in evaluation", "arch")
 
 
@@ -150,25 +148,6 @@ def _plain_function(node: Node) -> bool:
     return was
 
 
-_SHAPE_METHODS = frozenset(("size", "dim", "ndimension", "numel"))
-_SHAPE_ATTRIBUTES = frozenset(("shape", "ndim", "dtype", "device"))
-_ARITHMETIC = frozenset(("_operator", "builtins", "math"))
-
-
-def is_number(node: Node) -> bool:
-    """Tell whether a node gives a shape, a size or what is computed from them, or a flag: not a tensor."""
-    if node.op == "get_attr":
-        return str(node.target).endswith(".training")
-    if node.op == "call_method":
-        return node.target in _SHAPE_METHODS or bool(node.all_input_nodes and all(map(is_number, node.all_input_nodes)))
-    if node.op != "call_function":
-        return False
-    if node.target is getattr:
-        return node.args[1] in _SHAPE_ATTRIBUTES
-    is_arithmetic = getattr(node.target, "__module__", "") in _ARITHMETIC
-    return is_arithmetic and bool(node.all_input_nodes) and all(map(is_number, node.all_input_nodes))
-
-
 def _sink_numbers(graph: Graph) -> None:
     """Compute each number just before the operation that uses it, so that only tensors pass from segment to segment."""
     for node in list(graph.nodes):
@@ -193,14 +172,14 @@ def _check(graph: Graph, root: nn.Module) -> None:
     """Refuse what would be run but not counted, or counted once and run twice."""
     called: set[str] = set()
     for node in graph.nodes:
-        where = _module_of(node).removeprefix("backbone.")
+        where = layer_at(_module_of(node))
         if node.op == "call_function" and operation(node, root) in _AS_FUNCTIONS:
             raise StageError(
                 f"in {where}: calls {operation(node, root)} as a function; make it a layer, a torch.nn module", "arch"
             )
         if node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED):
             if node.target in called:
-                name = str(node.target).removeprefix("backbone.")
+                name = layer_at(str(node.target))
                 raise StageError(f"layer '{name}' runs twice in one pass; give each run a layer of its own", "arch")
             called.add(str(node.target))
             if not node.args:  # called by keyword
@@ -208,130 +187,3 @@ def _check(graph: Graph, root: nn.Module) -> None:
     result: Any = graph.output_node().args[0]
     if not isinstance(result, Node):
         raise StageError(f"gives a {type(result).__name__}, not one tensor", "arch")
-
-
-def operation(node: Node, root: nn.Module) -> str:
-    """Give one lower-case name for what a node does, however it is written: 'conv2d', 'relu', 'add', 'flatten'."""
-    if node.op == "call_module":
-        return type(root.get_submodule(str(node.target))).__name__.lower()
-    if node.op == "call_function":
-        return getattr(node.target, "__name__", str(node.target)).lower().rstrip("_")
-    return str(node.target).lower().rstrip("_") if node.op == "call_method" else node.op
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of the network: `run(root, *inputs)` gives the tensors of `outputs`, in order."""
-
-    run: Callable[..., tuple[Tensor, ...]]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    nodes: tuple[str, ...]
-
-
-def _above(node: Node) -> set[Node]:
-    """Give a node and all that it is computed from."""
-    found, left = {node}, [node]
-    while left:
-        new = set(left.pop().all_input_nodes) - found
-        found |= new
-        left += new
-    return found
-
-
-def apart(graph: Graph) -> tuple[list[Segment], list[Segment]]:
-    """Cut a graph as `segments` does, but heads and backbone apart; gives the backbone's segments, then the heads.
-
-    A segment of the backbone gives the tensors that any later segment or its own head reads, the last one the network's
-    output; a head gives its output.
-    """
-    live = [node for node in graph.nodes if node.op == "placeholder"]
-    outputs: Any = graph.output_node().args[0]
-    *inner, final = outputs if isinstance(outputs, tuple) else (outputs,)
-    spine = _above(final)
-    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    position = {node: index for index, node in enumerate(body)}
-    backbone, heads, start = [], [], 0
-    for end, output in sorted((position[node], node) for node in inner):
-        head = [node for node in body if node in _above(output) - spine]
-        read = {node for inside in head for node in inside.all_input_nodes} - set(head)
-        stretch = [node for node in body[start : end + 1] if node in spine]
-        later = [node for node in (*live, *stretch) if any(position.get(user, -1) > end for user in node.users)]
-        own = [node for node in stretch if node in read and node not in later]
-        backbone.append(_segment(stretch, live, [*later, *own]))
-        heads.append(_segment(head, [node for node in (*live, *stretch) if node in read], [output]))
-        start, live = end + 1, later
-    backbone.append(_segment([node for node in body[start:] if node in spine], live, [final]))
-    return backbone, heads
-
-
-def _compiled(graph: Graph) -> Callable[..., tuple[Tensor, ...]]:
-    code = graph.python_code(root_module="self")
-    namespace: dict[str, Any] = dict(code.globals)
-    exec(compile(code.src, "<segment>", "exec"), namespace)  # noqa: S102  (fx's own generated code)
-    run: Callable[..., tuple[Tensor, ...]] = namespace["forward"]
-    return run
-
-
-def _segment(nodes: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[Node]) -> Segment:
-    graph = Graph()
-    copies = {node: graph.placeholder(node.name) for node in inputs}
-    for node in nodes:
-        copies[node] = graph.node_copy(node, lambda old: copies[old])
-    graph.output(tuple(copies[node] for node in outputs))
-    names = tuple(tuple(node.name for node in group) for group in (inputs, outputs, nodes))
-    return Segment(_compiled(graph), *names)
-
-
-def node_named(graph: Graph, name: str) -> Node | None:
-    """Give the node of that name, or None."""
-    return next((node for node in graph.nodes if node.name == name), None)
-
-
-def splice(graph: Graph, source: str, head: nn.Module) -> None:
-    """Trace a head and put it behind the node named `source`, in place; its output becomes one more of the graph's.
-
-    Outputs stay in the order of the calls, the network's own is last. Raises `StageError` if there is no such node.
-    """
-    before = node_named(graph, source)
-    if before is None:
-        raise StageError(f"no exit can be at '{source}': the network has no such place", "exits")
-    copies: dict[Node, Node] = {}
-    at = before
-    for node in trace(head).nodes:
-        if node.op == "placeholder":
-            copies[node] = before
-        elif node.op == "output":
-            output = graph.output_node()
-            *inner, final = output.args[0] if isinstance(output.args[0], tuple) else (output.args[0],)
-            output.args = ((*inner, copies[node.args[0]], final),)
-        else:
-            with graph.inserting_after(at):
-                at = copies[node] = graph.node_copy(node, lambda old: copies[old])
-
-
-def segments(graph: Graph, *, taps: Sequence[str] = ()) -> list[Segment]:
-    """Cut a graph behind each of its outputs; what a segment gives is its output, then all tensors still needed.
-
-    The last segment gives the network's own output, then the tensors of the nodes named in `taps`.
-    """
-    inputs = [node for node in graph.nodes if node.op == "placeholder"]
-    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    position = {node: index for index, node in enumerate(body)}
-    by_name = {node.name: node for node in body}
-    outputs: Any = graph.output_node().args[0]
-    *inner, final = outputs if isinstance(outputs, tuple) else (outputs,)
-    last_use = {
-        node: max([position[user] for user in node.users if user in position], default=-1) for node in (*inputs, *body)
-    }
-    tapped = [by_name[name] for name in taps]
-    last_use.update(dict.fromkeys(tapped, len(body)))
-    made: list[Segment] = []
-    start, live = 0, inputs
-    for end, output in sorted((position[node], node) for node in inner):
-        stretch = body[start : end + 1]
-        passed = [node for node in (*live, *stretch) if last_use[node] > end]
-        made.append(_segment(stretch, live, [output, *passed]))
-        start, live = end + 1, passed
-    made.append(_segment(body[start:], live, [final, *tapped]))
-    return made

@@ -1,0 +1,100 @@
+"""What a network costs: counted from its spec, not modelled.
+
+BitOps of a layer = MACs x weight bits x activation bits; an unquantised operand counts 32. Only convolutions and linear
+layers count, as is usual in the field.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from coc_cli.nets.layers import weight_bits
+from coc_cli.nets.macs import layer_macs
+from coc_cli.nets.names import is_edge, is_head
+from coc_cli.nets.network import build
+from coc_cli.nets.spec import Spec
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One convolution or linear layer, for one input image."""
+
+    name: str
+    segment: int
+    macs: int
+    params: int
+    weight_bits: int
+    activation_bits: int
+    shape: tuple[int, ...] = ()  # of the weights
+
+    @property
+    def bitops(self) -> int:
+        return self.macs * self.weight_bits * self.activation_bits
+
+    @property
+    def is_head(self) -> bool:
+        """Tell whether it belongs to an exit."""
+        return is_head(self.name)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A network's cost per image, layer by layer."""
+
+    layers: tuple[LayerCost, ...]
+    params: int  # weights, biases and norms; quantiser scales are not counted
+    reach: tuple[float, ...] = (1.0,)  # by segment: the share of images that run it
+
+    @property
+    def macs(self) -> float:
+        return sum(layer.macs * self.reach[layer.segment] for layer in self.layers)
+
+    @property
+    def bitops(self) -> float:
+        return sum(layer.bitops * self.reach[layer.segment] for layer in self.layers)
+
+    def leaving(self, shares: Sequence[float]) -> Cost:
+        """Give the mean cost when that share of the images leaves at each exit, the final one included."""
+        reach = tuple(sum(shares[index:]) for index in range(len(self.reach)))
+        return Cost(self.layers, self.params, reach)
+
+    def cheapest(self) -> Cost:
+        """Give the cost of an image that leaves at the first exit."""
+        return self.leaving([1.0, *[0.0] * (len(self.reach) - 1)])
+
+    def nominal_ratio(self, baseline: Cost) -> float:
+        """Give the papers' figure: the ratio of MACs x w x a, heads left out as they are there.
+
+        w and a are those of most MACs between first and last layer; against a float baseline this is MACs ratio x
+        1024 / (w x a).
+        """
+        return baseline._nominal_bitops() / self._nominal_bitops()
+
+    def _nominal_bitops(self) -> float:
+        backbone = tuple(layer for layer in self.layers if not layer.is_head)
+        macs: Counter[tuple[int, int]] = Counter()
+        for layer in backbone[1:-1] or backbone:
+            macs[layer.weight_bits, layer.activation_bits] += layer.macs
+        weight, activation = max(macs, key=lambda bits: (macs[bits], bits))
+        return Cost(backbone, self.params, self.reach).macs * weight * activation
+
+
+def cost(spec: Spec) -> Cost:
+    """Count a network from its spec alone."""
+    network = build(spec, device="meta").eval()
+    macs = layer_macs(network, torch.empty(1, *spec.input_shape, device="meta"))
+    bits = network.input_bits()
+    layers = []
+    for (name, layer), node in zip(network.layers.items(), network.layer_nodes, strict=True):
+        segment = next(i for i, stretch in enumerate(network.segments) if node.name in stretch.nodes)
+        params = sum(p.numel() for n, p in layer.named_parameters() if n != "weight_scale")
+        assert isinstance(layer.weight, torch.Tensor)
+        shape = tuple(layer.weight.shape)
+        layers.append(LayerCost(name, segment, macs[str(node.target)], params, weight_bits(layer), bits[name], shape))
+    named = network.named_parameters()
+    total = sum(p.numel() for name, p in named if not name.endswith("weight_scale") and not is_edge(name))
+    return Cost(tuple(layers), total, (1.0,) * len(network.segments))

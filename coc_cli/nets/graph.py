@@ -1,0 +1,75 @@
+"""The graph of a network, named: what each node does, which layer it calls, and where a layer is in the network."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.fx import Graph, Node
+
+from coc_cli.nets.names import layer_at
+
+WEIGHTED = nn.modules.conv._ConvNd | nn.Linear  # noqa: SLF001  (the common base of convolutions has no public name)
+
+ACTIVATIONS = frozenset(
+    ("relu", "relu6", "silu", "swish", "gelu", "hardswish", "hardsigmoid", "hardtanh", "sigmoid", "tanh")
+    + ("leakyrelu", "leaky_relu", "elu", "mish", "clamp")
+)
+ELEMENTWISE = frozenset(("add", "iadd", "mul", "imul", "sub"))
+
+
+def operation(node: Node, root: nn.Module) -> str:
+    """Give one lower-case name for what a node does, however it is written: 'conv2d', 'relu', 'add', 'flatten'."""
+    if node.op == "call_module":
+        return type(root.get_submodule(str(node.target))).__name__.lower()
+    if node.op == "call_function":
+        return getattr(node.target, "__name__", str(node.target)).lower().rstrip("_")
+    return str(node.target).lower().rstrip("_") if node.op == "call_method" else node.op
+
+
+def is_layer(node: Node, root: nn.Module) -> bool:
+    """Tell whether the node is a convolution or a linear layer."""
+    return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED)
+
+
+def layer_name(node: Node) -> str:
+    """Give the name of the layer that a node calls: that in the backbone, or exits.N.NAME in a head."""
+    return layer_at(str(node.target))
+
+
+def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
+    """Give the nodes of all layers, in the order in which they run."""
+    return [node for node in graph.nodes if is_layer(node, root)]
+
+
+def _is_norm(node: Node, root: nn.Module) -> bool:
+    if node.op != "call_module":
+        return False
+    return isinstance(root.get_submodule(str(node.target)), nn.modules.batchnorm._BatchNorm | nn.GroupNorm)  # noqa: SLF001
+
+
+def belongs_to_layer(node: Node, root: nn.Module) -> bool:
+    """Tell whether a node is a norm or an activation, which an integer runtime folds into the layer before it."""
+    return _is_norm(node, root) or operation(node, root) in ACTIVATIONS
+
+
+def node_named(graph: Graph, name: str) -> Node | None:
+    """Give the node of that name, or None."""
+    return next((node for node in graph.nodes if node.name == name), None)
+
+
+_SHAPE_METHODS = frozenset(("size", "dim", "ndimension", "numel"))
+_SHAPE_ATTRIBUTES = frozenset(("shape", "ndim", "dtype", "device"))
+_ARITHMETIC = frozenset(("_operator", "builtins", "math"))
+
+
+def is_number(node: Node) -> bool:
+    """Tell whether a node gives a shape, a size or what is computed from them, or a flag: not a tensor."""
+    if node.op == "get_attr":
+        return str(node.target).endswith(".training")
+    if node.op == "call_method":
+        return node.target in _SHAPE_METHODS or bool(node.all_input_nodes and all(map(is_number, node.all_input_nodes)))
+    if node.op != "call_function":
+        return False
+    if node.target is getattr:
+        return node.args[1] in _SHAPE_ATTRIBUTES
+    is_arithmetic = getattr(node.target, "__module__", "") in _ARITHMETIC
+    return is_arithmetic and bool(node.all_input_nodes) and all(map(is_number, node.all_input_nodes))

@@ -1,0 +1,68 @@
+"""Where new quantisers start: calibrated on the weights, and on what training images give on edges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
+from coc_cli.nets.names import edge_path
+from coc_cli.nets.network import Network, build, with_spec
+from coc_cli.nets.spec import Edge, Spec
+
+if TYPE_CHECKING:
+    from coc_cli.data.images import Split
+
+CALIBRATION_IMAGES = 512
+
+
+def initialize_quantizers(network: Network, spec: Spec, train: Split, device: str) -> Network:
+    """Return a network of `spec` with the tensors of `network`, on `device`; quantisers that are new start calibrated.
+
+    A quantiser is new unless `network` has the same edge, or the same bits for the layer; scales of weights are set on
+    the weights, those of edges on what the first images of `train` give there.
+    """
+    before = network.spec
+    same = {name for name, edge in spec.edges.items() if _unsigned(before.edges.get(name)) == _unsigned(edge)}
+    spec = spec.but(edges={name: before.edges[name] if name in same else edge for name, edge in spec.edges.items()})
+    quantized = build(spec).to(device)
+    dropped = tuple(f"{edge_path(name)}." for name in before.edges if name not in same)
+    known = {name: value for name, value in network.state_dict().items() if not name.startswith(dropped or ("-",))}
+    quantized.load_state_dict(known, strict=False)
+    new_bits = [name for name, bits in spec.bits.items() if before.bits.get(name) != bits]
+    new_edges = [name for name in quantized.edges if name not in same]
+    _calibrate_weights(quantized, new_bits)
+    signs = _calibrate_edges(quantized, new_edges, train)
+    edges = {
+        name: edge.model_copy(update={"signed": signs.get(name, edge.signed)}) for name, edge in spec.edges.items()
+    }
+    return with_spec(quantized, spec.but(edges=edges))
+
+
+def _calibrate_weights(network: Network, names: list[str]) -> None:
+    for name in names:
+        layer = network.layer(name)
+        assert isinstance(layer, QuantizedWeight)
+        layer.calibrate()
+
+
+@torch.no_grad()
+def _calibrate_edges(network: Network, names: list[str], train: Split) -> dict[str, bool]:
+    """Set the scales of some edges, in place; return which are signed."""
+    quantizers: dict[str, ActivationQuantizer] = {}
+    for name in names:
+        quantizer = network.edges[name]
+        assert isinstance(quantizer, ActivationQuantizer)
+        quantizer.samples = []
+        quantizers[name] = quantizer
+    if quantizers:
+        first = torch.arange(min(CALIBRATION_IMAGES, len(train)))
+        network.eval()(network.normalise(train.take(first)))
+    for quantizer in quantizers.values():
+        quantizer.calibrate()
+    return {name: quantizer.signed for name, quantizer in quantizers.items()}
+
+
+def _unsigned(edge: Edge | None) -> Edge | None:
+    return edge and edge.model_copy(update={"signed": False})

@@ -1,0 +1,127 @@
+"""Cutting a graph into segments that run one after the other, and putting heads into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.fx import Graph, Node
+
+from coc_cli.errors import StageError
+from coc_cli.nets.graph import node_named
+from coc_cli.nets.tracing import trace
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the network: `run(root, *inputs)` gives the tensors of `outputs`, in order."""
+
+    run: Callable[..., tuple[Tensor, ...]]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+def _above(node: Node) -> set[Node]:
+    """Give a node and all that it is computed from."""
+    found, left = {node}, [node]
+    while left:
+        new = set(left.pop().all_input_nodes) - found
+        found |= new
+        left += new
+    return found
+
+
+def split_heads(graph: Graph) -> tuple[list[Segment], list[Segment]]:
+    """Cut a graph as `segments` does, but heads and backbone into segments of their own.
+
+    Returns the backbone's segments, then the heads. A segment of the backbone gives the tensors that any later segment
+    or its own head reads, the last one the network's output; a head gives its output.
+    """
+    live = [node for node in graph.nodes if node.op == "placeholder"]
+    outputs: Any = graph.output_node().args[0]
+    *inner, final = outputs if isinstance(outputs, tuple) else (outputs,)
+    spine = _above(final)
+    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
+    position = {node: index for index, node in enumerate(body)}
+    backbone, heads, start = [], [], 0
+    for end, output in sorted((position[node], node) for node in inner):
+        head = [node for node in body if node in _above(output) - spine]
+        read = {node for inside in head for node in inside.all_input_nodes} - set(head)
+        stretch = [node for node in body[start : end + 1] if node in spine]
+        later = [node for node in (*live, *stretch) if any(position.get(user, -1) > end for user in node.users)]
+        own = [node for node in stretch if node in read and node not in later]
+        backbone.append(_segment(stretch, live, [*later, *own]))
+        heads.append(_segment(head, [node for node in (*live, *stretch) if node in read], [output]))
+        start, live = end + 1, later
+    backbone.append(_segment([node for node in body[start:] if node in spine], live, [final]))
+    return backbone, heads
+
+
+def _compiled(graph: Graph) -> Callable[..., tuple[Tensor, ...]]:
+    code = graph.python_code(root_module="self")
+    namespace: dict[str, Any] = dict(code.globals)
+    exec(compile(code.src, "<segment>", "exec"), namespace)  # noqa: S102  (fx's own generated code)
+    run: Callable[..., tuple[Tensor, ...]] = namespace["forward"]
+    return run
+
+
+def _segment(nodes: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[Node]) -> Segment:
+    graph = Graph()
+    copies = {node: graph.placeholder(node.name) for node in inputs}
+    for node in nodes:
+        copies[node] = graph.node_copy(node, lambda old: copies[old])
+    graph.output(tuple(copies[node] for node in outputs))
+    names = tuple(tuple(node.name for node in group) for group in (inputs, outputs, nodes))
+    return Segment(_compiled(graph), *names)
+
+
+def splice(graph: Graph, source: str, head: nn.Module) -> None:
+    """Trace a head and put it behind the node named `source`, in place; its output becomes one more of the graph's.
+
+    Outputs stay in the order of the calls, the network's own is last. Raises `StageError` if there is no such node.
+    """
+    before = node_named(graph, source)
+    if before is None:
+        raise StageError(f"no exit can be at '{source}': the network has no such place", "exits")
+    copies: dict[Node, Node] = {}
+    at = before
+    for node in trace(head).nodes:
+        if node.op == "placeholder":
+            copies[node] = before
+        elif node.op == "output":
+            output = graph.output_node()
+            *inner, final = output.args[0] if isinstance(output.args[0], tuple) else (output.args[0],)
+            output.args = ((*inner, copies[node.args[0]], final),)
+        else:
+            with graph.inserting_after(at):
+                at = copies[node] = graph.node_copy(node, lambda old: copies[old])
+
+
+def segments(graph: Graph, *, taps: Sequence[str] = ()) -> list[Segment]:
+    """Cut a graph behind each of its outputs; what a segment gives is its output, then all tensors still needed.
+
+    The last segment gives the network's own output, then the tensors of the nodes named in `taps`.
+    """
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
+    position = {node: index for index, node in enumerate(body)}
+    by_name = {node.name: node for node in body}
+    outputs: Any = graph.output_node().args[0]
+    *inner, final = outputs if isinstance(outputs, tuple) else (outputs,)
+    last_use = {
+        node: max([position[user] for user in node.users if user in position], default=-1) for node in (*inputs, *body)
+    }
+    tapped = [by_name[name] for name in taps]
+    last_use.update(dict.fromkeys(tapped, len(body)))
+    made: list[Segment] = []
+    start, live = 0, inputs
+    for end, output in sorted((position[node], node) for node in inner):
+        stretch = body[start : end + 1]
+        passed = [node for node in (*live, *stretch) if last_use[node] > end]
+        made.append(_segment(stretch, live, [output, *passed]))
+        start, live = end + 1, passed
+    made.append(_segment(body[start:], live, [final, *tapped]))
+    return made
