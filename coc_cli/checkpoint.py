@@ -7,13 +7,13 @@ file holds nothing that differs between equal runs: no time, no host, no path.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from coc_cli.errors import StageError, refuse
+from coc_cli.files.atomic import write_atomically
 from coc_cli.files.run_directory import RESULT
 from coc_cli.frozen import Frozen
 from coc_cli.nets.names import edge_path, is_edge, layer_at, module_path
@@ -204,21 +204,6 @@ def save(network: Network, lineage: tuple[Ancestor, ...], path: Path) -> None:
     from safetensors.torch import save as to_bytes
 
     write_atomically(path, to_bytes(encode(network), {METADATA_KEY: _metadata(network.spec, lineage)}))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a killed writer, never leaves half of it under that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def load(path: Path, *, trust_code: bool = False) -> Network:

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coc_cli.checkpoint import Header, checkpoint_at, read_header, write_atomically
+from coc_cli.checkpoint import Header, checkpoint_at, read_header
 from coc_cli.dvfs.energy import Work
 from coc_cli.dvfs.fit import Fit, Sample, fit
 from coc_cli.dvfs.machine import PROC, Clock, processor_name, read_clock, slug
@@ -20,6 +20,7 @@ from coc_cli.dvfs.measured import Draw, Found, profile_of, rounded
 from coc_cli.dvfs.meters import SYSFS, Meter, Missing, find_meter
 from coc_cli.dvfs.profile import Measured, Profile, TimedPart, read_profile, shipped
 from coc_cli.errors import refuse
+from coc_cli.files.atomic import write_atomically
 from coc_cli.files.yaml_source import written
 from coc_cli.recipe.device import device_named
 

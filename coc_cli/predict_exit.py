@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -14,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coc_cli.checkpoint import Header, checkpoint_at, read_header, write_atomically
+from coc_cli.checkpoint import Header, checkpoint_at, read_header
 from coc_cli.dvfs.energy import EnergyModel, Workload
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.dvfs.schedule import Answer, as_csv, schedule
 from coc_cli.errors import UserError, refuse
+from coc_cli.files.atomic import write_atomically
+from coc_cli.files.checksum import sha256_of
 from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.model import PredictExit
 from coc_cli.recipe.reading import RecipeFile, read
@@ -162,7 +163,7 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
         "calibration_error": calibration(context),
         "predictor_macs": context.predictor.macs if context.predictor else None,
         "full_macs": work.full_macs,
-        "checkpoint_sha256": hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest(),
+        "checkpoint_sha256": sha256_of(asked.checkpoint),
         "examples": examples(row.evaluated.paths, data.test),
         "schedule": {"policy": row.policy, "governor": row.governor.name},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
@@ -10,14 +9,16 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coc_cli
-from coc_cli.checkpoint import Ancestor, load, read_header, save, write_atomically
+from coc_cli.checkpoint import Ancestor, load, read_header, save
 from coc_cli.errors import RunError, StageError, UserError, refuse
+from coc_cli.files.atomic import locked, write_atomically
+from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import CACHE, RESULT, RUNS
 from coc_cli.foreign import load_foreign
 from coc_cli.learning.evaluation import evaluate
@@ -90,16 +91,15 @@ def _locked(directory: Path) -> Iterator[None]:
         CACHE.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise refuse(CACHE, f"cannot be the stage cache: {error.strerror}; run coc in another directory") from error
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / ".lock").open("w")
-    except OSError as error:
-        raise refuse(directory, f"cannot be the run directory: {error.strerror}; choose another with --out") from error
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(directory / ".lock", wait=False))
+        except BlockingIOError as error:
             raise refuse(directory, "another coc is at work in it; wait, or choose another with --out") from error
+        except OSError as error:
+            what = f"cannot be the run directory: {error.strerror}; choose another with --out"
+            raise refuse(directory, what) from error
         yield
 
 
@@ -134,7 +134,7 @@ class _Run:
         import torch
 
         weights = self.recipe.model.weights
-        given = [_sha256(Path(weights.path)), weights.keys] if weights else []
+        given = [sha256_of(Path(weights.path)), weights.keys] if weights else []
         code = [fingerprint(step.spec.arch) for step in self.plan.steps]
         spec = self.plan.steps[0].spec
         settings = {**baseline_settings(self.file, spec), "data": self.fingerprint}
@@ -252,7 +252,7 @@ class _Run:
             details=test.details,
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[asdict(epoch) for epoch in history],
-            sha256=_sha256(folder / RESULT),
+            sha256=sha256_of(folder / RESULT),
             environment=environment(self.device),
         )
 
@@ -307,7 +307,7 @@ def _cached(folder: Path, arch: str) -> Made | None:
     try:
         content = json.loads((folder / "result.json").read_text())
         made = Made(**{**content, "metric_ci95": tuple(content["metric_ci95"])})
-        is_right = _sha256(folder / RESULT) == made.sha256
+        is_right = sha256_of(folder / RESULT) == made.sha256
         return made if is_right and read_header(folder / RESULT, trust_code=True).spec.arch == arch else None
     except (OSError, ValueError, TypeError, KeyError, UserError):
         return None
@@ -316,10 +316,6 @@ def _cached(folder: Path, arch: str) -> Made | None:
 def _key(inputs: list[Any], settings: dict[str, Any]) -> str:
     text = json.dumps([inputs, settings], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _command() -> str:

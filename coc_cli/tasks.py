@@ -7,7 +7,6 @@ log-variances to them, [N, 2T].
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,15 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coc_cli.intervals import middle_95, resampled_indices, wilson
 from coc_cli.losses import distillation
 from coc_cli.nets.spec import Scale, Spec
 
 if TYPE_CHECKING:
     import numpy as np
 
-Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 SMOOTH = 0.1  # standard deviations: below, errors count by their square, above by their size
-RESAMPLES = 2000
 
 
 class Task(ABC):
@@ -117,12 +115,12 @@ class Regression(Task):
 
     def interval(self, scores: Tensor) -> tuple[float, float]:
         errors = -scores.cpu().numpy()
-        low, high = _percentiles(errors[index].mean() for index in _resampled(len(errors)))
+        low, high = middle_95(errors[index].mean() for index in resampled_indices(len(errors)))
         return low, high
 
     def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:
         given, true = answers.double().cpu().numpy(), targets.double().cpu().numpy()
-        low, high = _percentiles(_r2(given[index], true[index]) for index in _resampled(len(true)))
+        low, high = middle_95(_r2(given[index], true[index]) for index in resampled_indices(len(true)))
         errors = abs(given - true).mean(0).tolist()
         return {
             "r2": _r2(given, true),
@@ -143,29 +141,6 @@ def scale_of(targets: Tensor) -> Scale:
     std, mean = torch.std_mean(targets.double(), 0)
     spread = [float(f"{value:.6g}") or 1.0 for value in std.tolist()]
     return Scale(mean=tuple(float(f"{value:.6g}") for value in mean.tolist()), std=tuple(spread))
-
-
-def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Give the 95 % interval of a proportion (Wilson 1927)."""
-    share, z2 = correct / n, Z95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def _resampled(n: int) -> Any:
-    """Give the indices of bootstrap samples (Efron 1979), the same ones every time."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    return (random.integers(0, n, n) for _ in range(RESAMPLES))
-
-
-def _percentiles(values: Any) -> tuple[float, float]:
-    import numpy as np
-
-    low, high = np.percentile(list(values), (2.5, 97.5))
-    return float(low), float(high)
 
 
 def _r2(given: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:

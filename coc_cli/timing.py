@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from coc_cli.dvfs.energy import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from coc_cli.nets.network import Network
     from coc_cli.nets.segments import Segment
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
 Work: TypeAlias = Callable[[], object]
 LEAST_ROUNDS = 20  # however long they take: a p95 needs so many
 WARM_UP = 0.2  # of the time for the rounds

@@ -160,7 +160,7 @@ def fit(
     """
     import torch
 
-    from coc_cli.checkpoint import write_atomically
+    from coc_cli.files.atomic import write_atomically
     from coc_cli.learning.evaluation import learning
 
     if not settings.epochs:

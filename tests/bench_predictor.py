@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from coc_cli.checkpoint import load
+from coc_cli.dvfs.energy import Array
 from coc_cli.exits.collect_traces import collect_traces, workload
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.predictor_fitting import calibration_error, fit
-from coc_cli.exits.traces import Array, first_confident
+from coc_cli.exits.traces import first_confident
 from coc_cli.recipe.reading import read
 
 

@@ -13,16 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 import coc_cli
-from coc_cli.checkpoint import (
-    Ancestor,
-    is_checkpoint,
-    load,
-    read_header,
-    save,
-    size_bytes,
-    write_atomically,
-)
+from coc_cli.checkpoint import Ancestor, is_checkpoint, load, read_header, save, size_bytes
 from coc_cli.errors import Fault, UserError
+from coc_cli.files.atomic import write_atomically
 from coc_cli.foreign import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec

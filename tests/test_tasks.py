@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
+from coc_cli.intervals import wilson
 from coc_cli.nets.spec import Scale, Spec
-from coc_cli.tasks import Classification, Regression, task_of, wilson
+from coc_cli.tasks import Classification, Regression, task_of
 
 TASK = Regression(("angle", "size"), Scale(mean=(10.0, 0.0), std=(2.0, 0.5)))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.optimize import nnls
 
-Array: TypeAlias = "np.ndarray[Any, Any]"
+from coc_cli.dvfs.energy import Array
+
 GAIN = 1e-9  # what a division of the parts must explain better, relatively, to be preferred to one before it
 
 
@@ -61,10 +61,10 @@ def fit(samples: Sequence[Sample]) -> Fit:
     best, least = np.zeros(3), float(len(samples))  # a model of nothing but zeros is wrong by 1 everywhere
     for computing in _divisions(macs, moved):
         columns = np.stack([macs * computing, moved * ~computing, heads], 1) / time[:, None]
-        for costs in _not_negative(columns):
-            wrong = float((((_model_ms(costs, macs, moved, heads) - time) / time) ** 2).sum())
-            if wrong < least * (1 - GAIN) - GAIN**2:
-                best, least = costs, wrong
+        costs = _non_negative(columns)
+        wrong = float((((_model_ms(costs, macs, moved, heads) - time) / time) ** 2).sum())
+        if wrong < least * (1 - GAIN) - GAIN**2:
+            best, least = costs, wrong
     model = _model_ms(best, macs, moved, heads)
     return Fit(
         1e-6 / float(best[0]) if best[0] > 0 else None,
@@ -87,20 +87,15 @@ def _model_ms(costs: Array, macs: Array, moved: Array, heads: Array) -> Array:
     return np.asarray(np.maximum(costs[0] * macs, costs[1] * moved) + costs[2] * heads)
 
 
-def _not_negative(columns: Array) -> Iterator[Array]:
-    """Give the solutions x [3] of columns x = 1 in which some of x are 0 and the others above 0."""
+def _non_negative(columns: Array) -> Array:
+    """Return the x [3] of least squares of columns x = 1 of which none is below 0 (Lawson and Hanson 1974)."""
     scale = np.linalg.norm(columns, axis=0)
-    used = np.flatnonzero(scale)
-    for size in range(len(used), 0, -1):
-        for chosen in map(list, combinations(used, size)):
-            found = np.linalg.lstsq(columns[:, chosen] / scale[chosen], np.ones(len(columns)), rcond=None)[0]
-            if (found > 0).all():
-                solution = np.zeros(columns.shape[1])
-                solution[chosen] = found / scale[chosen]
-                yield solution
+    scale[scale == 0] = 1.0
+    solution, _ = nnls(columns / scale, np.ones(len(columns)))
+    return np.asarray(solution / scale)
 
 
-def unhindering(samples: Sequence[Sample], fitted: Fit) -> tuple[float, float]:
+def non_limiting_rates(samples: Sequence[Sample], fitted: Fit) -> tuple[float, float]:
     """Give the throughput (GMAC/s) and the bandwidth (GB/s) from which on they hold up no part, given the other.
 
     0 where nothing can be said. For a number that the fit leaves open.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from coc_cli.dvfs.meters import SYSFS
+from coc_cli.dvfs.meters import SYSFS, read_text
 
 PROC = Path("/proc")
 
@@ -23,8 +23,8 @@ class Clock:
 
 def processor_name(proc: Path = PROC) -> str:
     """Give the processor's name, or that of a board without one."""
-    named = re.search(r"^model name\s*:\s*(.+)$", _text(proc / "cpuinfo"), re.MULTILINE)
-    board = _text(proc / "device-tree/model").strip("\0\n ")
+    named = re.search(r"^model name\s*:\s*(.+)$", read_text(proc / "cpuinfo"), re.MULTILINE)
+    board = read_text(proc / "device-tree/model").strip("\0\n ")
     return (named[1].strip() if named else board) or platform.processor() or platform.machine() or "unknown processor"
 
 
@@ -38,20 +38,13 @@ def read_clock(sysfs: Path = SYSFS, proc: Path = PROC) -> Clock:
     """Give the frequency of the processor that is fastest now, and its levels."""
     at = {}
     for folder in sorted(sysfs.glob("devices/system/cpu/cpu[0-9]*/cpufreq")):
-        text = _text(folder / "scaling_cur_freq").strip()
+        text = read_text(folder / "scaling_cur_freq").strip()
         if text.isdigit() and int(text):
             at[folder] = int(text) / 1e3
     if at:
         fastest = max(at, key=lambda folder: at[folder])
-        listed = _text(fastest / "scaling_available_frequencies").split()
+        listed = read_text(fastest / "scaling_available_frequencies").split()
         levels = sorted({int(one) / 1e3 for one in listed if one.isdigit() and int(one)})
         return Clock(at[fastest], "cpufreq", tuple(levels))
-    shown = [float(one) for one in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", _text(proc / "cpuinfo"), re.MULTILINE)]
+    shown = [float(one) for one in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", read_text(proc / "cpuinfo"), re.MULTILINE)]
     return Clock(max(shown), "/proc/cpuinfo") if shown and max(shown) > 0 else Clock()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coc_cli.dvfs.fit import Fit, Sample, unhindering
+from coc_cli.dvfs.fit import Fit, Sample, non_limiting_rates
 from coc_cli.dvfs.machine import Clock
 from coc_cli.dvfs.meters import Meter, Missing
 from coc_cli.dvfs.profile import NOT_MEASURED, Above, Amount, Arithmetic, Kind, Levels, Measured, Profile, Transition
@@ -162,13 +162,13 @@ def _throughput(found: Found, base: Profile, at: float) -> Above:
     if found.fit.throughput_gmacs is not None:
         scaling = _scaling(at, "time ~ 1/f")
         return Above(value=rounded(found.fit.throughput_gmacs / at), source=_fitted(found) + scaling)
-    return _open(base, number, unhindering(found.samples, found.fit)[0] / at)
+    return _open(base, number, non_limiting_rates(found.samples, found.fit)[0] / at)
 
 
 def _bandwidth(found: Found, base: Profile) -> Above:
     if found.fit.bandwidth_gbs is not None:
         return Above(value=rounded(found.fit.bandwidth_gbs), source=_fitted(found))
-    return _open(base, base.memory_bandwidth_gbs, unhindering(found.samples, found.fit)[1])
+    return _open(base, base.memory_bandwidth_gbs, non_limiting_rates(found.samples, found.fit)[1])
 
 
 def _open(base: Profile, number: Above, least: float) -> Above:

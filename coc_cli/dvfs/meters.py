@@ -138,7 +138,8 @@ def _unreadable(paths: list[Path]) -> Missing | None:
     return None
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return what a file of the system says; nothing where it is not there or not text."""
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -150,10 +151,10 @@ def _counters(sysfs: Path) -> tuple[Counter, ...]:
     found = []
     zones = sysfs / "class/powercap"
     for zone in sorted(zones.glob("intel-rapl:*")):
-        name = _text(zone / "name")
+        name = read_text(zone / "name")
         if (zone / "energy_uj").exists() and name.startswith(("package", "dram")):
-            place = f"{_text(zones / zone.name.rpartition(':')[0] / 'name')} " if name == "dram" else ""
-            largest = _text(zone / "max_energy_range_uj")
+            place = f"{read_text(zones / zone.name.rpartition(':')[0] / 'name')} " if name == "dram" else ""
+            largest = read_text(zone / "max_energy_range_uj")
             found.append(Counter(place + name, zone / "energy_uj", int(largest) if largest.isdigit() else 2**32))
     return tuple(found)
 
@@ -168,16 +169,18 @@ def _iio_rails(sysfs: Path) -> Iterator[Rail]:
     """Rails of NVIDIA's older driver, which shows power in mW."""
     for power in sorted(sysfs.glob("bus/i2c/drivers/ina3221x/*/iio*/in_power*_input")):
         channel = power.name.removeprefix("in_power").removesuffix("_input")
-        yield Rail(_text(power.with_name(f"rail_name_{channel}")) or f"{power.parent.name} {channel}", (power,), 1.0)
+        yield Rail(
+            read_text(power.with_name(f"rail_name_{channel}")) or f"{power.parent.name} {channel}", (power,), 1.0
+        )
 
 
 def _hwmon_rails(sysfs: Path) -> Iterator[Rail]:
     """Rails of Linux' own driver, which shows mV and mA."""
     for folder in sorted(sysfs.glob("class/hwmon/hwmon*")):
-        if _text(folder / "name") != "ina3221":
+        if read_text(folder / "name") != "ina3221":
             continue
         for channel in CHANNELS:
             volts, amperes = folder / f"in{channel}_input", folder / f"curr{channel}_input"
             if volts.exists() and amperes.exists():
-                name = _text(folder / f"in{channel}_label") or f"{folder.name} {channel}"
+                name = read_text(folder / f"in{channel}_label") or f"{folder.name} {channel}"
                 yield Rail(name, (volts, amperes), 1e3)

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from coc_cli.dvfs.energy import EnergyModel
+from coc_cli.dvfs.energy import Array, EnergyModel
 from coc_cli.dvfs.profile import Profile
-from coc_cli.exits.curves import resampled
 from coc_cli.exits.json_rows import named, summary
 from coc_cli.exits.policies import names_in
 from coc_cli.exits.policies.oracle import Oracle
 from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow, best, grid_rows
-from coc_cli.exits.traces import Array
+from coc_cli.intervals import middle_95, resampled_weights
 
 DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
 BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy has before it predicts
@@ -33,7 +32,7 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> dict[str, Any]
         return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
     gap = passive.energy_mj - bound.energy_mj
     better = ours.evaluated.score - passive.evaluated.score
-    result = {
+    result: dict[str, Any] = {
         **{name: named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
         "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
         "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
@@ -41,24 +40,24 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> dict[str, Any]
     }
     if weights is not None:
         theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
-        result["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
+        result["saved_passive_ci95"] = list(middle_95(1 - mine / theirs))
         closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
         known = gap > 0 and not np.isnan(closed).any()
-        result["score_difference_ci95"] = np.percentile(weights @ better, (2.5, 97.5)).tolist()
-        result["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
+        result["score_difference_ci95"] = list(middle_95(weights @ better))
+        result["gap_closed_ci95"] = list(middle_95(closed)) if known else None
     return result
 
 
 def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> dict[str, Any]:
     """Give the whole cross table at a deadline, which is so many times the longest path, with intervals."""
-    weights = resampled(len(rows[0].levels.level))
+    weights = resampled_weights(len(rows[0].levels.level))
     return {
         "deadline": f"{factor:g}x",
         "deadline_ms": deadline_ms,
         "rows": [
             {
                 **summary(row, rows[0]),
-                "energy_mj_ci95": np.percentile(weights @ row.totals.energy_mj, (2.5, 97.5)).tolist(),
+                "energy_mj_ci95": list(middle_95(weights @ row.totals.energy_mj)),
             }
             for row in rows
         ],
@@ -100,7 +99,7 @@ def sensitivity(
     evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float, profile: Profile
 ) -> list[dict[str, Any]]:
     """Give what the prediction is worth on devices in which one assumed number is another; the deadline in ms stays."""
-    weights = resampled(len(next(iter(evaluated.values()))[0].batch))
+    weights = resampled_weights(len(next(iter(evaluated.values()))[0].batch))
     result = []
     for name, change in CHANGES.items():
         changed = change(profile)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Workload
+from coc_cli.dvfs.energy import Array, Workload
 from coc_cli.exits.operating_points import OperatingPoint, outcome
 from coc_cli.exits.policies import names_in
 from coc_cli.exits.policies.classic import Classic
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.exits.traces import Trace
+from coc_cli.intervals import WEIGHT_RESAMPLES, middle_95, resampled_weights
 
-RESAMPLES = 1000
 ROUNDING = 1e-9
 
 
@@ -54,20 +53,13 @@ def macs_at(score: Array, macs: Array, target: float) -> float:
     return float(np.interp(target, score, macs))
 
 
-@lru_cache(maxsize=1)
-def resampled(n: int, seed: int = 0) -> Array:
-    """Give the weights of bootstrap samples (Efron 1979), [RESAMPLES, N]; the same images for every policy."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-
-
 def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> dict[str, dict[str, Saving]]:
     """Give, for each policy, what it saves against classic and against the best passive policy at equal score.
 
     `target` is a score relative to the mean of `full_score` [N], that of the final output on the same images. The best
     passive policy is chosen anew in every bootstrap sample, so that the choice is part of the interval.
     """
-    weights = np.concatenate([np.full((1, len(full_score)), 1 / len(full_score)), resampled(len(full_score))])
+    weights = np.concatenate([np.full((1, len(full_score)), 1 / len(full_score)), resampled_weights(len(full_score))])
     goal = weights @ full_score + target  # [B]
     cost: dict[str, Array] = {}
     for name, found in curves.items():
@@ -84,7 +76,7 @@ def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> di
 def _saving(mine: Array, theirs: Array) -> Saving:
     share = 1 - mine / theirs
     sampled = share[1:][~np.isnan(share[1:])]
-    if np.isnan(share[0]) or len(sampled) < RESAMPLES // 2:
+    if np.isnan(share[0]) or len(sampled) < WEIGHT_RESAMPLES // 2:
         return Saving(float(mine[0]), float("nan"), float("nan"), float("nan"))
-    low, high = np.percentile(sampled, (2.5, 97.5))
-    return Saving(float(mine[0]), float(share[0]), float(low), float(high))
+    low, high = middle_95(sampled)
+    return Saving(float(mine[0]), float(share[0]), low, high)

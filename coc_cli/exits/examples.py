@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coc_cli.dvfs.energy import Array
 from coc_cli.exits.policies.policy import Paths
-from coc_cli.exits.traces import Array
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Split

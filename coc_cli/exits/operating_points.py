@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Workload
+from coc_cli.dvfs.energy import Array, Workload
 from coc_cli.exits.policies import POLICIES
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.policy import Paths, Policy, ThresholdedPolicy, joined, walk
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.exits.traces import Trace
 
 TUNED_THRESHOLDS = 240
 NEAREST = 24  # of them, around one that was chosen

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coc_cli.dvfs.energy import EnergyModel, Totals, Work, totals
+from coc_cli.dvfs.energy import Array, EnergyModel, Totals, Work, totals
 from coc_cli.dvfs.governors import GOVERNORS
 from coc_cli.dvfs.governors.governor import (
     LATE_MS,
@@ -34,7 +34,7 @@ from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.policy import Paths, Policy
 from coc_cli.exits.policies.predictive import Predictive
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.exits.traces import Trace
 
 SCHEDULED = Predictive.name  # the policy whose schedule is written
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.dvfs.energy import Array
+from coc_cli.exits.traces import Trace
 
 LARGEST_PROBABILITIES = 3
 LARGEST_HIDDEN = 64

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Workload
+from coc_cli.dvfs.energy import Array, Workload
 from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
 from coc_cli.exits.predictor import Predictor, feature_count, features, hidden_for
-from coc_cli.exits.traces import Array, Trace, first_confident
+from coc_cli.exits.traces import Trace, first_confident
 
 FOLDS = 5
 LARGEST_SAMPLE = 200_000  # questions: an image, an exit, a threshold

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from coc_cli.errors import StageError, did_you_mean
+from coc_cli.files.checksum import sha256_of
 from coc_cli.frozen import Frozen
 from coc_cli.nets.spec import Scalar
 
@@ -317,7 +317,7 @@ def _existing(path: str) -> Path:
 
 def _checksum(path: str) -> str:
     try:
-        return hashlib.sha256(_existing(path).read_bytes()).hexdigest()
+        return sha256_of(_existing(path))
     except OSError as error:
         raise StageError(f"'{path}' cannot be read: {error.strerror}", "arch") from error
 

@@ -31,7 +31,7 @@ def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
         out = directories[0] / PAGE if len(directories) == 1 else Path(PAGE)
     if out is None:
         return text
-    from coc_cli.checkpoint import write_atomically
+    from coc_cli.files.atomic import write_atomically
 
     try:
         write_atomically(out, text.encode())

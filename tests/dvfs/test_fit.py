@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload
-from coc_cli.dvfs.fit import Sample, fit, unhindering
+from coc_cli.dvfs.fit import Sample, fit, non_limiting_rates
 from coc_cli.dvfs.profile import Above, Amount, Arithmetic, read_profile
 
 
@@ -86,7 +86,7 @@ def test_one_part_tells_only_the_throughput() -> None:
     assert not found.is_tested
     assert (found.bandwidth_gbs, found.overhead_us) == (None, None)
     assert found.throughput_gmacs == pytest.approx(4.0)
-    assert unhindering(made, found) == (0.0, pytest.approx(0.5))  # 1 MB in the 2 ms
+    assert non_limiting_rates(made, found) == (0.0, pytest.approx(0.5))  # 1 MB in the 2 ms
 
 
 def test_parts_without_arithmetic_tell_only_the_bandwidth() -> None:

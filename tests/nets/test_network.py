@@ -10,7 +10,7 @@ from torch import nn
 
 from coc_cli.errors import StageError
 from coc_cli.learning.evaluation import exit_of
-from coc_cli.nets import cuts, sources
+from coc_cli.nets import sources, tracing
 from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network, build, changed_numbers, clone, with_spec
 from coc_cli.nets.precision import LayerBits, Precision, precision_of, with_precision
@@ -66,7 +66,7 @@ def test_what_cannot_be_traced_says_where() -> None:
             return self.conv(x) if x.sum() > 0 else x
 
     with pytest.raises(StageError, match=r"cannot be traced: in 0: .*control flow"):
-        cuts.trace(nn.Sequential(Inner()))
+        tracing.trace(nn.Sequential(Inner()))
 
 
 def test_quantisers_stand_between_all_layers_and_on_both_operands_of_sums(spec: Spec) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from coc_cli.dvfs.energy import Array
 from coc_cli.exits.policies.policy import Decision, Family, Inputs, Policy
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.exits.traces import Trace
 
 if TYPE_CHECKING:
     from coc_cli.exits.policies.context import PolicyContext

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Workload
+from coc_cli.dvfs.energy import Array, Workload
 from coc_cli.exits.predictor import Predictor
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.exits.traces import Trace
 
 THRESHOLDS = 24  # tried of a policy without a predictor
 PREDICTED_THRESHOLDS = 12  # and of one with it

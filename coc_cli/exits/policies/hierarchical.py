@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from coc_cli.dvfs.energy import Array
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.threshold import Threshold
-from coc_cli.exits.traces import Array
 
 
 @dataclass(frozen=True)

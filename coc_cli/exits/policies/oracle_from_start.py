@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from coc_cli.dvfs.energy import Array
 from coc_cli.exits.policies.context import THRESHOLDS, PolicyContext
 from coc_cli.exits.policies.policy import Decision, Family, Inputs, Policy, ThresholdedPolicy
-from coc_cli.exits.traces import Array, Trace, first_confident
+from coc_cli.exits.traces import Trace, first_confident
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.dvfs.energy import Array
+from coc_cli.exits.traces import Trace
 
 if TYPE_CHECKING:
     from coc_cli.dvfs.energy import EnergyModel

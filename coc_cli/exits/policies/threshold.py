@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from coc_cli.dvfs.energy import Array
 from coc_cli.exits.policies.context import THRESHOLDS, PolicyContext
 from coc_cli.exits.policies.policy import Decision, Family, Inputs, Policy, ThresholdedPolicy
-from coc_cli.exits.traces import Array, Trace
+from coc_cli.exits.traces import Trace
 
 
 @dataclass(frozen=True)
