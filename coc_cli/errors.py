@@ -80,6 +80,17 @@ def refuse(where: object, what: str) -> UserError:
     return UserError([Fault(str(where), what)])
 
 
+def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
+    """Return problems, each with the key of the recipe's `data` that they belong to."""
+    return [(key, problem) for problem in problems]
+
+
+def refuse_all(problems: Sequence[tuple[str, str]]) -> None:
+    """Raise one `DataError` that holds every problem, each with its key, if there is one."""
+    if problems:
+        raise DataError(problems)
+
+
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -> str:
     """Give the end of a message: the nearest known word, or the list of them."""
     names = sorted(known)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from coc_cli.data.source import DataInfo, DataSettings, Progress
+from coc_cli.data import sources
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import DataSettings
 from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError, did_you_mean, refuse
 from coc_cli.nets.sources import Choice
@@ -27,6 +29,7 @@ from coc_cli.training import Training
 from coc_cli.yaml_source import Loc, Source, dotted, written
 
 if TYPE_CHECKING:
+    from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
 
 RUNS = Path("runs")  # below the current directory
@@ -159,7 +162,7 @@ class RecipeFile:
     def images(self, progress: Progress | None = None) -> Data:
         """Read the images, decoded once; raises `UserError` with what is wrong with them, as the recipe's fault."""
         try:
-            return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=progress)
+            return sources.read(self.recipe.data, self.recipe.seed, cache=CACHE, progress=progress)
         except StageError as error:
             raise UserError(_faults_of_data(self.source, error)) from error
 
@@ -215,11 +218,11 @@ def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
     data = _whole(DataSettings, source.content.get("data"))
     if data is None:
         return None, []
-    faults = [source.fault(("data", *loc), what) for loc, what in data.faults()]
+    faults = [source.fault(("data", *loc), what) for loc, what in sources.faults(data)]
     if faults:
         return None, faults
     try:
-        return data.describe(), []
+        return sources.describe(data), []
     except StageError as error:
         return None, _faults_of_data(source, error)
 
@@ -464,8 +467,10 @@ def resolved(recipe: Recipe) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON Schema of recipes, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
+    """Return the JSON Schema of recipes, for editors; `data.source` names every source that is registered."""
+    recipe = Recipe.model_json_schema()
+    recipe["$defs"][DataSettings.__name__]["properties"]["source"]["description"] = sources.described()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **recipe}
 
 
 def torch_device(file: RecipeFile, asked: str | None) -> str:

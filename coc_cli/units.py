@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def count(value: float) -> str:
     """Give a number with three significant digits and a unit of a thousand: 2.61M."""
@@ -21,3 +23,15 @@ def percent(share: float) -> str:
     """Give a share in percent; what rounds to nothing has no sign."""
     text = f"{share:.1%}"
     return text.removeprefix("-") if float(text[:-1]) == 0 else text
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun: '1 image', '2,000 images', '2 classes'."""
+    many = noun + ("es" if noun.endswith("s") else "s")
+    return f"{n:,} {noun if n == 1 else many}"
+
+
+def named(names: Sequence[str], most: int = 5) -> str:
+    """Return the first few names and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

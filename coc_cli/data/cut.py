@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.source import counted, named
+from coc_cli.units import counted, named
 
 TRAIN, VALIDATION, TEST, HOLDOUT = range(4)
 Rows: TypeAlias = NDArray[np.int64]

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coc_cli.data.ahead import ahead
-from coc_cli.data.source import Augment, DataInfo
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import Augment
 
 FINGERPRINT_CHUNK = 8192
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.data.images import Data
-    from coc_cli.data.source import Augment
+    from coc_cli.data.settings import Augment
     from coc_cli.nets.network import Network
     from coc_cli.tasks import Task
     from coc_cli.training import Batch, Loss
