@@ -76,7 +76,7 @@ class DataError(StageError):
 
 
 def refuse(where: object, what: str) -> UserError:
-    """Give the error for a single fault, to be raised."""
+    """Return the error for a single fault, to be raised."""
     return UserError([Fault(str(where), what)])
 
 
@@ -92,7 +92,7 @@ def refuse_all(problems: Sequence[tuple[str, str]]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -> str:
-    """Give the end of a message: the nearest known word, or the list of them."""
+    """Return the end of a message: the nearest known word, or the list of them."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if not names:

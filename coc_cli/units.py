@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def count(value: float) -> str:
-    """Give a number with three significant digits and a unit of a thousand: 2.61M."""
+    """Return a number with three significant digits and a unit of a thousand: 2.61M."""
     for unit in ("", "k", "M", "G", "T"):
         if abs(value) < 999.5:  # noqa: PLR2004
             return f"{value:.3g}{unit}"
@@ -15,12 +15,12 @@ def count(value: float) -> str:
 
 
 def shown(metric: str, value: float) -> str:
-    """Give a metric's value as a reader wants it: accuracy in percent, an error in its own unit."""
+    """Return a metric's value as a reader wants it: accuracy in percent, an error in its own unit."""
     return f"{value:.2%}" if metric == "accuracy" else f"{value:.4g}"
 
 
 def percent(share: float) -> str:
-    """Give a share in percent; what rounds to nothing has no sign."""
+    """Return a share in percent; what rounds to nothing has no sign."""
     text = f"{share:.1%}"
     return text.removeprefix("-") if float(text[:-1]) == 0 else text
 

@@ -66,7 +66,7 @@ def test_no_module_imports_upward() -> None:
 class AtRuntime(ast.NodeTransformer):
     """Leave out `if TYPE_CHECKING:`."""
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST | None:
         return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 

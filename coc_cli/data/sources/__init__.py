@@ -85,12 +85,11 @@ def _before_place(name: str) -> str:
 
 
 def _place_fault(source: Source, settings: DataSettings) -> str | None:
-    if not source.place:
-        what = f"'{settings.kind}' takes nothing behind it, got '{settings.source}'"
-        return what if ":" in settings.source else None
-    return (
-        source.place_fault(settings.place) if settings.place else f"'{settings.kind}' needs more: {form(settings.kind)}"
-    )
+    if not source.place and ":" in settings.source:
+        return f"'{settings.kind}' takes nothing behind it, got '{settings.source}'"
+    if source.place and not settings.place:
+        return f"'{settings.kind}' needs more: {form(settings.kind)}"
+    return source.place_fault(settings.place) if source.place else None
 
 
 def _foreign_keys(source: Source, settings: DataSettings) -> Iterator[KeyFault]:

@@ -36,7 +36,7 @@ class Bars(Source):
         labels = tuple(f"row {row}" for row in range(int(settings.place)))
         return DataInfo((1, 8, 8), labels, "classification", (0.5,), (0.25,), 8 * len(labels))
 
-    def read(self, settings: DataSettings, seed: int, cache: Path, progress: object) -> Data:
+    def read(self, settings: DataSettings, seed: int, cache: Path, progress: object) -> Data:  # noqa: ARG002
         generator = torch.Generator().manual_seed(seed)
         info = self.describe(settings)
 
