@@ -130,3 +130,9 @@ def test_a_folder_is_described_without_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 3, 4) 3 False\n"
+
+
+def test_a_recipe_is_checked_without_numpy() -> None:
+    code = "import sys, coc_cli.recipe; print([name for name in ('numpy', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -7,9 +7,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from coc_cli.data.splits import TEST, TRAIN, VALIDATION
 from coc_cli.units import counted, named
 
-TRAIN, VALIDATION, TEST, HOLDOUT = range(4)
 Rows: TypeAlias = NDArray[np.int64]
 
 

@@ -11,19 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.cut import TEST, TRAIN, VALIDATION, Rows, cut_all
+from coc_cli.data.cut import Rows, cut_all
 from coc_cli.data.info import DataInfo
 from coc_cli.data.pixels import shape_of
 from coc_cli.data.settings import DataSettings
+from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from coc_cli.errors import StageError, refuse_all
 from coc_cli.units import counted, named
 
-SPLITS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("validation", "valid", "val"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
-}
-SPLIT_NAMES = ("train", "validation", "test")
 TEST_SHARE = 0.2
 LEAST_TRAIN = 2  # norms need two images in a batch
 

@@ -13,8 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.cut import TEST, TRAIN, VALIDATION
-from coc_cli.data.listing import SPLITS
+from coc_cli.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 from coc_cli.errors import StageError
 from coc_cli.units import counted, named
 

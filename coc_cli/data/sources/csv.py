@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from coc_cli.data.cut import TRAIN, scarce
-from coc_cli.data.listing import Listing, class_problems
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS, KeyFault
-from coc_cli.data.table import Table, read_table
+from coc_cli.data.splits import TRAIN
 from coc_cli.errors import StageError, at_key, did_you_mean, refuse_all
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from coc_cli.data.listing import Listing
+    from coc_cli.data.table import Table
 
 IMAGE = "image"  # the column with the images' paths, by default
 MOST_LOST = 1e-6  # of the spread of a target, by rounding to 32 bits
@@ -40,6 +42,9 @@ class Csv(ListedSource):
 
     def listing(self, settings: DataSettings) -> Listing:
         """List the images of a table, one a row; raises `StageError` with every row that is wrong."""
+        from coc_cli.data.listing import Listing
+        from coc_cli.data.table import Table, read_table
+
         path = Path(settings.place)
         columns, rows = read_table(path)
         refuse_all(_column_problems(path, columns, _wanted_columns(settings)))
@@ -71,6 +76,10 @@ def _numbers(
     table: Table, columns: tuple[str, ...], given: NDArray[np.int8]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return the targets float32 [N, T] and their names; raises `DataError` with all that is wrong with the table."""
+    import numpy as np
+
+    from coc_cli.data.cut import scarce
+
     numbers = table.numbers(columns)
     refuse_all(table.problems())
     problems = at_key("targets", _target_problems(numbers[given == TRAIN], columns))
@@ -82,6 +91,9 @@ def _classes(
     table: Table, column: str, given: NDArray[np.int8], *, has_splits: bool
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the classes int64 [N] and their names; raises `DataError` with all that is wrong with the table."""
+    from coc_cli.data.cut import scarce
+    from coc_cli.data.listing import class_problems
+
     classes, labels = table.classes(column)
     refuse_all(table.problems())
     problems = class_problems(given, classes, labels, has_splits=has_splits)
@@ -108,6 +120,8 @@ def _column_problems(path: Path, columns: list[str], wanted: list[tuple[str, str
 
 def _target_problems(numbers: NDArray[np.float64], columns: tuple[str, ...]) -> list[str]:
     """Return which columns of training targets [N, T] cannot be learnt as 32-bit numbers."""
+    import numpy as np
+
     if len(numbers) < 2:  # noqa: PLR2004  (too few to tell; that is said elsewhere)
         return []
     spread = numbers.max(0) - numbers.min(0)

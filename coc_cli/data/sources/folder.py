@@ -8,17 +8,17 @@ import zipfile
 from collections.abc import Iterable
 from errno import ENOENT
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
-from coc_cli.data.cut import TRAIN, scarce
-from coc_cli.data.listing import SPLITS, Listing, class_problems
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS
+from coc_cli.data.splits import SPLITS, TRAIN
 from coc_cli.errors import StageError, at_key, refuse_all
 from coc_cli.units import counted, named
+
+if TYPE_CHECKING:
+    from coc_cli.data.listing import Listing
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 NEARLY_SPLITS = (*SPLITS, "dev", "eval", "trainset", "valset", "testset")  # as a name's first or last word
@@ -57,6 +57,11 @@ class Folder(ListedSource):
 
 def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: Stamps) -> Listing:
     """Return the listing of images, each with its parts below what all have in common; raises `DataError`."""
+    import numpy as np
+
+    from coc_cli.data.cut import scarce
+    from coc_cli.data.listing import Listing, class_problems
+
     has_splits = any(_is_train(parts[0]) for parts in [*names.values(), *folders] if parts)
     depth = 1 if has_splits else 0
     refuse_all(at_key("source", _layout_problems(names, folders, depth)))

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from coc_cli.data.cut import TEST, TRAIN, Rows, amount, cut_all
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.source import COMMON_KEYS, Source
+from coc_cli.data.splits import TEST, TRAIN
 from coc_cli.errors import StageError, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from coc_cli.data.cut import Rows
     from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
 
@@ -62,6 +63,8 @@ class Torchvision(Source):
 
     def describe(self, settings: DataSettings) -> DataInfo:
         """Return what the table knows; classes are numbered until the files are read."""
+        from coc_cli.data.cut import amount
+
         known = TABLE[settings.place]
         shape = (settings.channels or known.shape[0], *(settings.height_width or known.shape[1:]))
         count = amount(known.training_images, self.validation_fraction(settings), known.classes)
@@ -88,6 +91,10 @@ class VisionFiles:
 
 def _cut(classes: NDArray[np.int64], validation: float, seed: int) -> tuple[Rows, Rows]:
     """Return the rows of train and validation among images to train on, of classes [N]."""
+    import numpy as np
+
+    from coc_cli.data.cut import cut_all
+
     given = np.full(len(classes), TRAIN, dtype=np.int8)
     # A last row stands for the test split, which is complete already.
     given, classes = np.append(given, np.int8(TEST)), np.append(classes, 0)
@@ -139,6 +146,8 @@ def _arrays(dataset: Any, settings: DataSettings, root: Path) -> tuple[NDArray[n
 
     Raises `StageError` if they are not of the table's form.
     """
+    import numpy as np
+
     known = TABLE[settings.place]
     classes = np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels, dtype=np.int64)
     images = np.asarray(dataset.data)
