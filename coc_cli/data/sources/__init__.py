@@ -1,7 +1,7 @@
 """The kinds of data sources, by name, and what a recipe's `data` section asks of them.
 
-A new one is a class in a file of its own and a line in `SOURCES`. Importing this loads neither torch nor numpy, so that a
-wrong recipe is answered at once; sources import these inside the functions that need them.
+A new one is a class in a file of its own and a line in `SOURCES`. Importing this loads neither torch nor numpy, so that
+a wrong recipe is answered at once; sources import these inside the functions that need them.
 """
 
 from __future__ import annotations
