@@ -38,7 +38,7 @@ def compress(
     trust_code: bool = False,
 ) -> Result:
     """Run a recipe as `coc compress` does and return its report and result; raises `UserError` for a wrong recipe."""
-    from coc_cli.run import compress as run_compress
+    from coc_cli.chain.compress import compress as run_compress
 
     return run_compress(
         Path(recipe),

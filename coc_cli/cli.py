@@ -95,7 +95,7 @@ def compress(
     debug: Debug = False,  # noqa: ARG001
 ) -> ExitCode:
     """Apply a recipe's chain; leaves a compressed checkpoint and a report in the run directory."""
-    from coc_cli.run import compress as run
+    from coc_cli.chain.compress import compress as run
 
     result = run(recipe, out=out, overrides=tuple(overrides), fresh=fresh, device=device, trust_code=trust_code)
     from coc_cli.tables import print_result
@@ -115,11 +115,12 @@ def plan(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Say what a recipe would do and cost after each stage, without data and training."""
-    from coc_cli.plan import make_plan
     from coc_cli.recipe.reading import read
-    from coc_cli.tables import print_plan
 
     file = read(recipe, tuple(overrides), trust_code=trust_code)
+    from coc_cli.plan import make_plan
+    from coc_cli.tables import print_plan
+
     print_plan(make_plan(file), file.recipe)
 
 

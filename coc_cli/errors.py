@@ -76,12 +76,23 @@ class DataError(StageError):
 
 
 def refuse(where: object, what: str) -> UserError:
-    """Give the error for a single fault, to be raised."""
+    """Return the error for a single fault, to be raised."""
     return UserError([Fault(str(where), what)])
 
 
+def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
+    """Return problems, each with the key of the recipe's `data` that they belong to."""
+    return [(key, problem) for problem in problems]
+
+
+def refuse_all(problems: Sequence[tuple[str, str]]) -> None:
+    """Raise one `DataError` that holds every problem, each with its key, if there is one."""
+    if problems:
+        raise DataError(problems)
+
+
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -> str:
-    """Give the end of a message: the nearest known word, or the list of them."""
+    """Return the end of a message: the nearest known word, or the list of them."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if not names:

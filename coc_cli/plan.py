@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coc_cli.checkpoint import Ancestor, Header, is_checkpoint, read_header, size_bytes
+from coc_cli.data.sources import source_of
 from coc_cli.errors import Fault, StageError, UserError
 from coc_cli.foreign import check_foreign
 from coc_cli.nets.cost import Cost, cost
@@ -146,7 +147,7 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
         yield file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}")
     elif len(spec.labels) != len(info.labels):
         yield file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
-    elif file.recipe.data.kind != "torchvision":  # whose names only the files tell
+    elif source_of(file.recipe.data).labels_known_early:
         yield from other_labels(file, spec.labels, info.labels)
 
 
@@ -163,7 +164,8 @@ def baseline_notes(file: RecipeFile) -> Iterator[str]:
             "the weights come from elsewhere; if they were trained on images that are validation or test images here,"
             " thresholds and accuracies flatter"
         )
-    if file.info.task == "regression" and data.kind != "digits-rotation" and (data.augment.flip or data.augment.rotate):
+    is_turned = data.augment.flip or data.augment.rotate
+    if file.info.task == "regression" and is_turned and not source_of(data).augment_safe:
         yield "images are flipped or turned, but their targets stay as they are"
 
 

@@ -36,7 +36,7 @@ from coc_cli.plan import (
 from coc_cli.progress import Reporter
 from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.model import Recipe, resolved
-from coc_cli.recipe.reading import RecipeFile, read
+from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.delivery import write_page_for
 from coc_cli.result import Made, compared, entry, environment, packed
 from coc_cli.stages import STAGES
@@ -64,20 +64,8 @@ class Result:
         return bool(self.report["ok"])
 
 
-def compress(
-    path: Path,
-    *,
-    out: Path | None = None,
-    overrides: tuple[str, ...] = (),
-    fresh: bool = False,
-    device: str | None = None,
-    trust_code: bool = False,
-) -> Result:
-    """Apply a recipe's chain; what is already there, from this run or another, is taken from the cache.
-
-    Raises `UserError` before any work, `RunError` on the way.
-    """
-    file = read(path, overrides, trust_code=trust_code)
+def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False, device: str | None = None) -> Result:
+    """Apply the chain of a recipe that was read; see `chain.compress`."""
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name

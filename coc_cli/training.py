@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.data.images import Data, Split
-    from coc_cli.data.source import Augment
+    from coc_cli.data.settings import Augment
     from coc_cli.nets.network import Network
 
 IN_BFLOAT16 = ("cuda",)  # kinds of device; weights, their gradients and all evaluation stay in float32

@@ -19,8 +19,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import torch.nn.functional as F
 
+from coc_cli.data import sources
 from coc_cli.data.images import Split
-from coc_cli.data.source import Augment, DataSettings
+from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.nets.network import Network, build, raw
 from coc_cli.nets.spec import Spec
 from coc_cli.training import Batch, Training, _one_pass, _optimizer
@@ -68,7 +69,7 @@ def main() -> None:
     memory = 0.0 if asked.mapped else 0.25
     settings = DataSettings(source=f"folder:{asked.source}", limit=asked.images, memory=memory)
     cache = Path(tempfile.gettempdir()) / "coc-bench"
-    data = settings.read(0, cache=cache)
+    data = sources.read(settings, 0, cache=cache)
     info = data.info
     assert info.mean is not None
     assert info.std is not None

@@ -13,7 +13,8 @@ import torch
 from tiny import TINY_RECIPE
 
 from coc_cli.data.images import Data, Split
-from coc_cli.data.source import Augment, DataInfo
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import Augment
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab

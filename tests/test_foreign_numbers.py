@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from coc_cli.chain.compress import compress
 from coc_cli.errors import Fault, UserError
 from coc_cli.foreign import load_foreign
 from coc_cli.nets.network import build, raw
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.plan import make_plan
 from coc_cli.recipe.reading import read
-from coc_cli.run import compress
 
 NETS = """\
 from torch import nn

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from PIL import Image
@@ -34,6 +35,9 @@ LAYERS = [
 # `coc_cli` itself holds the version and two functions that import when they are called.
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
+DATA = sorted((PACKAGE / "data").rglob("*.py"))
+WITH_TORCH = ("images", "reading")  # of data
+
 
 def imports(path: Path) -> set[str]:
     found = set()
@@ -59,6 +63,35 @@ def test_no_module_imports_upward() -> None:
     assert seen > 25
 
 
+class AtRuntime(ast.NodeTransformer):
+    """Leave out `if TYPE_CHECKING:`."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
+def data_imports(path: Path) -> set[str]:
+    """Return the modules of data that a module imports at run time, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(AtRuntime().visit(ast.parse(path.read_text()))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("coc_cli.data"):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_no_module_of_data_imports_itself_by_way_of_others() -> None:
+    modules = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): data_imports(path)
+        for path in DATA
+    }
+    graph = {name: names & modules.keys() for name, names in modules.items()}
+    assert sum(map(len, graph.values())) > 25
+    TopologicalSorter(graph).prepare()  # raises CycleError that names the circle
+    kinds = {name for name in graph if name.startswith("coc_cli.data.sources")}
+    inner = {name: graph[name] & kinds for name in graph.keys() - kinds}
+    assert not any(inner.values()), "the rest of data knows no kind of source"
+
+
 def test_torch_is_imported_late_where_the_user_waits() -> None:
     for name in (
         "cli",
@@ -74,6 +107,7 @@ def test_torch_is_imported_late_where_the_user_waits() -> None:
         "checkpoint",
         "units",
         *[f"report/{path.stem}" for path in (PACKAGE / "report").glob("*.py")],
+        *[f"data/{path.relative_to(PACKAGE / 'data').with_suffix('')}" for path in DATA if path.stem not in WITH_TORCH],
         "foreign",
         "errors",
     ):
@@ -90,9 +124,15 @@ def test_a_folder_is_described_without_torch(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         Image.new("L", (4, 3)).save(path)
     code = (
-        "import sys; from coc_cli.data.source import DataSettings\n"
-        f"info = DataSettings(source='folder:{tmp_path}').describe()\n"
+        "import sys; from coc_cli.data import sources; from coc_cli.data.settings import DataSettings\n"
+        f"info = sources.describe(DataSettings(source='folder:{tmp_path}'))\n"
         "print(info.shape, info.validation_images, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 3, 4) 3 False\n"
+
+
+def test_a_recipe_is_checked_without_numpy() -> None:
+    code = "import sys, coc_cli.recipe; print([name for name in ('numpy', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -12,7 +12,8 @@ from torch import nn
 
 from coc_cli.checkpoint import through_file
 from coc_cli.data.images import Data, Split
-from coc_cli.data.source import Augment, DataInfo
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
 from coc_cli.nets.network import Network, build, raw
 from coc_cli.nets.spec import Spec

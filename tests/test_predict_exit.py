@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from coc_cli.chain.compress import compress
 from coc_cli.dvfs.schedule import replayed
-from coc_cli.run import compress
 
 ROOT = Path(__file__).parent.parent
 POLICIES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from coc_cli.checkpoint import load
-from coc_cli.data.digits import read_digits
+from coc_cli.data.sources.digits import read_digits
 from coc_cli.learning.evaluation import evaluate
 
 ROOT = Path(__file__).parent.parent

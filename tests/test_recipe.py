@@ -14,11 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from coc_cli.chain.compress import compress
 from coc_cli.errors import UserError
 from coc_cli.plan import make_plan
 from coc_cli.recipe.model import Recipe, resolved, schema
 from coc_cli.recipe.reading import read
-from coc_cli.run import compress
 
 GOOD = """\
 name: good

@@ -11,7 +11,7 @@ import torch
 
 from coc_cli import training
 from coc_cli.data.images import Data
-from coc_cli.data.source import Augment
+from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
 from coc_cli.nets.network import Network, clone
 from coc_cli.stages.early_exit import EarlyExit

@@ -13,7 +13,7 @@ WORKERS = 2
 
 
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int = WORKERS) -> Iterator[Result]:
-    """Give `work` of every item, in order; threads are at most two items a worker ahead of whoever reads."""
+    """Yield `work` of every item, in order; threads are at most two items a worker ahead of whoever reads."""
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

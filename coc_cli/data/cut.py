@@ -7,19 +7,19 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.source import counted, named
+from coc_cli.data.splits import TEST, TRAIN, VALIDATION
+from coc_cli.units import counted, named
 
-TRAIN, VALIDATION, TEST, HOLDOUT = range(4)
 Rows: TypeAlias = NDArray[np.int64]
 
 
 def amount(n: int, share: float, classes: int) -> int:
-    """Give how many of n images a cut takes: the share, rounded, but at least one of each class."""
+    """Return how many of n images a cut takes: the share, rounded, but at least one of each class."""
     return max(int(share * n + 0.5), classes, 1)
 
 
 def stratified(labels: NDArray[np.int64], total: int, leave: int) -> Rows:
-    """Give how many images of each class make up `total`: in proportion, one at least where the total allows.
+    """Return how many images of each class make up `total`: in proportion, one at least where the total allows.
 
     `leave` images of each class are not taken, even if that makes fewer than `total`.
     """
@@ -28,12 +28,12 @@ def stratified(labels: NDArray[np.int64], total: int, leave: int) -> Rows:
     total = min(total, int(most.sum()))
     wanted = sizes * (total / len(labels))
     least = np.minimum(1, most) if total >= (most > 0).sum() else np.zeros_like(sizes)
-    taken = np.clip(wanted.astype(np.int64), least, most)
-    while taken.sum() < total:
-        taken[np.where(taken < most, wanted - taken, -np.inf).argmax()] += 1
-    while taken.sum() > total:
-        taken[np.where(taken > least, taken - wanted, -np.inf).argmax()] -= 1
-    return taken
+    counts = np.clip(wanted.astype(np.int64), least, most)
+    while counts.sum() < total:
+        counts[np.where(counts < most, wanted - counts, -np.inf).argmax()] += 1
+    while counts.sum() > total:
+        counts[np.where(counts > least, counts - wanted, -np.inf).argmax()] -= 1
+    return counts
 
 
 def draw(
@@ -43,10 +43,10 @@ def draw(
     labels = np.zeros(len(rows), dtype=np.int64) if labels is None else labels
     # Ranks of uniform numbers instead of a permutation: numpy keeps that stream the same in every version.
     order = np.random.Generator(np.random.PCG64(seed)).random(len(rows)).argsort(kind="stable")
-    taken = np.zeros(len(rows), dtype=bool)
+    is_drawn = np.zeros(len(rows), dtype=bool)
     for label, count in enumerate(stratified(labels, total, leave)):
-        taken[order[labels[order] == label][:count]] = True
-    return rows[~taken], rows[taken]
+        is_drawn[order[labels[order] == label][:count]] = True
+    return rows[~is_drawn], rows[is_drawn]
 
 
 def cut_all(
@@ -58,7 +58,7 @@ def cut_all(
     limit: int | None,
     seed: int,
 ) -> tuple[Rows, Rows, Rows]:
-    """Give the rows of train, validation and test.
+    """Return the rows of train, validation and test.
 
     `given` [N] holds the splits that the source brings; those that it does not bring are cut from train. `classes` [N]
     is None for regression. Train is in random order, so that any part of it holds all classes; the others ascend.
@@ -80,7 +80,7 @@ def cut_all(
 
 
 def scarce(given: NDArray[np.int8], classes: NDArray[np.int64] | None, labels: tuple[str, ...]) -> list[str]:
-    """Say which classes have too few training images for the splits that are to be cut from them."""
+    """Return which classes have too few training images for the splits that are to be cut from them."""
     needed = 1 + (not (given == VALIDATION).any()) + (not (given == TEST).any())
     rows = given == TRAIN
     if classes is None:

@@ -12,22 +12,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coc_cli.data.ahead import ahead
-from coc_cli.data.listing import Listing, is_grey, open_image, opener, upright
-from coc_cli.data.source import Progress, at, counted, named, refuse_all
+from coc_cli.data.listing import Fetch, Listing, opener
+from coc_cli.data.pixels import pixels_of
+from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
 
 FORMAT = 2  # of the cache; a change of what decoding gives needs another
 CHUNK = 64  # images a thread decodes at a time
 IMAGES, SUMS, ABOUT = "images.npy", "sums.npy", "about.json"
 
+Progress: TypeAlias = Callable[[int, int], None]  # images that are decoded, of how many
 
-Fetch: TypeAlias = Callable[[str], bytes]  # a file by its name
+
+@dataclass(frozen=True)
+class Form:
+    """What every image is decoded to."""
+
+    shape: tuple[int, int, int]  # C, H, W
+    resize: bool  # else an image of another size is refused
+    grey_only: bool = False  # refuse an image in colour
 
 
 @dataclass(frozen=True)
@@ -43,49 +52,60 @@ class Decoded:
 def decode(
     listing: Listing,
     rows: NDArray[np.int64],
-    shape: tuple[int, int, int],
+    form: Form,
     *,
-    resize: bool,
-    grey_only: bool = False,
     cache: Path,
     most_bytes: int,
     progress: Progress | None = None,
 ) -> Decoded:
-    """Give the images of some rows [M] of a listing, from the cache or decoded into it.
+    """Return the images of some rows [M] of a listing, from the cache or decoded into it.
 
     Those larger than `most_bytes` together stay on disk. Raises `StageError` that names every image that is broken or,
-    without `resize`, of another size, or with `grey_only` in colour.
+    without `resize`, of another size, or with `grey_only` in colour; or says why the cache cannot be written.
     """
-    files = [(listing.names[row], listing.stamps[row]) for row in rows]
-    asked = [FORMAT, str(listing.container), shape, resize, grey_only, files]
-    key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
-    folder = cache / "data" / key
-    full = (len(rows), *shape)
-    mapped = len(rows) * int(np.prod(shape)) > most_bytes
-    wanted = _Wanted(tuple(map(int, full)), resize, grey_only)
+    folder = cache / "data" / _key(listing, rows, form)
+    job = _Job(listing.container, tuple(listing.names[row] for row in rows), form, progress)
     try:
-        with _locked(folder):
-            found = _load(folder, full, mapped=mapped)
-            if found is None:
-                _check_space(folder, full)
-                shutil.rmtree(folder, ignore_errors=True)
-                _write(opener(listing.container), [name for name, _ in files], wanted, folder, progress=progress)
-                found = _load(folder, full, mapped=mapped)
+        decoded = _loaded_or_decoded(folder, job, mapped=int(np.prod(job.shape)) > most_bytes)
     except OSError as error:
         what = f"decoded images cannot be kept in '{folder.parent}': {error.strerror or error}"
         raise StageError(f"{what}; make that a folder that coc may write to", "source") from error
-    if found is None:
+    if decoded is None:
         raise StageError(f"'{folder}' cannot be read back; is the disk sound?", "source")
-    return found
+    return decoded
+
+
+def _key(listing: Listing, rows: NDArray[np.int64], form: Form) -> str:
+    """Return the name of the cache's folder: a hash of all that decides on the pixels."""
+    files = [(listing.names[row], listing.stamps[row]) for row in rows]
+    content = [FORMAT, str(listing.container), form.shape, form.resize, form.grey_only, files]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What decoding is to give."""
+class _Job:
+    """Which files are to be decoded, and to what."""
 
-    full: tuple[int, ...]  # M, C, H, W
-    resize: bool
-    grey_only: bool
+    container: Path
+    names: tuple[str, ...]
+    form: Form
+    progress: Progress | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """M, C, H, W of all images."""
+        return (len(self.names), *map(int, self.form.shape))
+
+
+def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | None:
+    with _locked(folder):
+        decoded = _load(folder, job.shape, mapped=mapped)
+        if decoded is None:
+            _check_space(folder, job.shape)
+            shutil.rmtree(folder, ignore_errors=True)
+            _write(job, folder)
+            decoded = _load(folder, job.shape, mapped=mapped)
+        return decoded
 
 
 @contextmanager
@@ -98,7 +118,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _load(folder: Path, shape: tuple[int, ...], *, mapped: bool) -> Decoded | None:
-    """Give what the cache holds; None where there is nothing, or it is damaged."""
+    """Return what the cache holds; None where there is nothing, or it is damaged."""
     try:
         about = json.loads((folder / ABOUT).read_text())
         images = np.load(folder / IMAGES, mmap_mode="c" if mapped else None)
@@ -137,13 +157,13 @@ def _check_space(folder: Path, shape: tuple[int, ...]) -> None:
         raise StageError(f"{what}; give a smaller 'size', or a 'limit'", "source")
 
 
-def _write(fetch: Fetch, names: list[str], wanted: _Wanted, folder: Path, *, progress: Progress | None) -> None:
+def _write(job: _Job, folder: Path) -> None:
     """Decode every image into a folder beside the final one, then rename it, so that half of one is never seen."""
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        checksum, sums = _write_images(fetch, names, wanted, part / IMAGES, progress=progress)
+        checksum, sums = _write_images(job, part / IMAGES)
         np.save(part / SUMS, sums)
         about = {"images": checksum, "stamp": _stamp(part), "sums": hashlib.sha256(sums.tobytes()).hexdigest()}
         (part / ABOUT).write_text(json.dumps(about))
@@ -152,141 +172,42 @@ def _write(fetch: Fetch, names: list[str], wanted: _Wanted, folder: Path, *, pro
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_images(
-    fetch: Fetch, names: list[str], wanted: _Wanted, path: Path, *, progress: Progress | None
-) -> tuple[str, NDArray[np.int64]]:
-    digest, sums, faults = hashlib.sha256(), [], _Faults(wanted.full)
-
-    def decoded(start: int) -> list[NDArray[np.uint8] | Exception]:
-        return [_attempt(fetch, name, wanted) for name in names[start : start + CHUNK]]
-
+def _write_images(job: _Job, path: Path) -> tuple[str, NDArray[np.int64]]:
+    """Write the pixels of every image as one array; return its checksum and the sums [M, 2, C] of each image."""
+    digest, sums = hashlib.sha256(), []
     with path.open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": wanted.full}
+        header = {"descr": "|u1", "fortran_order": False, "shape": job.shape}
         np.lib.format.write_array_header_1_0(file, header)
-        starts = range(0, len(names), CHUNK)
-        for start, chunk in zip(starts, ahead(decoded, starts), strict=True):
-            faults.note(names[start : start + CHUNK], chunk)
-            if not faults.found:
-                images = [image for image in chunk if not isinstance(image, Exception)]
-                pixels = np.ascontiguousarray(np.stack(images))
-                file.write(pixels.data)
-                digest.update(pixels.data)
-                wide = pixels.reshape(*pixels.shape[:2], -1).astype(np.int64)
-                sums.append(np.stack([wide.sum(2), (wide * wide).sum(2)], 1))
-            if progress:
-                progress(min(start + CHUNK, len(names)), len(names))
-        faults.tell()
+        for pixels in _decoded_chunks(job):
+            file.write(pixels.data)
+            digest.update(pixels.data)
+            wide = pixels.reshape(*pixels.shape[:2], -1).astype(np.int64)
+            sums.append(np.stack([wide.sum(2), (wide * wide).sum(2)], 1))
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), np.concatenate(sums)
 
 
-class _OtherSize(Exception):  # noqa: N818  (it is no error by itself)
-    pass
+def _decoded_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
+    """Yield images [B, C, H, W] in order, as long as all can be used; raises `DataError` that names all others."""
+    fetch = opener(job.container)
+
+    def attempts(start: int) -> list[NDArray[np.uint8] | Exception]:
+        return [_attempt(fetch, name, job.form) for name in job.names[start : start + CHUNK]]
+
+    starts, unusable = range(0, len(job.names), CHUNK), UnusableImages(*job.form.shape[1:])
+    for start, chunk in zip(starts, ahead(attempts, starts), strict=True):
+        unusable.note(job.names[start : start + CHUNK], chunk)
+        if not unusable:
+            images = [image for image in chunk if not isinstance(image, Exception)]
+            yield np.ascontiguousarray(np.stack(images))  # a stack of transposed arrays is not in C order
+        if job.progress:
+            job.progress(min(start + CHUNK, len(job.names)), len(job.names))
+    unusable.refuse()
 
 
-class _Coloured(Exception):  # noqa: N818
-    pass
-
-
-class _Unusable(Exception):  # noqa: N818
-    pass
-
-
-class _Faults:
-    """Every image that cannot be used."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self.broken: list[str] = []
-        self.other: list[str] = []
-        self.coloured: list[str] = []
-
-    @property
-    def found(self) -> bool:
-        return bool(self.broken or self.other or self.coloured)
-
-    def note(self, names: list[str], made: list[Any]) -> None:
-        for name, result in zip(names, made, strict=True):
-            if isinstance(result, _OtherSize):
-                self.other.append(f"{name} ({result})")
-            elif isinstance(result, _Coloured):
-                self.coloured.append(name)
-            elif isinstance(result, Exception):
-                self.broken.append(f"{name} ({_reason(result)})")
-
-    def tell(self) -> None:
-        """Raise `StageError` if any image was noted."""
-        told = []
-        if self.broken:
-            told.append(f"{counted(len(self.broken), 'image')} cannot be read: {named(self.broken)}")
-        if self.other:
-            height, width = self.shape[2:]
-            what = f"{counted(len(self.other), 'image')} not {height}x{width} as the first: {named(self.other)}"
-            told.append(f"{what}; give 'size' to resize all")
-        if self.coloured:
-            what = f"{counted(len(self.coloured), 'image')} in colour, but the first is grey: {named(self.coloured)}"
-            told.append(f"{what}; give 'channels', 3 or 1")
-        refuse_all(at("source", told))
-
-
-def _reason(error: Exception) -> str:
-    """Say in a word or two why an image cannot be read."""
-    from PIL import Image, UnidentifiedImageError
-
-    if isinstance(error, _Unusable):
-        return str(error)
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    if isinstance(error, Image.DecompressionBombError):
-        return "too large"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return "truncated" if "truncated" in str(error).lower() else "damaged"
-
-
-def _attempt(fetch: Fetch, name: str, wanted: _Wanted) -> NDArray[np.uint8] | Exception:
+def _attempt(fetch: Fetch, name: str, form: Form) -> NDArray[np.uint8] | Exception:
     try:
-        content = fetch(name)
-        return pixels_of(content, wanted.full[1:], resize=wanted.resize, grey_only=wanted.grey_only)
+        return pixels_of(fetch(name), form.shape, resize=form.resize, grey_only=form.grey_only)
     except Exception as error:  # noqa: BLE001  (whatever a decoder raises: the image is broken, and all are to be named)
         return error
-
-
-def pixels_of(content: bytes, shape: tuple[int, ...], *, resize: bool, grey_only: bool = False) -> NDArray[np.uint8]:
-    """Decode an image file to uint8 [C, H, W], resized bilinearly with antialiasing if it is to be.
-
-    It is turned as its EXIF orientation says, and what is transparent is put on white.
-    """
-    from PIL import Image
-
-    if not content:
-        raise _Unusable("empty")
-    channels, height, width = shape
-    with open_image(content) as opened:
-        image: Any = _plain(upright(opened), opened.format)
-        if not resize and image.size != (width, height):
-            raise _OtherSize(f"{image.size[1]}x{image.size[0]}")
-        if grey_only and not is_grey(image) and np.ptp(np.asarray(image.convert("RGB")), axis=2).any():
-            raise _Coloured
-        mode = "L" if channels == 1 else "RGB"
-        if image.mode != mode:
-            image = image.convert(mode)
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        made = np.asarray(image)
-    return made[None] if channels == 1 else made.transpose(2, 0, 1)
-
-
-def _plain(image: Any, form: str | None) -> Any:
-    """Give an image of 8 bits without transparency; `form` is the file's format."""
-    from PIL import Image
-
-    if image.mode == "F" or (image.mode == "I" and form not in ("PNG", "PPM")):  # these two: 16 bits in an I
-        raise _Unusable(f"{'floating point' if image.mode == 'F' else '32 bits'} a pixel; save it with 8 or 16")
-    if image.mode.startswith("I"):  # 16 bits; Pillow would cut them off at 255
-        return Image.fromarray((np.asarray(image, dtype=np.int64) // 256).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        grey, deep = is_grey(image), image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", deep.size, "white"), deep).convert("L" if grey else "RGB")
-    return image

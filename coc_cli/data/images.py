@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coc_cli.data.ahead import ahead
-from coc_cli.data.source import Augment, DataInfo
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import Augment
 
 FINGERPRINT_CHUNK = 8192
 
@@ -35,12 +36,12 @@ class Split:
         return len(self.targets)
 
     def take(self, index: Tensor) -> Tensor:
-        """Give the images [B, C, H, W] of an index [B], on the split's device."""
+        """Return the images [B, C, H, W] of an index [B], on the split's device."""
         rows = index if self.rows is None else self.rows[index.to(self.rows.device)]
         return self.images[rows.to(self.images.device)].to(self.targets.device)
 
     def read(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give images and targets of each index [B], in order; what is on disk is read ahead by threads."""
+        """Yield images and targets of each index [B], in order; what is on disk is read ahead by threads."""
 
         def batch(index: Tensor) -> tuple[Tensor, Tensor]:
             return self.take(index), self.targets[index.to(self.targets.device)]
@@ -48,24 +49,24 @@ class Split:
         yield from ahead(batch, indices) if self.mapped else map(batch, indices)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give every image once, in order."""
+        """Yield every image [B, C, H, W] once, in order, with the targets."""
         if self.rows is None and not self.mapped:
             yield from zip(self.images.split(size), self.targets.split(size), strict=True)
         else:
             yield from self.read(torch.arange(len(self)).split(size))
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Give the indices [B] of each batch of one epoch; a last batch of one image is left out (norms need two)."""
+        """Yield the indices [B] of each batch of one epoch; a last batch of one image is left out (norms need two)."""
         order = torch.randperm(len(self), generator=generator).to(self.images.device)
         yield from (batch for batch in order.split(size) if len(batch) > 1)
 
     def some(self, index: Tensor) -> Split:
-        """Give those images alone that an index [B] names, in its order."""
+        """Return those images alone that an index [B] names, in its order."""
         rows = index if self.rows is None else self.rows[index]
         return replace(self, rows=rows, targets=self.targets[index])
 
     def first(self, count: int) -> Split:
-        """Give the first images alone."""
+        """Return the first images alone."""
         return self.some(torch.arange(len(self))[:count])
 
     def update(self, digest: hashlib._Hash) -> None:
@@ -95,7 +96,7 @@ class Data:
         return self.train, self.validation, self.test
 
     def to(self, device: str) -> Data:
-        """Give the data on a device; images on disk stay there, and their batches are moved one by one."""
+        """Return the data on a device; images on disk stay there, and their batches are moved one by one."""
         moved: dict[int, Tensor] = {}  # splits that share images go on sharing them
 
         def there(split: Split) -> Split:
@@ -109,7 +110,7 @@ class Data:
         return Data(*map(there, self.splits), info=self.info, holdout=self.holdout and there(self.holdout))
 
     def fingerprint(self) -> str:
-        """Give a checksum of every image, every target and the split."""
+        """Return a checksum of every image, every target and the split."""
         digest = hashlib.sha256()
         for split in self.splits:
             split.update(digest)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from coc_cli.data.source import DataInfo
+from coc_cli.data.info import DataInfo
 from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError
 from coc_cli.files.yaml_source import Loc, Source

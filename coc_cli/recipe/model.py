@@ -8,7 +8,8 @@ from pydantic import Field, Tag, create_model, field_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from coc_cli.data.source import DataSettings
+from coc_cli.data import sources
+from coc_cli.data.settings import DataSettings
 from coc_cli.files.yaml_source import Loc, written
 from coc_cli.frozen import LIST, MAPPING, TEXT, Frozen, by_kind
 from coc_cli.nets.sources import ArchitectureSettings
@@ -160,6 +161,7 @@ class _EditorSchema(GenerateJsonSchema):
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of recipes, for editors."""
+    """Return the JSON Schema of recipes, for editors; `data.source` names every source that is registered."""
     content = Recipe.model_json_schema(schema_generator=_EditorSchema)
+    content["$defs"][DataSettings.__name__]["properties"]["source"]["description"] = sources.described()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **content}

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from coc_cli.data.source import DataInfo, DataSettings, Progress
+from coc_cli.data import sources
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import DataSettings
 from coc_cli.errors import Fault, StageError, UserError, refuse
 from coc_cli.files.run_directory import CACHE
 from coc_cli.files.yaml_source import Loc, Source
@@ -18,6 +20,7 @@ from coc_cli.recipe.messages import readable
 from coc_cli.recipe.model import Recipe
 
 if TYPE_CHECKING:
+    from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
 
 
@@ -37,7 +40,7 @@ class RecipeFile:
     def images(self, progress: Progress | None = None) -> Data:
         """Read the images, decoded once; raises `UserError` with what is wrong with them, as the recipe's fault."""
         try:
-            return self.recipe.data.read(self.recipe.seed, cache=CACHE, progress=progress)
+            return sources.read(self.recipe.data, self.recipe.seed, cache=CACHE, progress=progress)
         except StageError as error:
             raise UserError(_data_faults(self.source, error)) from error
 
@@ -87,10 +90,10 @@ def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
     data = parse_section(DataSettings, source.content.get("data"))
     if data is None:
         return None, []
-    faults = [source.fault(("data", *loc), what) for loc, what in data.faults()]
+    faults = [source.fault(("data", *loc), what) for loc, what in sources.faults(data)]
     if faults:
         return None, faults
     try:
-        return data.describe(), []
+        return sources.describe(data), []
     except StageError as error:
         return None, _data_faults(source, error)

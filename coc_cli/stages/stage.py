@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from coc_cli.data.source import DataInfo
+from coc_cli.data.info import DataInfo
 from coc_cli.nets.spec import Scalar, Spec
 from coc_cli.training import EpochLog, Training
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.data.images import Data
-    from coc_cli.data.source import Augment
+    from coc_cli.data.settings import Augment
     from coc_cli.nets.network import Network
     from coc_cli.tasks import Task
     from coc_cli.training import Batch, Loss

@@ -10,10 +10,10 @@ import pytest
 import torch
 from pictures import below, encoded, pack, pixels, tree, unpack
 
-from coc_cli.data import decode
+from coc_cli.data import decode, sources
 from coc_cli.data.ahead import ahead
 from coc_cli.data.images import Data
-from coc_cli.data.source import Augment, DataSettings
+from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.errors import StageError
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.spec import Spec
@@ -34,7 +34,7 @@ def read(**keys: object) -> tuple[Data, int]:
     """Give the data and how many images were decoded for it."""
     seen = [0]
     settings = DataSettings(source="folder:set", **keys)  # type: ignore[arg-type]
-    data = settings.read(0, cache=Path("cache"), progress=lambda done, _: seen.append(done))
+    data = sources.read(settings, 0, cache=Path("cache"), progress=lambda done, _: seen.append(done))
     return data, seen[-1]
 
 
@@ -63,9 +63,9 @@ def test_a_changed_image_is_decoded_again() -> None:
 def test_a_changed_archive_is_decoded_again() -> None:
     settings, files = DataSettings(source="folder:set.zip"), tree({"a": 9, "b": 9})
     pack(files, Path("set.zip"))
-    first = settings.read(0, cache=Path("cache"))
+    first = sources.read(settings, 0, cache=Path("cache"))
     pack({**files, "a/003.png": encoded(pixels(999))}, Path("set.zip"))
-    assert settings.read(0, cache=Path("cache")).fingerprint() != first.fingerprint()
+    assert sources.read(settings, 0, cache=Path("cache")).fingerprint() != first.fingerprint()
 
 
 @pytest.mark.parametrize("memory", [0.25, 0.0])
@@ -130,7 +130,7 @@ def test_a_killed_decoder_leaves_nothing_that_is_taken_for_whole() -> None:
         raise Killed
 
     with pytest.raises(Killed):
-        DataSettings(source="folder:set").read(0, cache=Path("cache"), progress=die)
+        sources.read(DataSettings(source="folder:set"), 0, cache=Path("cache"), progress=die)
     (lock,) = Path("cache/data").iterdir()
     part = lock.with_suffix(".part")  # as a process leaves it that could not clean up
     part.mkdir()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coc_cli.data.cut import TEST, TRAIN, VALIDATION, amount, cut_all, draw, scarce, stratified
+from coc_cli.data.cut import amount, cut_all, draw, scarce, stratified
+from coc_cli.data.splits import TEST, TRAIN, VALIDATION
 
 SIZES = st.lists(st.integers(3, 60), min_size=2, max_size=12)
 

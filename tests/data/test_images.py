@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from coc_cli.data.digits import read_digits
+from coc_cli.data import sources
 from coc_cli.data.images import Data, Split, augmented, rotated
-from coc_cli.data.source import Augment, DataSettings
+from coc_cli.data.settings import Augment, DataSettings
+from coc_cli.data.sources.digits import read_digits
 
 
 def test_the_digits_are_split_by_class_without_overlap() -> None:
@@ -25,7 +26,7 @@ def test_the_digits_are_split_by_class_without_overlap() -> None:
 
 
 def test_the_digits_are_what_their_description_says() -> None:
-    data, info = read_digits(0), DataSettings(source="digits").describe()
+    data, info = read_digits(0), sources.describe(DataSettings(source="digits"))
     images = torch.cat([s.images for s in data.splits]) / 255
     assert (tuple(images.shape[1:]), int(data.train.targets.max()) + 1) == (info.shape, len(info.labels))
     assert abs(float(images.mean()) - info.mean[0]) < 1e-3
@@ -67,7 +68,9 @@ def test_a_quarter_turn_is_a_quarter_turn() -> None:
 
 
 def test_images_held_out_are_kept_from_training_and_change_nothing_else() -> None:
-    plain, data = (DataSettings(source="digits", holdout=share).read(3, cache=Path("unused")) for share in (None, 0.2))
+    plain, data = (
+        sources.read(DataSettings(source="digits", holdout=share), 3, cache=Path("unused")) for share in (None, 0.2)
+    )
     assert plain.holdout is None
     assert data.holdout is not None
     assert [len(data.train), len(data.holdout)] == [862, 215]

@@ -9,8 +9,9 @@ import pytest
 from pictures import encoded, pixels, saved, tree, unpack
 from PIL import Image
 
-from coc_cli.data.decode import pixels_of
-from coc_cli.data.source import DataSettings
+from coc_cli.data import sources
+from coc_cli.data.pixels import pixels_of
+from coc_cli.data.settings import DataSettings
 from coc_cli.errors import StageError
 
 
@@ -21,7 +22,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def told(**keys: object) -> str:
     with pytest.raises(StageError) as caught:
-        DataSettings(source="folder:pets", **keys).read(0, cache=Path("cache"))  # type: ignore[arg-type]
+        sources.read(DataSettings(source="folder:pets", **keys), 0, cache=Path("cache"))  # type: ignore[arg-type]
     return caught.value.what
 
 
@@ -57,7 +58,7 @@ def test_colour_behind_a_grey_first_image_is_refused_unless_channels_are_given()
     assert told().endswith("; give 'channels', 3 or 1")
     for channels in (1, 3):
         settings = DataSettings(source="folder:pets", channels=channels)
-        assert settings.read(0, cache=Path("cache")).info.shape == (channels, 8, 8)
+        assert sources.read(settings, 0, cache=Path("cache")).info.shape == (channels, 8, 8)
     assert "in colour" in told()  # whatever the cache holds for a given 1
 
 
@@ -71,7 +72,7 @@ def test_an_image_is_turned_as_its_exif_says(ending: str) -> None:
     made = pixels_of(content, (3, 16, 8), resize=False)
     assert (made[:, :6].min() > 200, made[:, 10:].max() < 50) == (True, True)
     unpack({f"{name}/{i}.{ending}": content for name in "ab" for i in range(4)}, Path("pets"))
-    assert DataSettings(source="folder:pets").describe().shape == (3, 16, 8)
+    assert sources.describe(DataSettings(source="folder:pets")).shape == (3, 16, 8)
 
 
 def test_what_is_transparent_is_put_on_white_and_what_is_opaque_stays() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import coc_cli
+from coc_cli.chain.compress import compress
 from coc_cli.checkpoint import load, read_header, save
 from coc_cli.errors import StageError, UserError
 from coc_cli.nets import sources
@@ -21,7 +22,6 @@ from coc_cli.nets.sources import create, fingerprint, resolve
 from coc_cli.nets.spec import Exit, ExitRule, Spec
 from coc_cli.plan import make_plan
 from coc_cli.recipe.reading import read
-from coc_cli.run import compress
 
 NETS = """\
 from __future__ import annotations

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from coc_cli.data.digits import read_digits
-from coc_cli.data.source import Augment, DataSettings
+from coc_cli.data import sources
+from coc_cli.data.settings import Augment, DataSettings
+from coc_cli.data.sources.digits import read_digits
 from coc_cli.nets import lsq
 from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
 from coc_cli.nets.network import Network, build
@@ -98,7 +99,7 @@ def export(network: Network, path: Path) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Lab]:
     """A float ResNet-20 of width 8 that knows the digits a little."""
     torch.manual_seed(0)
-    info, folder = DataSettings(source="digits").describe(), tmp_path_factory.mktemp("trained")
+    info, folder = sources.describe(DataSettings(source="digits")), tmp_path_factory.mktemp("trained")
     args = {"depth": 20, "width": 8}
     spec = Spec(arch="cifar:resnet20", args=args, input_shape=info.shape, mean=(0.3,), std=(0.4,), labels=info.labels)
     network = build(spec)

@@ -12,7 +12,7 @@ import torch
 
 from coc_cli.checkpoint import encode, load, save, through_file
 from coc_cli.data.images import Data
-from coc_cli.data.source import Augment
+from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
 from coc_cli.learning.evaluation import evaluate, outputs
 from coc_cli.nets.cost import cost

@@ -11,7 +11,7 @@ import torch
 import torch_pruning as tp
 
 from coc_cli.data.images import Data
-from coc_cli.data.source import Augment
+from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
 from coc_cli.nets import sources
 from coc_cli.nets.cost import cost

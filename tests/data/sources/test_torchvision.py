@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from coc_cli.data import sources
 from coc_cli.data.reading import fitted
-from coc_cli.data.source import DataSettings
-from coc_cli.data.vision import TABLE, _arrays
+from coc_cli.data.settings import DataSettings
+from coc_cli.data.sources.torchvision import TABLE, _arrays
 from coc_cli.errors import StageError
 
 
@@ -52,29 +53,29 @@ def settings(**keys: object) -> DataSettings:
 
 def test_the_files_are_read_and_split() -> None:
     images, labels = write_set(Path("data"))
-    data = settings(validation=0.2).read(1, cache=Path("unused"))
+    data = sources.read(settings(validation=0.2), 1, cache=Path("unused"))
     assert [len(split) for split in data.splits] == [80, 20, 40]
     assert np.array_equal(next(data.test.batches(40))[0][:, 0].numpy(), images)
     assert data.test.targets.tolist() == labels.tolist()
     assert data.info.labels[:2] == ("T-shirt/top", "Trouser")
     assert data.validation.targets.bincount().tolist() == [2] * 10
     assert data.info.mean == (round(float((next(data.train.batches(80))[0].double() / 255).mean()), 4),)
-    other = settings(validation=0.2).read(2, cache=Path("unused"))
+    other = sources.read(settings(validation=0.2), 2, cache=Path("unused"))
     assert data.fingerprint() != other.fingerprint()
 
 
 def test_a_root_a_size_colour_and_a_limit() -> None:
     write_set(Path("elsewhere"))
     asked = settings(root="elsewhere", size=(8, 6), channels=3, limit=20)
-    data = asked.read(1, cache=Path("unused"))
+    data = sources.read(asked, 1, cache=Path("unused"))
     assert [len(split) for split in data.splits] == [20, 10, 20]
     assert data.train.targets.bincount().tolist() == [2] * 10
-    assert tuple(data.train.images.shape[1:]) == data.info.shape == asked.describe().shape == (3, 8, 6)
+    assert tuple(data.train.images.shape[1:]) == data.info.shape == sources.describe(asked).shape == (3, 8, 6)
 
 
 def test_what_is_not_there_and_cannot_be_downloaded() -> None:
     with pytest.raises(StageError) as caught:
-        settings().read(0, cache=Path("unused"))
+        sources.read(settings(), 0, cache=Path("unused"))
     assert caught.value.what == (
         "FashionMNIST is not in 'data/FashionMNIST/raw', or damaged, and cannot be downloaded: <urlopen error no network>;"
         " put its files there by hand"
@@ -85,7 +86,7 @@ def test_what_is_not_there_and_cannot_be_downloaded() -> None:
 def test_files_of_another_form(wrong: dict[str, int]) -> None:
     write_set(Path("data"), **wrong)
     with pytest.raises(StageError, match="'data/FashionMNIST/raw' is damaged: it holds 100 images"):
-        settings().read(0, cache=Path("unused"))
+        sources.read(settings(), 0, cache=Path("unused"))
 
 
 @pytest.mark.parametrize("name", ["CIFAR10", "SVHN"])
@@ -105,7 +106,7 @@ def test_the_table_names_what_torchvision_has(name: str) -> None:
     import torchvision
 
     assert issubclass(getattr(torchvision.datasets, name), torch.utils.data.Dataset)
-    info = DataSettings(source=f"torchvision:{name}").describe()
+    info = sources.describe(DataSettings(source=f"torchvision:{name}"))
     assert (info.validation_images, len(info.labels)) == (
         int(TABLE[name].training_images * 0.1 + 0.5),
         10 ** (2 if name == "CIFAR100" else 1),

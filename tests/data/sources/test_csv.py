@@ -8,7 +8,8 @@ import pytest
 import torch
 from pictures import encoded, pixels
 
-from coc_cli.data.source import DataSettings
+from coc_cli.data import sources
+from coc_cli.data.settings import DataSettings
 from coc_cli.errors import StageError
 
 
@@ -35,7 +36,7 @@ def rows(labels: str) -> bytes:
 def faults(**keys: object) -> list[tuple[str | None, str]]:
     """Give all that is wrong with the table, each with its key."""
     with pytest.raises(StageError) as caught:
-        settings(**keys).describe()
+        sources.describe(settings(**keys))
     return list(caught.value.parts)
 
 
@@ -45,7 +46,7 @@ def settings(**keys: object) -> DataSettings:
 
 def test_classes_are_any_text() -> None:
     table("image,kind", "images/{i}.png,{word}")
-    data = settings(label="kind").read(0, cache=Path("cache"))
+    data = sources.read(settings(label="kind"), 0, cache=Path("cache"))
     assert (data.info.labels, data.info.task) == (("x", "y", "z"), "classification")
     assert [len(split) for split in data.splits] == [21, 3, 6]
     image = torch.from_numpy(pixels(4).transpose(2, 0, 1))
@@ -55,16 +56,16 @@ def test_classes_are_any_text() -> None:
 
 def test_classes_that_are_numbers_are_in_their_order() -> None:
     table("image,kind", "images/{i}.png,{ten}")
-    assert settings(label="kind").describe().labels == ("1", "2", "10")
+    assert sources.describe(settings(label="kind")).labels == ("1", "2", "10")
 
 
 def test_one_or_more_numbers_to_predict() -> None:
     table("file;a".replace(";", ","), "images/{i}.png,{half}")
-    data = settings(image="file", targets="a").read(0, cache=Path("cache"))
+    data = sources.read(settings(image="file", targets="a"), 0, cache=Path("cache"))
     assert (data.info.labels, data.info.task, data.train.targets.dtype) == (("a",), "regression", torch.float32)
     assert sorted(torch.cat([split.targets for split in data.splits])[:, 0].tolist()) == [i / 2 for i in range(30)]
     table("image,a,b", "images/{i}.png,{i},-{half}")
-    data = settings(targets=("b", "a")).read(0, cache=Path("cache"))
+    data = sources.read(settings(targets=("b", "a")), 0, cache=Path("cache"))
     assert data.info.labels == ("b", "a")
     assert torch.equal(data.test.targets[:, 0], -data.test.targets[:, 1] / 2)
 
@@ -73,11 +74,11 @@ def test_a_column_says_the_split() -> None:
     words = ["train"] * 20 + ["val"] * 3 + ["validation"] * 2 + ["test"] * 5
     lines = [f"images/{i}.png,{'ab'[i % 2]},{word}" for i, word in enumerate(words)]
     Path("set/all.csv").write_text("\n".join(["image,kind,part", *lines]))
-    data = settings(label="kind", split="part").read(0, cache=Path("cache"))
+    data = sources.read(settings(label="kind", split="part"), 0, cache=Path("cache"))
     assert [len(split) for split in data.splits] == [20, 5, 5]
     assert torch.equal(next(data.test.batches(9))[0][0], torch.from_numpy(pixels(25).transpose(2, 0, 1)))
     with pytest.raises(StageError, match="the source brings its own test split; leave it out"):
-        settings(label="kind", split="part", test=0.2).describe()
+        sources.describe(settings(label="kind", split="part", test=0.2))
 
 
 def test_every_wrong_row_is_counted_and_named_by_its_line() -> None:
@@ -86,7 +87,7 @@ def test_every_wrong_row_is_counted_and_named_by_its_line() -> None:
         file.writelines(f"images/{i}.png,1,train\n" for i in range(40, 47))
         file.write("images/21.png,many,train\nimages/22.png,nan,test\nimages/23.png,3,tset\nimages/24.png\n")
     with pytest.raises(StageError) as caught:
-        settings(targets="a", split="part").describe()
+        sources.describe(settings(targets="a", split="part"))
     assert caught.value.what.split("; ") == [
         "set/all.csv: no such image in 7 rows: line 22 ('images/40.png'), line 23 ('images/41.png'),"
         " line 24 ('images/42.png'), line 25 ('images/43.png'), line 26 ('images/44.png') and 2 more",
@@ -107,7 +108,7 @@ def test_every_wrong_row_is_counted_and_named_by_its_line() -> None:
 def test_a_column_that_is_not_there(keys: dict[str, object], what: str, key: str) -> None:
     table("image,kind", "images/{i}.png,{word}")
     with pytest.raises(StageError) as caught:
-        settings(**keys).describe()
+        sources.describe(settings(**keys))
     assert (caught.value.what, caught.value.key) == (what, key)
 
 
@@ -127,7 +128,7 @@ def test_a_column_that_is_not_there(keys: dict[str, object], what: str, key: str
 def test_tables_that_cannot_be_used(content: bytes, what: str) -> None:
     Path("set/all.csv").write_bytes(content)
     with pytest.raises(StageError) as caught:
-        settings(label="kind").describe()
+        sources.describe(settings(label="kind"))
     assert caught.value.what.startswith(what)
 
 
@@ -154,7 +155,7 @@ def test_an_image_in_two_rows_that_may_be_cut_apart_is_refused() -> None:
 
 def test_an_image_twice_in_a_split_that_is_given_is_taken_twice() -> None:
     write("image,kind,part", *WHOLE, "images/0.png,x,train")
-    data = settings(label="kind", split="part").read(0, cache=Path("cache"))
+    data = sources.read(settings(label="kind", split="part"), 0, cache=Path("cache"))
     assert [len(split) for split in data.splits] == [9, 2, 2]
 
 
@@ -163,13 +164,13 @@ def test_too_few_images_to_train_on() -> None:
     what = "3 images are too few: 1 to train on, 1 to validate and 1 to test; needs at least 2, 1 and 1"
     assert faults(targets="a") == [("source", what)]
     table("image,a", "images/{i}.png,{i}", rows=4)
-    assert settings(targets="a").describe().validation_images == 1
+    assert sources.describe(settings(targets="a")).validation_images == 1
 
 
 def test_case_and_blanks_do_not_matter() -> None:
     lines = [line.replace(",x", ", x ").replace("train", " Train").replace("test", "TESTING ") for line in WHOLE]
     write("image , kind,part", *lines)
-    data = settings(label="kind", split="part").read(0, cache=Path("cache"))
+    data = sources.read(settings(label="kind", split="part"), 0, cache=Path("cache"))
     assert (data.info.labels, [len(split) for split in data.splits]) == (("x", "y"), [8, 2, 2])
 
 
@@ -225,4 +226,4 @@ def test_targets_that_cannot_be_learnt() -> None:
 
 def test_the_same_target_twice_is_refused_by_the_recipe() -> None:
     table("image,a", "images/{i}.png,{i}")
-    assert list(settings(targets=("a", "a")).faults()) == [(("targets",), "'a' is named twice")]
+    assert list(sources.faults(settings(targets=("a", "a")))) == [(("targets",), "'a' is named twice")]

@@ -1,0 +1,30 @@
+"""`coc compress`: from a recipe to a finished run. The recipe is read, and refused, before torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coc_cli.recipe.reading import read
+
+if TYPE_CHECKING:
+    from coc_cli.run import Result
+
+
+def compress(
+    path: Path,
+    *,
+    out: Path | None = None,
+    overrides: tuple[str, ...] = (),
+    fresh: bool = False,
+    device: str | None = None,
+    trust_code: bool = False,
+) -> Result:
+    """Apply a recipe's chain; what is already there, from this run or another, is taken from the cache.
+
+    Raises `UserError` before any work, `RunError` on the way.
+    """
+    file = read(path, overrides, trust_code=trust_code)
+    from coc_cli.run import run_chain
+
+    return run_chain(file, out=out, fresh=fresh, device=device)

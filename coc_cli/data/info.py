@@ -1,0 +1,18 @@
+"""What is known of a source's images before they are read, and all of it once they are. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What is known of the images; mean and std are None where only the images tell."""
+
+    shape: tuple[int, int, int]  # C, H, W
+    labels: tuple[str, ...]  # class names, or names of the regression targets
+    task: Literal["classification", "regression"]
+    mean: tuple[float, ...] | None  # per channel, of images scaled to 0..1
+    std: tuple[float, ...] | None
+    validation_images: int

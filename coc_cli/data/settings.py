@@ -1,0 +1,87 @@
+"""The keys of a recipe's `data` section; what they mean for a kind of source is in `data/sources/`. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, Tag
+
+from coc_cli.frozen import INTEGER, LIST, TEXT, Frozen, by_kind
+
+Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+Share: TypeAlias = Annotated[float, Field(gt=0, le=0.5)]
+
+
+class Augment(Frozen):
+    """Random changes to training images, drawn anew for every image in every epoch."""
+
+    shift: Annotated[int, Field(ge=0, le=64, description="pixels, at most, in each direction")] = 0
+    rotate: Annotated[float, Field(ge=0, le=180, description="degrees, at most, to either side")] = 0.0
+    flip: Annotated[bool, Field(description="mirror half of the images left to right")] = False
+
+
+class DataSettings(Frozen):
+    """The `data` section of a recipe."""
+
+    # The schema of recipes lists the registered sources here, as `data.sources.described` has them.
+    source: Annotated[str, Field(description="where the images come from: a kind of source, and its path or name")]
+    size: Annotated[
+        Annotated[
+            Annotated[Pixels, Tag(INTEGER)]
+            | Annotated[tuple[Pixels, ...], Field(min_length=2, max_length=2), Tag(LIST)],
+            by_kind("a whole number or [height, width]", length=2),
+        ]
+        | None,
+        Field(description="H=W or [H, W] to which images are resized; by default that of the first image"),
+    ] = None
+    channels: Annotated[Literal[1, 3] | None, Field(description="grey or colour; by default as the first image")] = None
+    validation: Annotated[
+        Share | None,
+        Field(description="share of the images that are not test; by default 0.1, for digits 0.25"),
+    ] = None
+    test: Annotated[Share | None, Field(description="share of all images, by default 0.2, if none are set apart")] = (
+        None
+    )
+    holdout: Annotated[
+        Share | None, Field(description="share of the training images that nothing but predict-exit learns from")
+    ] = None
+    limit: Annotated[int | None, Field(ge=2, description="images of each split, at most; for quick tries")] = None
+    image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
+    label: Annotated[str | None, Field(description="csv column with the class, any text")] = None
+    targets: Annotated[
+        Annotated[
+            Annotated[str, Field(min_length=1), Tag(TEXT)] | Annotated[tuple[str, ...], Field(min_length=1), Tag(LIST)],
+            by_kind("the name of a column or a list of them"),
+        ]
+        | None,
+        Field(description="csv column or columns with the numbers to predict"),
+    ] = None
+    split: Annotated[str | None, Field(description="csv column: train, validation (or val) or test")] = None
+    root: Annotated[str | None, Field(description="torchvision's folder of files; default data")] = None
+    memory: Annotated[
+        float, Field(ge=0, le=1, description="share of RAM that images may take; more are read from disk as needed")
+    ] = 0.25
+    augment: Augment = Augment()
+
+    @property
+    def kind(self) -> str:
+        """What stands before the colon of `source`: the name of a kind of source."""
+        return self.source.partition(":")[0]
+
+    @property
+    def place(self) -> str:
+        """What stands behind it: a path or a name."""
+        return self.source.partition(":")[2]
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """The size [H, W] that is asked for, if one is."""
+        if self.size is None:
+            return None
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return height, width
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns with numbers to predict, however they were written."""
+        return (self.targets,) if isinstance(self.targets, str) else self.targets or ()

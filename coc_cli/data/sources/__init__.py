@@ -1,0 +1,106 @@
+"""The kinds of data sources, by name, and what a recipe's `data` section asks of them.
+
+A new one is a class in a file of its own and a line in `SOURCES`. Importing this loads neither torch nor numpy, so that
+a wrong recipe is answered at once; sources import these inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import DataSettings
+from coc_cli.data.sources.csv import Csv
+from coc_cli.data.sources.digits import Digits, RotatedDigits
+from coc_cli.data.sources.folder import Folder
+from coc_cli.data.sources.source import SPLIT_KEYS, KeyFault, Source, repeats
+from coc_cli.data.sources.torchvision import Torchvision
+from coc_cli.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from coc_cli.data.decode import Progress
+    from coc_cli.data.images import Data
+
+SOURCES: dict[str, Source] = {
+    "digits": Digits(),
+    "digits-rotation": RotatedDigits(),
+    "folder": Folder(),
+    "csv": Csv(),
+    "torchvision": Torchvision(),
+}
+
+
+def source_of(settings: DataSettings) -> Source:
+    """Return the source that settings without `faults` name."""
+    return SOURCES[settings.kind]
+
+
+def form(name: str) -> str:
+    """Return what is to be written as `data.source` for a kind of source: 'digits', 'folder:PATH'."""
+    return f"{_before_place(name)}{SOURCES[name].place}"
+
+
+def described() -> str:
+    """Return all that may be written as `data.source`, in one line."""
+    forms = [f"{form(name)} ({source.hint})" if source.hint else form(name) for name, source in SOURCES.items()]
+    return f"{', '.join(forms[:-1])} or {forms[-1]}"
+
+
+def faults(settings: DataSettings) -> Iterator[KeyFault]:
+    """Yield what does not go together, each with its key; nothing is opened."""
+    source = SOURCES.get(settings.kind)
+    if source is None:
+        yield ("source",), f"no such source '{settings.source}'; {did_you_mean(settings.source, map(form, SOURCES))}"
+        yield from repeats(settings)
+    else:
+        what = _place_fault(source, settings)
+        yield from [(("source",), what)] if what else []
+        yield from _foreign_keys(source, settings)
+        yield from source.faults(settings)
+
+
+def describe(settings: DataSettings) -> DataInfo:
+    """Return what is known without decoding images, of settings without `faults`.
+
+    Raises `StageError` with all that is wrong with a listing.
+    """
+    return source_of(settings).describe(settings)
+
+
+def read(settings: DataSettings, seed: int, *, cache: Path, progress: Progress | None = None) -> Data:
+    """Read and split the images of settings without `faults`; the split depends on the seed alone.
+
+    Decoded images are stored in `cache`/data, so that they are decoded once. Raises `StageError` with every image that
+    cannot be used.
+    """
+    from coc_cli.data.reading import held_out
+
+    data = source_of(settings).read(settings, seed, cache, progress)
+    return held_out(data, settings.holdout, seed)
+
+
+def _before_place(name: str) -> str:
+    return f"{name}:" if SOURCES[name].place else name
+
+
+def _place_fault(source: Source, settings: DataSettings) -> str | None:
+    if not source.place and ":" in settings.source:
+        return f"'{settings.kind}' takes nothing behind it, got '{settings.source}'"
+    if source.place and not settings.place:
+        return f"'{settings.kind}' needs more: {form(settings.kind)}"
+    return source.place_fault(settings.place) if source.place else None
+
+
+def _foreign_keys(source: Source, settings: DataSettings) -> Iterator[KeyFault]:
+    """Yield the keys that were given and that only other sources take."""
+    takers = {
+        key: [name for name, other in SOURCES.items() if key in other.takes]
+        for key, field in DataSettings.model_fields.items()
+        if key not in ("source", *source.takes) and getattr(settings, key) != field.default
+    }
+    for key, names in sorted(takers.items(), key=lambda item: len(item[1])):  # those of a single source first
+        only = " or ".join(map(_before_place, names))
+        why = f"the source brings its own {key} split" if key in SPLIT_KEYS else f"only {only} has it"
+        yield (key,), f"{why}; leave it out"

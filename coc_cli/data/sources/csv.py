@@ -1,0 +1,136 @@
+"""A table of images with their classes or numbers, one a row. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coc_cli.data.settings import DataSettings
+from coc_cli.data.sources.listed import ListedSource
+from coc_cli.data.sources.source import COMMON_KEYS, KeyFault
+from coc_cli.data.splits import TRAIN
+from coc_cli.errors import StageError, at_key, did_you_mean, refuse_all
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from coc_cli.data.listing import Listing
+    from coc_cli.data.table import Table
+
+IMAGE = "image"  # the column with the images' paths, by default
+MOST_LOST = 1e-6  # of the spread of a target, by rounding to 32 bits
+
+
+class Csv(ListedSource):
+    """A table of images, with a column of classes or columns of numbers."""
+
+    summary = "a table of images, one a row, with their classes or the numbers to predict"
+    place = "PATH"
+    takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split")
+
+    def place_fault(self, place: str) -> str | None:
+        """Return that there is no such file, if there is none."""
+        return None if Path(place).is_file() else f"no such file '{Path(place)}'"
+
+    def faults(self, settings: DataSettings) -> Iterator[KeyFault]:
+        """Yield what `Source` does, and that there is not just one of classes and numbers."""
+        if (settings.label is None) == (settings.targets is None):
+            yield (), "needs exactly one of 'label' (classification) and 'targets' (regression)"
+        yield from super().faults(settings)
+
+    def listing(self, settings: DataSettings) -> Listing:
+        """List the images of a table, one a row; raises `StageError` with every row that is wrong."""
+        from coc_cli.data.listing import Listing
+        from coc_cli.data.table import Table, read_table
+
+        path = Path(settings.place)
+        columns, rows = read_table(path)
+        refuse_all(_column_problems(path, columns, _wanted_columns(settings)))
+        if not rows:
+            raise StageError(f"'{path}' has no rows", "source")
+        table, has_splits = Table(path, rows), settings.split is not None
+        names, stamps = table.files(settings.image or IMAGE)
+        given = table.splits(settings.split)
+        table.note_repeats(names, given, has_splits=has_splits)
+        if settings.label is None:
+            targets, labels = _numbers(table, settings.target_columns, given)
+        else:
+            targets, labels = _classes(table, settings.label, given, has_splits=has_splits)
+        return Listing(path.parent, names, stamps, given, targets, labels)
+
+
+def _wanted_columns(settings: DataSettings) -> list[tuple[str, str]]:
+    """Return the columns that settings name, each with its key."""
+    columns = (
+        ("image", settings.image or IMAGE),
+        ("label", settings.label),
+        ("split", settings.split),
+        *(("targets", column) for column in settings.target_columns),
+    )
+    return [(key, column) for key, column in columns if column is not None]
+
+
+def _numbers(
+    table: Table, columns: tuple[str, ...], given: NDArray[np.int8]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the targets float32 [N, T] and their names; raises `DataError` with all that is wrong with the table."""
+    import numpy as np
+
+    from coc_cli.data.cut import scarce
+
+    numbers = table.numbers(columns)
+    refuse_all(table.problems())
+    problems = at_key("targets", _target_problems(numbers[given == TRAIN], columns))
+    refuse_all(problems + at_key("source", scarce(given, None, columns)))
+    return numbers.astype(np.float32), columns
+
+
+def _classes(
+    table: Table, column: str, given: NDArray[np.int8], *, has_splits: bool
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """Return the classes int64 [N] and their names; raises `DataError` with all that is wrong with the table."""
+    from coc_cli.data.cut import scarce
+    from coc_cli.data.listing import class_problems
+
+    classes, labels = table.classes(column)
+    refuse_all(table.problems())
+    problems = class_problems(given, classes, labels, has_splits=has_splits)
+    refuse_all(at_key("label", problems + scarce(given, classes, labels)))
+    return classes, labels
+
+
+def _column_problems(path: Path, columns: list[str], wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return which columns are missing or there more than once, each at the key that asks for it."""
+    if not any(columns):
+        return [("source", f"'{path}' is empty; its first line has to name the columns")]
+    other = next((mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]), None)
+    if other:
+        shown = "tabs" if other == "\t" else f"'{other}'"
+        return [("source", f"'{path}' has one column, '{columns[0]}'; is it separated by {shown}? It needs commas")]
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    missing = [(key, column) for key, column in wanted if column not in columns]
+    known = [name for name in columns if name]
+    return [
+        *(("source", f"'{path}' has the column '{name}' more than once") for name in twice),
+        *((key, f"'{path}' has no column '{column}'; {did_you_mean(column, known)}") for key, column in missing),
+    ]
+
+
+def _target_problems(numbers: NDArray[np.float64], columns: tuple[str, ...]) -> list[str]:
+    """Return which columns of training targets [N, T] cannot be learnt as 32-bit numbers."""
+    import numpy as np
+
+    if len(numbers) < 2:  # noqa: PLR2004  (too few to tell; that is said elsewhere)
+        return []
+    spread = numbers.max(0) - numbers.min(0)
+    lost = np.abs(numbers - numbers.astype(np.float32)).max(0)
+    problems = []
+    for place, column in enumerate(columns):
+        if not spread[place]:
+            problems.append(f"'{column}' is {numbers[0, place]:g} for every training image; there is nothing to learn")
+        elif lost[place] > MOST_LOST * spread[place]:
+            what = f"'{column}' varies too little for its size to be kept in 32 bits"
+            problems.append(f"{what}; subtract an offset such as {numbers[0, place]:.12g}")
+    return problems
