@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.dvfs.schedule import Answer, as_csv, schedule
 from coc_cli.errors import UserError, refuse
 from coc_cli.recipe import PredictExit, RecipeFile, read, torch_device
+from coc_cli.report.schema import predict_exit as schema
+from coc_cli.report.schema.part import as_data, as_json
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
@@ -138,36 +139,39 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     lines = _lines(row, test, spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
     curves = {name: curve(found, test, work) for name, found in points.items()}
-    report = {
-        "schema": 1,
-        "profile": asked.profile.name,
-        "deadline": asked.deadline,
-        "deadline_ms": deadline,
-        "energy": "model",
-        "latency": "model",
-        "metric": "accuracy" if test.is_classes else "mae",
-        "n_test": len(test),
-        "policies": [described(row, rows[0], test) for row in rows],
-        "notes": notes(rows),
-        "not_applicable": [name for name in CANDIDATES if name not in points],
-        "deadlines": [across(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
-        "sensitivity": sensitivity(tried, deadline, asked.profile),
-        "savings": saved(curves, test),
-        "curves": [drawn(name, found) for name, found in curves.items()],
-        "calibration_error": calibration(kit),
-        "predictor_macs": kit.predictor.macs if kit.predictor else None,
-        "full_macs": work.full_macs,
-        "checkpoint_sha256": hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest(),
-        "examples": examples(row.tried.paths, data.test),
-        "schedule": {"policy": row.policy, "governor": row.governor.name},
-    }
+    report = schema.PredictExitReport(
+        schema=1,
+        profile=asked.profile.name,
+        deadline=asked.deadline,
+        deadline_ms=deadline,
+        energy="model",
+        latency="model",
+        metric="accuracy" if test.is_classes else "mae",
+        n_test=len(test),
+        policies=[described(row, rows[0], test) for row in rows],
+        notes=notes(rows),
+        not_applicable=[name for name in CANDIDATES if name not in points],
+        deadlines=[across(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
+        sensitivity=sensitivity(tried, deadline, asked.profile),
+        savings=saved(curves, test),
+        curves=[drawn(name, found) for name, found in curves.items()],
+        calibration_error=calibration(kit),
+        predictor_macs=kit.predictor.macs if kit.predictor else None,
+        full_macs=work.full_macs,
+        checkpoint_sha256=hashlib.sha256(asked.checkpoint.read_bytes()).hexdigest(),
+        examples=[schema.Example(**example) for example in examples(row.tried.paths, data.test)],
+        schedule=schema.Scheduled(policy=row.policy, governor=row.governor.name),
+    )
     if kit.predictor is not None:
         write_atomically(asked.directory / "predictor.safetensors", kit.predictor.encoded())
-    write_atomically(asked.directory / "schedule.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomically(
+        asked.directory / "schedule.jsonl",
+        "".join(as_json(schema.ScheduleLine(**line)) + "\n" for line in lines).encode(),
+    )
     write_atomically(asked.directory / "schedule.csv", as_csv(lines).encode())
-    write_atomically(asked.directory / "predict-exit.json", json.dumps(report, indent=2).encode())
+    write_atomically(asked.directory / "predict-exit.json", as_json(report, indent=2).encode())
     write_page_for(asked.directory, say)
-    return Outcome(asked.directory, report)
+    return Outcome(asked.directory, as_data(report))
 
 
 def _shortest_ms(asked: Asked, work: Workload) -> float:

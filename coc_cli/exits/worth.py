@@ -15,14 +15,16 @@ from coc_cli.exits.evaluation import resampled
 from coc_cli.exits.figures import named, summary
 from coc_cli.exits.points import PASSIVE
 from coc_cli.exits.traces import Array
+from coc_cli.report.schema import predict_exit as schema
+from coc_cli.report.schema.part import as_data
 
 DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
 OURS = ("predictive", "predictive-commit")
 BOUND = "oracle"
 
 
-def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
-    """Give what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
+def worth(rows: list[Row], weights: Array | None = None) -> schema.Worth:
+    """Return what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
 
     Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
     so is how much better ours scores than the best passive policy (accuracy, or minus the error).
@@ -30,40 +32,39 @@ def worth(rows: list[Row], weights: Array | None = None) -> dict[str, Any]:
     """
     passive, ours, bound = best(rows, PASSIVE), best(rows, OURS), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
-        return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
+        return schema.Worth(passive=None, ours=None, oracle=None, gap_closed=None, saved_passive=None)
     gap = passive.energy_mj - bound.energy_mj
     better = ours.tried.score - passive.tried.score
-    found = {
-        **{name: named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
-        "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
-        "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
-        "score_difference": float(better.mean()),
-    }
+    intervals: dict[str, Any] = {}
     if weights is not None:
         theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
-        found["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
+        intervals["saved_passive_ci95"] = np.percentile(1 - mine / theirs, (2.5, 97.5)).tolist()
         closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
         known = gap > 0 and not np.isnan(closed).any()
-        found["score_difference_ci95"] = np.percentile(weights @ better, (2.5, 97.5)).tolist()
-        found["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
-    return found
+        intervals["score_difference_ci95"] = np.percentile(weights @ better, (2.5, 97.5)).tolist()
+        intervals["gap_closed_ci95"] = np.percentile(closed, (2.5, 97.5)).tolist() if known else None
+    return schema.Worth(
+        passive=named(passive),
+        ours=named(ours),
+        oracle=named(bound),
+        gap_closed=(passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
+        saved_passive=1 - ours.energy_mj / passive.energy_mj,
+        score_difference=float(better.mean()),
+        **intervals,
+    )
 
 
-def across(rows: list[Row], factor: float, deadline_ms: float) -> dict[str, Any]:
-    """Give the whole cross table at a deadline, which is so many times the longest path, with intervals."""
+def across(rows: list[Row], factor: float, deadline_ms: float) -> schema.Deadline:
+    """Return the whole cross table at a deadline, which is so many times the longest path, with intervals."""
     weights = resampled(len(rows[0].levels.level))
-    return {
-        "deadline": f"{factor:g}x",
-        "deadline_ms": deadline_ms,
-        "rows": [
-            {
-                **summary(row, rows[0]),
-                "energy_mj_ci95": np.percentile(weights @ row.totals.energy_mj, (2.5, 97.5)).tolist(),
-            }
-            for row in rows
-        ],
-        "worth": worth(rows, weights),
-    }
+    entries = [
+        schema.Row(
+            **as_data(summary(row, rows[0])),
+            energy_mj_ci95=np.percentile(weights @ row.totals.energy_mj, (2.5, 97.5)).tolist(),
+        )
+        for row in rows
+    ]
+    return schema.Deadline(deadline=f"{factor:g}x", deadline_ms=deadline_ms, rows=entries, worth=worth(rows, weights))
 
 
 def _scaled(profile: Profile, factor: float, *path: str) -> Profile:
@@ -96,8 +97,8 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
 }
 
 
-def sensitivity(tried: Mapping[str, list[Tried]], deadline_ms: float, profile: Profile) -> list[dict[str, Any]]:
-    """Give what the prediction is worth on devices in which one assumed number is another; the deadline in ms stays."""
+def sensitivity(tried: Mapping[str, list[Tried]], deadline_ms: float, profile: Profile) -> list[schema.Change]:
+    """Return what the prediction is worth where one assumed number is another; the deadline in ms stays."""
     weights = resampled(len(tried["classic"][0].load))
     found = []
     for name, change in CHANGES.items():
@@ -107,5 +108,5 @@ def sensitivity(tried: Mapping[str, list[Tried]], deadline_ms: float, profile: P
             for policy in ("classic", *PASSIVE, *OURS, BOUND)
             if policy in tried
         }
-        found.append({"change": name, **worth(list(crossed(again, deadline_ms)), weights)})
+        found.append(schema.Change(change=name, **as_data(worth(list(crossed(again, deadline_ms)), weights))))
     return found
