@@ -80,7 +80,8 @@ def test_what_was_never_given_is_absent_and_none_is_null() -> None:
 def test_writers_are_held_to_it(changes: dict[str, object]) -> None:
     content = {
         **dict.fromkeys(("coc", "python", "torch", "platform", "processor", "device", "date"), "x"),
-        "cores": None, "threads": 2,
+        "cores": None,
+        "threads": 2,
     }
     assert as_data(Environment.model_validate(content)) == content
     with pytest.raises(ValidationError):
