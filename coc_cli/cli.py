@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from coc_cli.errors import CocError, ExitCode
+from coc_cli.errors import CocError, ExitCode, did_you_mean, refuse
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -250,11 +250,20 @@ def measure_profile(
 
 @app.command()
 @answers
-def schema(debug: Debug = False) -> None:  # noqa: ARG001
-    """Print the JSON Schema of recipes, for editors that check and complete YAML."""
+def schema(
+    of: Annotated[
+        str, typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit or schedule")
+    ] = "recipe",
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Print the JSON Schema of recipes, for editors that check and complete YAML, or of a file that coc writes."""
     from coc_cli.recipe.model import schema as recipe_schema
+    from coc_cli.report.schema import FILES
+    from coc_cli.report.schema.part import json_schema
 
-    print(json.dumps(recipe_schema(), indent=2))
+    if of not in ("recipe", *FILES):
+        raise refuse("--of", f"no such schema '{of}'; {did_you_mean(of, ('recipe', *FILES))}")
+    print(json.dumps(recipe_schema() if of == "recipe" else json_schema(FILES[of]), indent=2))
 
 
 @app.command()

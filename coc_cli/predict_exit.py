@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from coc_cli.files.checksum import sha256_of
 from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.model import PredictExit
 from coc_cli.recipe.reading import RecipeFile, read
+from coc_cli.report.schema import predict_exit as schema
+from coc_cli.report.schema.part import as_data, as_json
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
@@ -144,36 +145,39 @@ def predict_exit(asked: Asked, *, say: Callable[[str], None] = print) -> Outcome
     lines = _lines(row, test, spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
     curves = {name: curve(found, test, work) for name, found in points.items()}
-    report = {
-        "schema": 1,
-        "profile": asked.profile.name,
-        "deadline": asked.deadline,
-        "deadline_ms": deadline,
-        "energy": "model",
-        "latency": "model",
-        "metric": "accuracy" if test.is_classes else "mae",
-        "n_test": len(test),
-        "policies": [policy_row(row, rows[0], test) for row in rows],
-        "notes": notes(rows),
-        "not_applicable": [name for name in POLICIES if name not in points],
-        "deadlines": [at_deadline(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
-        "sensitivity": sensitivity(evaluated, deadline, asked.profile),
-        "savings": savings_rows(curves, test),
-        "curves": [curve_row(name, found) for name, found in curves.items()],
-        "calibration_error": calibration(context),
-        "predictor_macs": context.predictor.macs if context.predictor else None,
-        "full_macs": work.full_macs,
-        "checkpoint_sha256": sha256_of(asked.checkpoint),
-        "examples": examples(row.evaluated.paths, data.test),
-        "schedule": {"policy": row.policy, "governor": row.governor.name},
-    }
+    report = schema.PredictExitReport(
+        schema=1,
+        profile=asked.profile.name,
+        deadline=asked.deadline,
+        deadline_ms=deadline,
+        energy="model",
+        latency="model",
+        metric="accuracy" if test.is_classes else "mae",
+        n_test=len(test),
+        policies=[policy_row(row, rows[0], test) for row in rows],
+        notes=notes(rows),
+        not_applicable=[name for name in POLICIES if name not in points],
+        deadlines=[at_deadline(rows_at(factor * longest), factor, factor * longest) for factor in DEADLINES],
+        sensitivity=sensitivity(evaluated, deadline, asked.profile),
+        savings=savings_rows(curves, test),
+        curves=[curve_row(name, found) for name, found in curves.items()],
+        calibration_error=calibration(context),
+        predictor_macs=context.predictor.macs if context.predictor else None,
+        full_macs=work.full_macs,
+        checkpoint_sha256=sha256_of(asked.checkpoint),
+        examples=[schema.Example(**example) for example in examples(row.evaluated.paths, data.test)],
+        schedule=schema.Scheduled(policy=row.policy, governor=row.governor.name),
+    )
     if context.predictor is not None:
         write_atomically(asked.directory / "predictor.safetensors", context.predictor.encoded())
-    write_atomically(asked.directory / "schedule.jsonl", "".join(json.dumps(line) + "\n" for line in lines).encode())
+    write_atomically(
+        asked.directory / "schedule.jsonl",
+        "".join(as_json(schema.ScheduleLine(**line)) + "\n" for line in lines).encode(),
+    )
     write_atomically(asked.directory / "schedule.csv", as_csv(lines).encode())
-    write_atomically(asked.directory / "predict-exit.json", json.dumps(report, indent=2).encode())
+    write_atomically(asked.directory / "predict-exit.json", as_json(report, indent=2).encode())
     write_page_for(asked.directory, say)
-    return Outcome(asked.directory, report)
+    return Outcome(asked.directory, as_data(report))
 
 
 def _shortest_ms(asked: Asked, work: Workload) -> float:

@@ -1,13 +1,14 @@
-"""What a run found, as report.json says it: an entry a stage, factors between them, limits met or missed."""
+"""What a run measured, as report.json has it: an entry a stage, factors between them, limits met or missed."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import coc_cli
 from coc_cli.dvfs.machine import processor_name
@@ -16,30 +17,30 @@ from coc_cli.nets.spec import Spec
 from coc_cli.plan import Step
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Limits
+from coc_cli.report.schema.part import as_data
+from coc_cli.report.schema.run import Environment, Factor, Layer, Limit, Stage, StageResult
 
 if TYPE_CHECKING:
     from coc_cli.tasks import Task
 
 
 @dataclass(frozen=True)
-class Made:
-    """A stage's result as the cache keeps it: independent of where in which run it stands."""
+class MeasuredStage:
+    """A step of the plan with its result, mean cost and the size of its checkpoint."""
 
-    metric_value: float
-    metric_ci95: tuple[float, float]
-    n_test: int
-    validation_value: float
-    scores: str | list[float]  # of each test image: hexadecimal, a bit each if right; or errors in the metric's unit
-    exits: list[dict[str, Any]]  # by exit, the final output last: share, metric_value, metric_all
-    details: dict[str, Any]  # further figures of the task
-    seconds: float
-    epochs: list[dict[str, float]]
-    sha256: str  # of the checkpoint
-    environment: dict[str, Any]  # on which it was made
+    step: Step
+    result: StageResult
+    cost: Cost
+    checkpoint_bytes: int
+
+
+def measured(step: Step, result: StageResult, spec: Spec, checkpoint_bytes: int) -> MeasuredStage:
+    """Return a stage with its cost, the mean over the exits that test images take."""
+    return MeasuredStage(step, result, cost(spec).leaving([exit_.share for exit_ in result.exits]), checkpoint_bytes)
 
 
 def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
-    """Give the images' scores as they are kept: errors to six digits, right or wrong as a bit, first image highest."""
+    """Return the images' scores as files have them: errors to six digits, or a bit each if right, the first highest."""
     import numpy as np
 
     if task.sign < 0:
@@ -47,72 +48,64 @@ def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
     return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
 
 
-def entry(step: Step, made: Made, spec: Spec, size: int) -> tuple[dict[str, Any], Cost]:
-    """Give what report.json says of a stage by itself, and its mean cost; `compared` adds the ratios."""
-    found = cost(spec).leaving([exit_["share"] for exit_ in made.exits])
-    return {
-        "index": step.index,
-        "name": step.name,
-        "metric_value": made.metric_value,
-        "metric_ci95": list(made.metric_ci95),
-        "n_test": made.n_test,
-        "macs": found.macs,
-        "bitops": found.bitops,
-        "params": found.params,
-        "checkpoint_bytes": size,
-        "latency_ms": None,
-        "exits": made.exits if len(made.exits) > 1 else [],
-        "seconds": made.seconds,
-        "validation_value": made.validation_value,
-        **made.details,
-        "environment": made.environment,
-        "layers": [{**asdict(layer), "bitops": layer.bitops} for layer in found.layers],
-    }, found
+def entries(stages: Sequence[MeasuredStage]) -> list[Stage]:
+    """Return what report.json has of each stage, set against the first, the baseline."""
+    return [_entry(stage, stages[0]) for stage in stages]
 
 
-def compared(entries: list[tuple[dict[str, Any], Cost]], limits: Limits, sign: int) -> dict[str, Any]:
-    """Give the parts of report.json that set stages against the baseline: stages, factors, limits, ok.
+def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> Stage:
+    result, cost_ = stage.result, stage.cost
+    return Stage(
+        index=stage.step.index,
+        name=stage.step.name,
+        metric_value=result.metric_value,
+        metric_ci95=result.metric_ci95,
+        n_test=result.n_test,
+        macs=cost_.macs,
+        bitops=cost_.bitops,
+        params=cost_.params,
+        checkpoint_bytes=stage.checkpoint_bytes,
+        latency_ms=None,
+        exits=result.exits if len(result.exits) > 1 else [],
+        seconds=result.seconds,
+        validation_value=result.validation_value,
+        **as_data(result.details),
+        environment=result.environment,
+        layers=[Layer(**asdict(layer), bitops=layer.bitops) for layer in cost_.layers],
+        bitops_ratio=baseline.cost.bitops / cost_.bitops,
+        bitops_ratio_nominal=cost_.nominal_ratio(baseline.cost),
+        bytes_ratio=baseline.checkpoint_bytes / stage.checkpoint_bytes,
+    )
 
-    `sign` is 1 if a larger metric is better, else -1.
-    """
-    first, baseline = entries[0]
-    stages = [
-        {
-            **stage,
-            "bitops_ratio": baseline.bitops / found.bitops,
-            "bitops_ratio_nominal": found.nominal_ratio(baseline),
-            "bytes_ratio": first["checkpoint_bytes"] / stage["checkpoint_bytes"],
-        }
-        for stage, found in entries
+
+def factors(stages: Sequence[Stage]) -> list[Factor]:
+    """Return what each stage behind the baseline contributes to the ratio of BitOps."""
+    return [
+        Factor(index=now.index, name=now.name, ratio=before.bitops / now.bitops) for before, now in pairwise(stages)
     ]
-    factors = [
-        {"index": now["index"], "name": now["name"], "ratio": before["bitops"] / now["bitops"]}
-        for before, now in pairwise(stages)
-    ]
-    judged = _judged(limits, stages[0], stages[-1], sign)
-    return {"ok": all(limit["ok"] for limit in judged), "stages": stages, "factors": factors, "limits": judged}
 
 
-def _judged(limits: Limits, first: dict[str, Any], last: dict[str, Any], sign: int) -> list[dict[str, Any]]:
-    judged = []
+def judged(limits: Limits, stages: Sequence[Stage], sign: int) -> list[Limit]:
+    """Return the limits of the recipe, met or missed; `sign` is 1 if a larger metric is better, else -1."""
+    judged_limits = []
     for name, limit in limits.given.items():
-        value = LIMITS[name].value(first, last, sign)
-        judged.append({"name": name, "limit": limit, "value": value, "ok": LIMITS[name].is_met(limit, value)})
-    return judged
+        value = LIMITS[name].value(stages[0], stages[-1], sign)
+        judged_limits.append(Limit(name=name, limit=limit, value=value, ok=LIMITS[name].is_met(limit, value)))
+    return judged_limits
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Say on what a run was made."""
+def environment(device: str) -> Environment:
+    """Return on what a run is made."""
     import torch
 
-    return {
-        "coc": coc_cli.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+    return Environment(
+        coc=coc_cli.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        platform=platform.platform(),
+        processor=processor_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

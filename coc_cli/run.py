@@ -38,7 +38,9 @@ from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.model import Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.delivery import write_page_for
-from coc_cli.result import Made, compared, entry, environment, packed
+from coc_cli.report.schema import run as schema
+from coc_cli.report.schema.part import as_data, as_json
+from coc_cli.result import entries, environment, factors, judged, measured, packed
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Lab
 from coc_cli.training import Epoch, derived_seed
@@ -100,22 +102,22 @@ class _Run:
 
     def go(self) -> Result:
         with Reporter(self.directory / "log.jsonl", len(self.plan.steps) - 1) as self.reporter:
-            self.reporter.event("start", command=_command(), environment=environment(self.device))
+            self.reporter.event("start", command=_command(), environment=as_data(environment(self.device)))
             self.data: Data = self.file.images(self.reporter.decoding).to(self.device)
             self._forget_other_recipe()
             self.fingerprint = self.data.fingerprint()[:32]
             self._warn_of_seen_images()
-            kept = [
+            results = [
                 self._stage(step, ancestry) for step, ancestry in zip(self.plan.steps, self._lineages(), strict=True)
             ]
             self._clear_old_stages()
-            report = self._report(kept)
+            report = self._report(results)
             last = self.directory / self.plan.steps[-1].folder / RESULT
             write_atomically(self.directory / RESULT, last.read_bytes())
-            write_atomically(self.directory / "report.json", json.dumps(report, indent=2).encode())
+            write_atomically(self.directory / "report.json", as_json(report, indent=2).encode())
             write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
-            self.reporter.event("end", ok=report["ok"])
-        return Result(self.directory, report, self.recipe)
+            self.reporter.event("end", ok=report.ok)
+        return Result(self.directory, as_data(report), self.recipe)
 
     def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
         """Give, for each step, what led to it; the last key names the step's result by all that went into it."""
@@ -150,25 +152,25 @@ class _Run:
                 self.reporter.say(text, event="warning")
                 return
 
-    def _stage(self, step: Step, lineage: tuple[Ancestor, ...]) -> Made:
+    def _stage(self, step: Step, lineage: tuple[Ancestor, ...]) -> schema.StageResult:
         """Make a stage's result, or take it from the cache, and put it into the run directory."""
         self.reporter.begin(step.index, step.name)
         folder = CACHE / lineage[-1].key
         if self.fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        made = _cached(folder, step.spec.arch)
+        result = _cached(folder, step.spec.arch)
         source = "from the cache"
-        if made is None:
-            made = self._make(step, lineage, folder)
-            source = f"trained in {made.seconds:.0f} s"
+        if result is None:
+            result = self._make(step, lineage, folder)
+            source = f"trained in {result.seconds:.0f} s"
         target = self.directory / step.folder
         write_atomically(target / RESULT, (folder / RESULT).read_bytes())
         write_atomically(target / "result.json", (folder / "result.json").read_bytes())
-        text = f"test {made.metric_value:.4f}  {source}"
-        self.reporter.say(text, event="done", metric=made.metric_value, key=lineage[-1].key, source=source)
-        return made
+        text = f"test {result.metric_value:.4f}  {source}"
+        self.reporter.say(text, event="done", metric=result.metric_value, key=lineage[-1].key, source=source)
+        return result
 
-    def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> Made:
+    def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)
         seed = derived_seed(self.recipe.seed, step.name, self._occurrence(step.index))
         history: list[Epoch] = []
@@ -188,11 +190,11 @@ class _Run:
             except StageError as error:
                 raise RunError(f"stage {step.index} {step.name}: {error.what}") from error
         save(network, lineage, folder / RESULT)
-        made = self._measure(folder, history)
-        write_atomically(folder / "result.json", json.dumps(asdict(made)).encode())
+        result = self._measure(folder, history)
+        write_atomically(folder / "result.json", as_json(result).encode())
         for state in folder.glob("*.pt"):
             state.unlink()
-        return made
+        return result
 
     def _load(self, index: int) -> Network:
         return load(self.directory / self.plan.steps[index].folder / RESULT, trust_code=True).to(self.device)
@@ -224,22 +226,22 @@ class _Run:
         lab.train(network, model.train, plain_loss)
         return network
 
-    def _measure(self, folder: Path, history: list[Epoch]) -> Made:
+    def _measure(self, folder: Path, history: list[Epoch]) -> schema.StageResult:
         from coc_cli.tasks import task_of
 
         network = load(folder / RESULT, trust_code=True).to(self.device)
         test = evaluate(network, self.data.test)
         validation = evaluate(network, self.data.validation)
-        return Made(
+        return schema.StageResult(
             metric_value=test.value,
             metric_ci95=(test.low, test.high),
             n_test=test.n,
             validation_value=validation.value,
             scores=packed(task_of(network.spec), test.scores),
-            exits=[asdict(share) for share in test.exits],
-            details=test.details,
+            exits=[schema.Exit(**asdict(share)) for share in test.exits],
+            details=schema.Details(**test.details),
             seconds=sum(epoch.seconds for epoch in history),
-            epochs=[asdict(epoch) for epoch in history],
+            epochs=[schema.Epoch(**asdict(epoch)) for epoch in history],
             sha256=sha256_of(folder / RESULT),
             environment=environment(self.device),
         )
@@ -259,25 +261,31 @@ class _Run:
                 (self.directory / name).unlink(missing_ok=True)
         write_atomically(path, text)
 
-    def _report(self, kept: list[Made]) -> dict[str, Any]:
+    def _report(self, results: list[schema.StageResult]) -> schema.Report:
         from coc_cli.tasks import task_of
 
         task = task_of(self.plan.steps[0].spec)
-        folders = [self.directory / step.folder for step in self.plan.steps]
-        entries = [
-            entry(step, made, read_header(folder / RESULT, trust_code=True).spec, (folder / RESULT).stat().st_size)
-            for step, made, folder in zip(self.plan.steps, kept, folders, strict=True)
-        ]
-        return {
-            "schema": 1,
-            "name": self.recipe.name,
-            "task": self.plan.steps[0].spec.task,
-            "metric": task.metric,
-            **compared(entries, self.recipe.limits, task.sign),
-            "environment": environment(self.device),
-            "command": _command(),
-            "seed": self.recipe.seed,
-        }
+        paths = [self.directory / step.folder / RESULT for step in self.plan.steps]
+        stages = entries(
+            [
+                measured(step, result, read_header(path, trust_code=True).spec, path.stat().st_size)
+                for step, result, path in zip(self.plan.steps, results, paths, strict=True)
+            ]
+        )
+        limits = judged(self.recipe.limits, stages, task.sign)
+        return schema.Report(
+            schema=1,
+            name=self.recipe.name,
+            task=self.plan.steps[0].spec.task,
+            metric=task.metric,
+            ok=all(limit.ok for limit in limits),
+            stages=stages,
+            factors=factors(stages),
+            limits=limits,
+            environment=environment(self.device),
+            command=_command(),
+            seed=self.recipe.seed,
+        )
 
 
 def plain_loss(network: Network, batch: Any) -> Any:
@@ -287,17 +295,16 @@ def plain_loss(network: Network, batch: Any) -> Any:
     return task_of(network.spec).loss(network(batch.inputs)[-1], batch.targets)
 
 
-def _cached(folder: Path, arch: str) -> Made | None:
-    """Give a finished stage's result; None where there is none, it is damaged, or of another architecture.
+def _cached(folder: Path, arch: str) -> schema.StageResult | None:
+    """Return a finished stage's result; None where there is none, it is damaged, or of another architecture.
 
     So the code that loading it runs is code that the recipe names.
     """
     try:
-        content = json.loads((folder / "result.json").read_text())
-        made = Made(**{**content, "metric_ci95": tuple(content["metric_ci95"])})
-        is_right = sha256_of(folder / RESULT) == made.sha256
-        return made if is_right and read_header(folder / RESULT, trust_code=True).spec.arch == arch else None
-    except (OSError, ValueError, TypeError, KeyError, UserError):
+        result = schema.StageResult.model_validate(json.loads((folder / "result.json").read_text()))
+        is_right = sha256_of(folder / RESULT) == result.sha256
+        return result if is_right and read_header(folder / RESULT, trust_code=True).spec.arch == arch else None
+    except (OSError, ValueError, UserError):
         return None
 
 

@@ -14,6 +14,8 @@ from coc_cli.nets.cost import cost
 from coc_cli.plan import Plan
 from coc_cli.recipe.model import Recipe
 from coc_cli.report.delivery import page_of
+from coc_cli.report.reading import read_runs
+from coc_cli.report.terminal import stage_table
 from coc_cli.units import count, percent, shown
 
 if TYPE_CHECKING:
@@ -65,24 +67,9 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
 
 
 def print_result(report: dict[str, Any], directory: Path) -> None:
-    """Print the stages of a finished run, the limits, and where everything lies."""
-    metric = report["metric"]
-    title = f"{report['name']}: {metric} on {report['stages'][0]['n_test']} test images, 95 % interval"
-    table = _table(title, "stage", metric, "95 %", "MACs", "BitOps", "ratio (strict)", "nominal", "bytes", "time")
-    for stage in report["stages"]:
-        low, high = stage["metric_ci95"]
-        table.add_row(
-            f"{stage['index']} {stage['name']}",
-            shown(metric, stage["metric_value"]),
-            f"{shown(metric, low)}..{shown(metric, high)}",
-            count(stage["macs"]),
-            count(stage["bitops"]),
-            f"{stage['bitops_ratio']:.1f}x",
-            f"{stage['bitops_ratio_nominal']:.1f}x",
-            f"{count(stage['checkpoint_bytes'])} (1/{stage['bytes_ratio']:.1f})",
-            f"{stage['seconds']:.0f} s",
-        )
-    _print(table)
+    """Print the stages of a finished run as `coc report` does, its exits and limits, and where everything lies."""
+    metric, (run,) = report["metric"], read_runs([directory])
+    print(stage_table(run), end="")
     for exit_ in report["stages"][-1]["exits"]:
         here = "" if exit_["metric_value"] is None else f", {metric} there {shown(metric, exit_['metric_value'])}"
         print(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")

@@ -17,6 +17,8 @@ from tiny import TINY_RECIPE
 
 import coc_cli
 from coc_cli.checkpoint import read_header
+from coc_cli.report.schema import Report, StageResult
+from coc_cli.report.schema.part import as_json
 
 COC = [sys.executable, "-m", "coc_cli"]
 
@@ -126,10 +128,22 @@ def test_the_report_says_what_the_contract_says(finished: Path) -> None:
     assert last["bitops_ratio_nominal"] == pytest.approx(report["stages"][0]["macs"] / last["macs"] * 1024 / 16)
 
 
+def test_the_files_are_what_the_schema_says(finished: Path) -> None:
+    text = (finished / "runs/tiny/report.json").read_text()
+    assert as_json(Report.model_validate_json(text), indent=2) == text
+    for path in (finished / "runs/tiny/stages").glob("*/result.json"):
+        assert as_json(StageResult.model_validate_json(path.read_text())) == path.read_text()
+    assert len(json.loads(text)["stages"]) == 3
+
+
 def test_what_is_printed(finished: Path) -> None:
     shown = (finished / "stdout").read_text()
     assert "result: runs/tiny/model.safetensors   report: runs/tiny/report.json   page: runs/tiny/report.html" in shown
     assert all(name in shown for name in ("0 baseline", "1 distill", "2 quantize", "ratio (strict)"))
+    reported = subprocess.run([*COC, "report", "runs/tiny"], cwd=finished, capture_output=True, text=True, check=True)
+    table = shown.splitlines()[:8]
+    assert table == reported.stdout.splitlines()[:8], "one table of stages, whichever verb prints it"
+    assert table[-1].startswith("└")
     lines = (finished / "stderr").read_text().splitlines()
     assert lines[0].startswith("0/2 baseline: epoch 1/2  loss ")
     assert not any("\x1b" in line for line in lines)

@@ -12,6 +12,8 @@ import pytest
 
 from coc_cli.chain.compress import compress
 from coc_cli.dvfs.schedule import replayed
+from coc_cli.report.schema import PredictExitReport, Report, ScheduleLine
+from coc_cli.report.schema.part import as_json
 
 ROOT = Path(__file__).parent.parent
 POLICIES = {
@@ -59,8 +61,17 @@ def files(folder: Path) -> tuple[dict, list[dict]]:
     return report, [json.loads(line) for line in (folder / "schedule.jsonl").read_text().splitlines()]
 
 
+def as_in_the_schema(folder: Path) -> None:
+    """Check that all JSON of a forecast is what the schema has, keys in its order."""
+    text = (folder / "predict-exit.json").read_text()
+    assert as_json(PredictExitReport.model_validate_json(text), indent=2) == text
+    lines = (folder / "schedule.jsonl").read_text().splitlines()
+    assert [as_json(ScheduleLine.model_validate_json(line)) for line in lines] == lines
+
+
 def sound(folder: Path, n: int) -> dict:
     """Check what every output must hold, and give the report."""
+    as_in_the_schema(folder)
     report, lines = files(folder)
     assert len(lines) == report["n_test"] == n
     by_name = {(row["policy"], row["governor"]): row for row in report["policies"]}
@@ -149,6 +160,9 @@ def test_numbers_have_policies_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert report["metric"] == "mae"
     assert set(report["not_applicable"]) == {"patience", "predictive-conv"}
     assert "n/a" in done.stdout
+    text = Path("runs/tiny/report.json").read_text()
+    assert as_json(Report.model_validate_json(text), indent=2) == text
+    assert list(json.loads(text)["stages"][0]["mae_by_target"]) == ["angle"]
     assert {row["policy"] for row in report["policies"]} == POLICIES - {"patience", "predictive-conv"}
 
 

@@ -15,13 +15,15 @@ from coc_cli.exits.policies import names_in
 from coc_cli.exits.policies.oracle import Oracle
 from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow, best, grid_rows
 from coc_cli.intervals import middle_95, resampled_weights
+from coc_cli.report.schema import predict_exit as schema
+from coc_cli.report.schema.part import as_data
 
 DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
 BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy has before it predicts
 
 
-def benefit(rows: list[GridRow], weights: Array | None = None) -> dict[str, Any]:
-    """Give what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
+def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Worth:
+    """Return what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
 
     Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
     so is how much better ours scores than the best passive policy (accuracy, or minus the error).
@@ -29,40 +31,39 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> dict[str, Any]
     """
     passive, ours, bound = best(rows, names_in("passive")), best(rows, names_in("ours")), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
-        return {"passive": None, "ours": None, "oracle": None, "gap_closed": None, "saved_passive": None}
+        return schema.Worth(passive=None, ours=None, oracle=None, gap_closed=None, saved_passive=None)
     gap = passive.energy_mj - bound.energy_mj
     better = ours.evaluated.score - passive.evaluated.score
-    result: dict[str, Any] = {
-        **{name: named(row) for name, row in (("passive", passive), ("ours", ours), ("oracle", bound))},
-        "gap_closed": (passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
-        "saved_passive": 1 - ours.energy_mj / passive.energy_mj,
-        "score_difference": float(better.mean()),
-    }
+    intervals: dict[str, Any] = {}
     if weights is not None:
         theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
-        result["saved_passive_ci95"] = list(middle_95(1 - mine / theirs))
+        intervals["saved_passive_ci95"] = middle_95(1 - mine / theirs)
         closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
         known = gap > 0 and not np.isnan(closed).any()
-        result["score_difference_ci95"] = list(middle_95(weights @ better))
-        result["gap_closed_ci95"] = list(middle_95(closed)) if known else None
-    return result
+        intervals["score_difference_ci95"] = middle_95(weights @ better)
+        intervals["gap_closed_ci95"] = middle_95(closed) if known else None
+    return schema.Worth(
+        passive=named(passive),
+        ours=named(ours),
+        oracle=named(bound),
+        gap_closed=(passive.energy_mj - ours.energy_mj) / gap if gap > 0 else None,
+        saved_passive=1 - ours.energy_mj / passive.energy_mj,
+        score_difference=float(better.mean()),
+        **intervals,
+    )
 
 
-def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> dict[str, Any]:
-    """Give the whole cross table at a deadline, which is so many times the longest path, with intervals."""
+def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> schema.Deadline:
+    """Return the whole cross table at a deadline, which is so many times the longest path, with intervals."""
     weights = resampled_weights(len(rows[0].levels.level))
-    return {
-        "deadline": f"{factor:g}x",
-        "deadline_ms": deadline_ms,
-        "rows": [
-            {
-                **summary(row, rows[0]),
-                "energy_mj_ci95": list(middle_95(weights @ row.totals.energy_mj)),
-            }
-            for row in rows
-        ],
-        "worth": benefit(rows, weights),
-    }
+    entries = [
+        schema.Row(
+            **as_data(summary(row, rows[0])),
+            energy_mj_ci95=middle_95(weights @ row.totals.energy_mj),
+        )
+        for row in rows
+    ]
+    return schema.Deadline(deadline=f"{factor:g}x", deadline_ms=deadline_ms, rows=entries, worth=benefit(rows, weights))
 
 
 def _scaled(profile: Profile, factor: float, *path: str) -> Profile:
@@ -97,10 +98,10 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
 
 def sensitivity(
     evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float, profile: Profile
-) -> list[dict[str, Any]]:
-    """Give what the prediction is worth on devices in which one assumed number is another; the deadline in ms stays."""
+) -> list[schema.Change]:
+    """Return what the prediction is worth where one assumed number is another; the deadline in ms stays."""
     weights = resampled_weights(len(next(iter(evaluated.values()))[0].batch))
-    result = []
+    changes = []
     for name, change in CHANGES.items():
         changed = change(profile)
         again = {
@@ -108,5 +109,5 @@ def sensitivity(
             for policy in (*names_in("none", "passive", "ours"), BOUND)
             if policy in evaluated
         }
-        result.append({"change": name, **benefit(list(grid_rows(again, deadline_ms)), weights)})
-    return result
+        changes.append(schema.Change(change=name, **as_data(benefit(list(grid_rows(again, deadline_ms)), weights))))
+    return changes

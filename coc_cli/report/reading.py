@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from coc_cli.errors import Fault, UserError, did_you_mean
 from coc_cli.files.run_directory import RUNS
-from coc_cli.report.fields import Fields, Missing, printable, read_json, read_lines, read_text, whole
+from coc_cli.files.yaml_source import Source
+from coc_cli.report import schema
+from coc_cli.report.files import read_json, read_lines, read_text
 from coc_cli.report.forecasts import read_forecasts
+from coc_cli.report.lenient import Missing, integer, printable
 from coc_cli.report.model import Limit, Run, Stage
-from coc_cli.report.stage_files import Kept, read_folders, read_stages, with_epochs
+from coc_cli.report.stage_files import StageFolders, read_folders, read_stages, with_epochs
 from coc_cli.report.wording import fitted
 
 SCHEMA = 1
@@ -68,34 +71,31 @@ def _runs_in(directory: Path) -> list[str]:
 def _read(directory: Path) -> Run:
     missing = Missing()
     is_run = holds_run(directory)
-    report = read_json(directory / "report.json", "report.json", missing) if is_run else None
-    kept = dict(read_folders(directory, missing))
+    report = read_json(directory / "report.json", schema.Report, "report.json", missing) if is_run else None
+    folders = read_folders(directory, missing)
     recipe = read_text(directory / "recipe.yaml", "recipe.yaml", missing) if is_run else None
     settings = _settings(recipe, missing)
-    if report and report.content.get("schema") != SCHEMA:
-        missing.say(f"report.json has schema {report.content.get('schema')!r}; this coc knows {SCHEMA}")
-    metric = printable(report.content.get("metric") or "") if report else ""
-    stages = read_stages(report, kept, missing)
+    content = report.content if report else {}
+    if report and content.get("schema") != SCHEMA:
+        missing.say(f"report.json has schema {content.get('schema')!r}; this coc knows {SCHEMA}")
+    stages = read_stages(report, folders, missing)
     if is_run:
-        stages = with_epochs(stages, kept, directory, missing)
+        stages = with_epochs(stages, folders, directory, missing)
         _say_unfinished(stages, settings, missing)
-    network = (kept[max(kept)].get("sha256") if kept else None) or ("" if is_run else None)
-    forecasts = tuple(read_forecasts(directory, network, missing))
-    name = printable(
-        (report.content.get("name") if report else None) or settings.get("name") or directory.resolve().name
-    )
+    forecasts = tuple(read_forecasts(directory, _network(folders, is_run=is_run), missing))
+    name = printable(content.get("name") or settings.get("name") or directory.resolve().name)
     return Run(
         label=fitted(name, LONGEST_LABEL),
         name=name,
         directory=str(directory),
-        task=report.text("task") if report else None,
-        metric=metric or _guessed(kept) or (forecasts[0].metric if forecasts else "accuracy"),
-        ok=report.flag("ok") if report else None,
+        task=report.get("task") if report else None,
+        metric=_metric(content, folders) or (forecasts[0].metric if forecasts else "accuracy"),
+        ok=report.get("ok") if report else None,
         stages=stages,
-        limits=tuple(_limits(report)) if report else (),
-        environment=_environment(report, stages, kept),
-        command=report.text("command") if report else _last_command(directory),
-        seed=whole(report.content.get("seed") if report else settings.get("seed")),
+        limits=tuple(each.view(Limit) for each in report.parts("limits")) if report else (),
+        environment=_environment(content, stages, folders),
+        command=report.get("command") if report else _last_command(directory),
+        seed=integer((content if report else settings).get("seed")),
         recipe=recipe,
         settings=settings,
         forecasts=forecasts,
@@ -103,12 +103,15 @@ def _read(directory: Path) -> Run:
     )
 
 
-def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
-    import yaml
+def _network(folders: StageFolders, *, is_run: bool) -> str | None:
+    """Return the checksum of a run's result; empty where it should be there, None where there is no run."""
+    return (folders[max(folders)].get("sha256") if folders else None) or ("" if is_run else None)
 
+
+def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
     try:
-        content = yaml.load(recipe or "{}", Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (yaml.YAMLError, RecursionError):
+        content = Source("recipe.yaml", recipe or "{}").content
+    except UserError:
         content = None
     if not isinstance(content, dict):
         missing.say("recipe.yaml is damaged")
@@ -126,26 +129,24 @@ def _say_unfinished(stages: tuple[Stage, ...], settings: dict[str, Any], missing
         missing.say(f"no result of stage{'s' * (len(absent) > 1)} {', '.join(absent)}")
 
 
-def _limits(report: Fields) -> Iterator[Limit]:
-    for each in report.each("limits", "limit"):
-        yield Limit(each.text("name") or "?", each.number("limit"), each.number("value"), each.flag("ok"))
-
-
-def _environment(report: Fields | None, stages: tuple[Stage, ...], kept: dict[int, Kept]) -> dict[str, str]:
-    content = report.content.get("environment") if report else None
-    if not isinstance(content, dict) and stages and stages[-1].index in kept:
-        content = kept[stages[-1].index].get("environment")
-    return {printable(key): printable(value) for key, value in content.items()} if isinstance(content, dict) else {}
+def _environment(content: dict[str, Any], stages: tuple[Stage, ...], folders: StageFolders) -> dict[str, str]:
+    """Return on what a report was made; where there is none, on what its last stage was."""
+    found = content.get("environment")
+    if not isinstance(found, dict) and stages and stages[-1].index in folders:
+        found = folders[stages[-1].index].get("environment")
+    return {printable(key): printable(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _last_command(directory: Path) -> str | None:
-    if not (directory / "log.jsonl").is_file():
+    path = directory / "log.jsonl"
+    if not path.is_file():
         return None
-    commands = [line.content.get("command") for line in read_lines(directory / "log.jsonl", "log.jsonl", Missing())]
+    commands = [line.content.get("command") for line in read_lines(path, schema.Epoch, "log.jsonl", Missing())]
     return next((command for command in reversed(commands) if isinstance(command, str)), None)
 
 
-def _guessed(kept: dict[int, Kept]) -> str | None:
-    """Give the metric of scores: bits are right or wrong, numbers are errors."""
-    scores = [one.get("scores") for one in kept.values() if one.result]
-    return None if not scores else "accuracy" if isinstance(scores[0], str) else "mae"
+def _metric(content: dict[str, Any], folders: StageFolders) -> str | None:
+    """Return the metric that a report names, or that of the scores: bits are right or wrong, numbers are errors."""
+    scores = [one.get("scores") for one in folders.values() if one.result]
+    guessed = None if not scores else "accuracy" if isinstance(scores[0], str) else "mae"
+    return printable(content.get("metric") or "") or guessed

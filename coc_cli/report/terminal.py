@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -17,19 +17,26 @@ WIDTH = 160
 
 
 def terminal(runs: tuple[Run, ...], console: Console | None = None) -> str:
-    """Give tables of every run's stages and, of several, their differences; as wide as the console."""
+    """Return tables of every run's stages and, of several, their differences; as wide as the console."""
+    parts = [part for run in runs for part in _run(run)]
+    if len(runs) > 1:
+        parts += [_differences(runs), *remarks(differences(runs))]
+    return _rendered(parts, console)
+
+
+def stage_table(run: Run, console: Console | None = None) -> str:
+    """Return the table of a run's stages, as wide as the console."""
+    return _rendered([_stages(run)], console)
+
+
+def _rendered(parts: Iterable[Table | str], console: Console | None) -> str:
     shape = console or Console()
     file = io.StringIO()
     out = Console(
         file=file, force_terminal=shape.is_terminal, width=shape.width if shape.is_terminal else WIDTH, highlight=False
     )
-    for run in runs:
-        for part in _run(run):
-            out.print(part, markup=False)
-    if len(runs) > 1:
-        out.print(_differences(runs))
-        for remark in remarks(differences(runs)):
-            out.print(remark, markup=False)
+    for part in parts:
+        out.print(part, markup=False)
     return file.getvalue()
 
 
@@ -40,14 +47,18 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _run(run: Run) -> Iterator[Table | str]:
+def _stages(run: Run) -> Table:
     n = run.last.n_test if run.last else None
     title = f"{run.label}: {run.metric} measured on {wording.images(n)}, 95 % interval; {run.verdict}"
     names = ("stage", run.metric, "95 %", "change", "MACs", "BitOps", "factor", "ratio (strict)", "nominal", "bytes")
     table = _table(title, *names)
     for stage in run.stages:
         table.add_row(*map(Text, _row(run, stage)))
-    yield table
+    return table
+
+
+def _run(run: Run) -> Iterator[Table | str]:
+    yield _stages(run)
     if run.last and run.last.exits:
         used = [one for one in run.last.exits if one.share]
         each = (

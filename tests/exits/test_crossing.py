@@ -71,20 +71,20 @@ def test_a_device_on_which_a_visit_costs_more_than_it_saves_is_said(tried: dict)
 def test_worth_is_the_share_of_the_gap_that_is_closed(tried: dict) -> None:
     rows = list(grid_rows(tried, longest_path_ms(tried) * 1.5))
     found = benefit(rows)
-    passive, ours, bound = (found[who]["energy_mj_mean"] for who in ("passive", "ours", "oracle"))
-    assert found["gap_closed"] == pytest.approx((passive - ours) / (passive - bound))
-    assert found["saved_passive"] == pytest.approx(1 - ours / passive)
-    assert found["score_difference"] == pytest.approx(
+    passive, ours, bound = (each.energy_mj_mean for each in (found.passive, found.ours, found.oracle))
+    assert found.gap_closed == pytest.approx((passive - ours) / (passive - bound))
+    assert found.saved_passive == pytest.approx(1 - ours / passive)
+    assert found.score_difference == pytest.approx(
         best(rows, names_in("ours")).evaluated.score.mean() - best(rows, names_in("passive")).evaluated.score.mean()
     )
     theirs = [row for row in rows if row.policy in ("threshold", "hierarchical", "placement", "patience")]
     assert passive == min(theirs, key=lambda row: row.validation_mj).energy_mj, "chosen on validation, told of test"
     assert ours == best(rows, names_in("ours")).energy_mj
     equal = np.full((3, 1500), 1 / 1500)
-    assert benefit(rows, equal)["gap_closed_ci95"] == pytest.approx([found["gap_closed"]] * 2)
-    assert benefit(rows, equal)["saved_passive_ci95"] == pytest.approx([found["saved_passive"]] * 2)
+    assert benefit(rows, equal).gap_closed_ci95 == pytest.approx([found.gap_closed] * 2)
+    assert benefit(rows, equal).saved_passive_ci95 == pytest.approx([found.saved_passive] * 2)
     assert bound < passive, "who knows the exit saves energy"
-    assert benefit([row for row in rows if row.policy != "oracle"])["gap_closed"] is None
+    assert benefit([row for row in rows if row.policy != "oracle"]).gap_closed is None
 
 
 def test_pace_never_needs_more_than_constant_by_its_own_plan(tried: dict) -> None:
@@ -99,13 +99,13 @@ def test_pace_never_needs_more_than_constant_by_its_own_plan(tried: dict) -> Non
 def test_four_deadlines_and_nine_devices(tried: dict) -> None:
     longest = longest_path_ms(tried)
     tables = [at_deadline(list(grid_rows(tried, factor * longest)), factor, factor * longest) for factor in (1.0, 2.0)]
-    assert [table["deadline"] for table in tables] == ["1x", "2x"]
-    assert all(table["rows"][0]["energy_saving"] == 0 for table in tables)
-    found = sensitivity(tried, tables[1]["deadline_ms"], read_profile("i7-10700"))
-    assert [entry["change"] for entry in found] == list(CHANGES)
-    same = tables[1]["worth"]
-    assert found[0]["ours"] == same["ours"]
-    energies = [entry["ours"]["energy_mj_mean"] for entry in found]
+    assert [table.deadline for table in tables] == ["1x", "2x"]
+    assert all(table.rows[0].energy_saving == 0 for table in tables)
+    found = sensitivity(tried, tables[1].deadline_ms, read_profile("i7-10700"))
+    assert [entry.change for entry in found] == list(CHANGES)
+    same = tables[1].worth
+    assert found[0].ours == same.ours
+    energies = [entry.ours.energy_mj_mean for entry in found]
     by_name = dict(zip(CHANGES, energies, strict=True))
     assert by_name["static power x 0.5"] < by_name["as it is"] < by_name["static power x 2"]
     assert by_name["idle power x 0.5"] < by_name["as it is"] < by_name["idle power x 2"]

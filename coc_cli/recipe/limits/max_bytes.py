@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from coc_cli.recipe.limits.limit import Limit, Outlook
 
 LEAST_SLACK = 1.05  # the header's length depends on numbers that the plan does not know
+
+if TYPE_CHECKING:
+    from coc_cli.report.schema.run import Stage
 
 
 class MaxBytes(Limit):
@@ -18,9 +20,8 @@ class MaxBytes(Limit):
     name: ClassVar[str] = "max_bytes"
     annotation: ClassVar[Any] = Annotated[int | None, Field(gt=0, description="of the result's file")]
 
-    def value(self, baseline: Mapping[str, Any], result: Mapping[str, Any], sign: int) -> float:  # noqa: ARG002
-        size: int = result["checkpoint_bytes"]
-        return size
+    def value(self, baseline: Stage, result: Stage, sign: int) -> float:  # noqa: ARG002
+        return result.checkpoint_bytes
 
     def is_met(self, limit: float, value: float) -> bool:
         return value <= limit

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from coc_cli.recipe.limits.limit import Limit
 
 SMALLEST_DIFFERENCE = 1e-12  # between accuracies that are equal but for rounding
+
+if TYPE_CHECKING:
+    from coc_cli.report.schema.run import Stage
 
 
 class MaxDrop(Limit):
@@ -20,8 +22,8 @@ class MaxDrop(Limit):
         float | None, Field(description="greatest loss on test against the baseline, in the metric's unit")
     ]
 
-    def value(self, baseline: Mapping[str, Any], result: Mapping[str, Any], sign: int) -> float:
-        return float(sign * (baseline["metric_value"] - result["metric_value"]))
+    def value(self, baseline: Stage, result: Stage, sign: int) -> float:
+        return sign * (baseline.metric_value - result.metric_value)
 
     def is_met(self, limit: float, value: float) -> bool:
         return value <= limit + SMALLEST_DIFFERENCE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from coc_cli.recipe.limits.limit import Limit, Outlook
+
+if TYPE_CHECKING:
+    from coc_cli.report.schema.run import Stage
 
 
 class MinBitopsRatio(Limit):
@@ -16,8 +18,8 @@ class MinBitopsRatio(Limit):
     name: ClassVar[str] = "min_bitops_ratio"
     annotation: ClassVar[Any] = Annotated[float | None, Field(gt=0, description="baseline's BitOps over the result's")]
 
-    def value(self, baseline: Mapping[str, Any], result: Mapping[str, Any], sign: int) -> float:  # noqa: ARG002
-        return float(result["bitops_ratio"])
+    def value(self, baseline: Stage, result: Stage, sign: int) -> float:  # noqa: ARG002
+        return result.bitops_ratio
 
     def is_met(self, limit: float, value: float) -> bool:
         return value >= limit
