@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from coc_cli.nets.network import Network
-    from coc_cli.run import Result
+from coc_cli.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from coc_cli.chain.run import Result
+    from coc_cli.nets.network import Network
+
 __all__ = ["__version__", "compress", "load"]
 
 
@@ -23,7 +24,7 @@ def load(path: str | Path, *, trust_code: bool = False) -> Network:
 
     With `trust_code` it may run the Python file that the checkpoint names for its architecture (`file:`).
     """
-    from coc_cli.checkpoint import load as load_checkpoint
+    from coc_cli.nets.checkpoint import load as load_checkpoint
 
     return load_checkpoint(Path(path), trust_code=trust_code)
 

@@ -68,7 +68,7 @@ def _interrupt(*_: object) -> None:
 
 def _version(value: bool) -> None:
     if value:
-        from coc_cli import __version__
+        from coc_cli.version import __version__
 
         print(f"coc {__version__}")
         raise typer.Exit
@@ -98,7 +98,7 @@ def compress(
     from coc_cli.chain.compress import compress as run
 
     result = run(recipe, out=out, overrides=tuple(overrides), fresh=fresh, device=device, trust_code=trust_code)
-    from coc_cli.tables import print_result
+    from coc_cli.printing.result import print_result
 
     print_result(result.report, result.directory)
     if result.recipe.predict_exit is not None:
@@ -118,8 +118,8 @@ def plan(
     from coc_cli.recipe.reading import read
 
     file = read(recipe, tuple(overrides), trust_code=trust_code)
-    from coc_cli.plan import make_plan
-    from coc_cli.tables import print_plan
+    from coc_cli.chain.plan import make_plan
+    from coc_cli.printing.plan import print_plan
 
     print_plan(make_plan(file), file.recipe)
 
@@ -143,10 +143,10 @@ def forecast(
 
 
 def _forecast(target: Path, **options: Any) -> None:
-    from coc_cli.predict_exit import ask, predict_exit
+    from coc_cli.exits.predict_exit import ask, predict_exit
 
     outcome = predict_exit(ask(target, **options), say=lambda text: print(text, file=sys.stderr))
-    from coc_cli.tables import print_policies
+    from coc_cli.printing.policies import print_policies
 
     print_policies(outcome.report, outcome.directory)
 
@@ -204,7 +204,7 @@ def list_profiles(
 ) -> None:
     """List the devices that come with coc, or check the profiles in FILEs; done where no command is named."""
     from coc_cli.dvfs.profile import read_profile, shipped
-    from coc_cli.tables import print_profiles
+    from coc_cli.printing.profiles import print_profiles
 
     print_profiles([read_profile(name) for name in (map(str, files) if files else shipped())])
 
@@ -230,7 +230,7 @@ def measure_profile(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Time a network's segments and heads on this machine, and their energy where there is a meter; write a profile."""
-    from coc_cli.measure_profile import ask, measure
+    from coc_cli.profiling.measure_profile import ask, measure
 
     asked = ask(
         target,
@@ -243,7 +243,7 @@ def measure_profile(
         trust_code=trust_code,
     )
     outcome = measure(asked, say=lambda text: print(text, file=sys.stderr))
-    from coc_cli.tables import print_measured
+    from coc_cli.printing.profiles import print_measured
 
     print_measured(outcome, target)
 
@@ -274,8 +274,8 @@ def inspect(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Show what a checkpoint holds: architecture, lineage, and each layer's shape, bits and BitOps."""
-    from coc_cli.checkpoint import read_header
-    from coc_cli.tables import print_header
+    from coc_cli.nets.checkpoint import read_header
+    from coc_cli.printing.checkpoint import print_header
 
     print_header(read_header(checkpoint, trust_code=trust_code), checkpoint)
 

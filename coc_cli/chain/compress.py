@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coc_cli.recipe.reading import read
 
 if TYPE_CHECKING:
-    from coc_cli.run import Result
+    from coc_cli.chain.run import Result
 
 
 def compress(
@@ -25,6 +25,6 @@ def compress(
     Raises `UserError` before any work, `RunError` on the way.
     """
     file = read(path, overrides, trust_code=trust_code)
-    from coc_cli.run import run_chain
+    from coc_cli.chain.run import run_chain
 
     return run_chain(file, out=out, fresh=fresh, device=device)

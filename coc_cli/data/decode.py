@@ -17,9 +17,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.ahead import ahead
 from coc_cli.data.listing import Fetch, Listing, opener
 from coc_cli.data.pixels import pixels_of
+from coc_cli.data.read_ahead import ahead
 from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
 

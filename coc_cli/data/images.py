@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coc_cli.data.ahead import ahead
 from coc_cli.data.info import DataInfo
+from coc_cli.data.read_ahead import ahead
 from coc_cli.data.settings import Augment
 
 FINGERPRINT_CHUNK = 8192

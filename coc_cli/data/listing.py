@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.cut import Rows, cut_all
 from coc_cli.data.info import DataInfo
 from coc_cli.data.pixels import shape_of
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
+from coc_cli.data.splitting import Rows, cut_all
 from coc_cli.errors import StageError, refuse_all
 from coc_cli.units import counted, named
 

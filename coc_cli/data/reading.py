@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coc_cli.data.cut import Rows, amount, draw
 from coc_cli.data.decode import Form, Progress, decode
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.listing import Listing
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import HOLDOUT, TRAIN
+from coc_cli.data.splitting import Rows, amount, draw
 
 LEAST_STD = 1 / 255  # for images that are all the same
 FIT_CHUNK = 1024  # images resized at a time

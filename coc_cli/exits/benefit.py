@@ -10,10 +10,10 @@ import numpy as np
 
 from coc_cli.dvfs.energy import Array, EnergyModel
 from coc_cli.dvfs.profile import Profile
-from coc_cli.exits.json_rows import named, summary
 from coc_cli.exits.policies import names_in
 from coc_cli.exits.policies.oracle import Oracle
 from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow, best, grid_rows
+from coc_cli.exits.report_rows import named, summary
 from coc_cli.intervals import middle_95, resampled_weights
 from coc_cli.report.schema import predict_exit as schema
 from coc_cli.report.schema.part import as_data

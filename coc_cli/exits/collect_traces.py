@@ -31,7 +31,7 @@ def collect_traces(network: Network, split: Split) -> Trace:
     """Run a network once over a split and keep what every exit says."""
     import torch
 
-    from coc_cli.tasks import task_of
+    from coc_cli.learning.tasks import task_of
 
     task = task_of(network.spec)
     with _capture_head_inputs(network) as pooled:

@@ -7,3 +7,5 @@ from pathlib import Path
 RUNS = Path("runs")  # below the current directory
 CACHE = RUNS / ".cache"  # of stages and decoded images
 RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in its folder
+STAGE_RESULT = "result.json"  # what a stage measured
+REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from coc_cli.nets.rules import leaves
+from coc_cli.learning.tasks import task_of
+from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.spec import ExitRule
-from coc_cli.tasks import task_of
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Split

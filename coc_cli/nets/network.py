@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coc_cli.nets import sources
+from coc_cli.nets import architectures as sources
+from coc_cli.nets.canonical import plain
+from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
 from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, remade
 from coc_cli.nets.names import layer_at, module_path
-from coc_cli.nets.plain import plain
 from coc_cli.nets.quantizer_places import input_bits, insert
-from coc_cli.nets.rules import leaves
 from coc_cli.nets.segments import Segment, segments, splice
 from coc_cli.nets.spec import Spec
 from coc_cli.nets.tracing import trace

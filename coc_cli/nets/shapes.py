@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.fx import Interpreter, Node
 
 from coc_cli.errors import StageError
+from coc_cli.nets.architectures import blamed
 from coc_cli.nets.network import Network, build
-from coc_cli.nets.sources import blamed
 from coc_cli.nets.spec import Spec
 
 

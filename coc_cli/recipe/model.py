@@ -12,11 +12,11 @@ from coc_cli.data import sources
 from coc_cli.data.settings import DataSettings
 from coc_cli.files.yaml_source import Loc, written
 from coc_cli.frozen import LIST, MAPPING, TEXT, Frozen, by_kind
-from coc_cli.nets.sources import ArchitectureSettings
+from coc_cli.learning.training import Training
+from coc_cli.nets.architectures import ArchitectureSettings
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Stage
-from coc_cli.training import Training
 
 Renaming = dict[str, str | None]
 Renamings = Annotated[

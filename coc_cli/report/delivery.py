@@ -8,7 +8,7 @@ from typing import Any
 
 from coc_cli.errors import did_you_mean, refuse
 from coc_cli.report.model import Run
-from coc_cli.report.reading import holds_run, read_runs
+from coc_cli.report.read.run import holds_run, read_runs
 
 Renderer = Callable[[tuple[Run, ...]], str]
 PAGE = "report.html"

@@ -119,6 +119,7 @@ class Policy:
     deadline_miss_rate: float | None
     one_level: bool | None  # no input changes the frequency on its way
     predictor: Predictor | None
+    family: str | None = None  # none, passive, paper, ours or bound; None in files that do not say it
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ class Curve:
 
     policy: str
     points: tuple[Point, ...]
+    family: str | None = None
 
 
 @dataclass(frozen=True)

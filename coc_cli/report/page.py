@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coc_cli.report import wording
+from coc_cli.report.charts.benefit import savings, sensitivity, worth, worth_table
+from coc_cli.report.charts.figure import Figure, Table
+from coc_cli.report.charts.layers import layers, training
+from coc_cli.report.charts.predictions import energy, policies
+from coc_cli.report.charts.stages import exits, trade_off, waterfall
+from coc_cli.report.charts.timelines import Timeline, timelines
 from coc_cli.report.comparison import Difference, differences, remarks, settings
-from coc_cli.report.figures import Figure, Table
-from coc_cli.report.forecast_charts import energy, policies
-from coc_cli.report.layer_charts import layers, training
 from coc_cli.report.model import Forecast, Run
-from coc_cli.report.stage_charts import exits, trade_off, waterfall
-from coc_cli.report.timelines import Timeline, timelines
-from coc_cli.report.worth_charts import savings, sensitivity, worth, worth_table
 
 if TYPE_CHECKING:
     from jinja2 import Template

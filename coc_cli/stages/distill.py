@@ -12,16 +12,16 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError
 from coc_cli.frozen import MAPPING, TEXT, by_kind
-from coc_cli.nets.sources import ArchitectureSettings
+from coc_cli.nets.architectures import ArchitectureSettings
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from coc_cli.learning.training import Batch, Loss
     from coc_cli.nets.network import Network
     from coc_cli.stages.student import StudentPlan
-    from coc_cli.training import Batch, Loss
 
 
 class Student(ArchitectureSettings):
@@ -111,9 +111,9 @@ class Distill(TaughtStage):
             return self.loss(teacher)
         import torch
 
-        from coc_cli.losses import attention_transfer
+        from coc_cli.learning.losses import attention_transfer
+        from coc_cli.learning.tasks import task_of
         from coc_cli.nets.features import common_features
-        from coc_cli.tasks import task_of
 
         task = task_of(student.spec)
         mine, theirs = common_features(student, teacher)

@@ -21,9 +21,9 @@ from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage, answers
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from coc_cli.learning.training import Batch
+    from coc_cli.nets.exit_places import Place, Places
     from coc_cli.nets.network import Network
-    from coc_cli.nets.places import Place, Places
-    from coc_cli.training import Batch
 
 MEASURES: dict[str, tuple[Measure, ...]] = {  # by task, the default first
     "classification": ("max_softmax", "entropy"),
@@ -103,10 +103,10 @@ class EarlyExit(TaughtStage):
             yield ("max_drop",), what
 
     def expect(self, spec: Spec) -> Spec:
+        from coc_cli.nets.exit_places import Places
+        from coc_cli.nets.exit_rules import NEVER
         from coc_cli.nets.heads import reads
-        from coc_cli.nets.places import Places
         from coc_cli.nets.precision import precision_of, with_rounded_heads
-        from coc_cli.nets.rules import NEVER
 
         if spec.exits:
             raise StageError("the network already has exits; leave one of the early_exit stages out")
@@ -147,7 +147,7 @@ class EarlyExit(TaughtStage):
 
     def places(self, spec: Spec) -> list[Place]:
         """Give where the exits will be, in order; raises `StageError`."""
-        from coc_cli.nets.places import Places, spread
+        from coc_cli.nets.exit_places import Places, spread
 
         if (self.exits is None) == (self.every is None):
             raise StageError("needs exactly one of 'exits' and 'every'")
@@ -163,8 +163,8 @@ class EarlyExit(TaughtStage):
         return spread(free, [(index + 1) / (self.exits + 1) for index in range(self.exits)])
 
     def change(self, network: Network, lab: Lab) -> Network:
+        from coc_cli.learning.tasks import task_of
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
-        from coc_cli.tasks import task_of
 
         teacher, task = self.teaching(network, lab), task_of(network.spec)
         made = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)

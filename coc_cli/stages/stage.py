@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from coc_cli.data.info import DataInfo
+from coc_cli.learning.training import EpochLog, Training
 from coc_cli.nets.spec import Scalar, Spec
-from coc_cli.training import EpochLog, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.data.images import Data
     from coc_cli.data.settings import Augment
+    from coc_cli.learning.tasks import Task
+    from coc_cli.learning.training import Batch, Loss
     from coc_cli.nets.network import Network
-    from coc_cli.tasks import Task
-    from coc_cli.training import Batch, Loss
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Lab:
         """Train in place; see `training.fit`. Random numbers drawn after it are the same when it was resumed."""
         import torch
 
-        from coc_cli.training import derived_seed, fit
+        from coc_cli.learning.training import derived_seed, fit
 
         fit(
             network,
@@ -91,7 +91,7 @@ class Stage(Training, ABC):
         """
         import torch
 
-        from coc_cli.thresholds import calibrated
+        from coc_cli.learning.exit_thresholds import calibrated
 
         with torch.random.fork_rng():
             torch.manual_seed(lab.seed)
@@ -123,7 +123,7 @@ class TaughtStage(Stage):
 
     def loss(self, teacher: Network | None) -> Loss:
         """Give the task's loss plus, with a teacher, the term of imitation, averaged over all exits."""
-        from coc_cli.tasks import task_of
+        from coc_cli.learning.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
             taught = answers(teacher, batch) if teacher else None

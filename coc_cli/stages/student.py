@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coc_cli.errors import StageError
+from coc_cli.nets.exit_places import Places, spread
 from coc_cli.nets.network import Network
-from coc_cli.nets.places import Places, spread
 from coc_cli.nets.precision import Precision, layers_with_own_bits, precision_of, with_precision
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.slicing import sliced

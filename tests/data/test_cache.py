@@ -11,14 +11,14 @@ import torch
 from pictures import below, encoded, pack, pixels, tree, unpack
 
 from coc_cli.data import decode, sources
-from coc_cli.data.ahead import ahead
 from coc_cli.data.images import Data
+from coc_cli.data.read_ahead import ahead
 from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.errors import StageError
+from coc_cli.learning.training import Training, fit
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.quantize import Quantize
-from coc_cli.training import Training, fit
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loads import known_of
+from paths import known_of
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
 from coc_cli.dvfs.governors import GOVERNORS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loads import load_of, usual_of
+from paths import load_of, usual_of
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
 from coc_cli.dvfs.governors.constant import Constant

@@ -10,12 +10,13 @@ from torch import nn
 
 from coc_cli.errors import StageError
 from coc_cli.learning.evaluation import exit_of
-from coc_cli.nets import sources, tracing
+from coc_cli.nets import architectures as sources
+from coc_cli.nets import tracing
+from coc_cli.nets.architectures import resolve
 from coc_cli.nets.cost import cost
+from coc_cli.nets.exit_rules import exit_score, exit_scores, leaves
 from coc_cli.nets.network import Network, build, changed_numbers, clone, with_spec
 from coc_cli.nets.precision import LayerBits, Precision, precision_of, with_precision
-from coc_cli.nets.rules import exit_score, exit_scores, leaves
-from coc_cli.nets.sources import resolve
 from coc_cli.nets.spec import ExitRule, Scale, Spec
 from coc_cli.stages.early_exit import EarlyExit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import made
+import fake_runs
 import pytest
 
 
@@ -12,8 +12,8 @@ import pytest
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A whole run with exits and a forecast."""
     monkeypatch.chdir(tmp_path)
-    folder = made.run(Path("small"))
-    made.forecast(folder / "predict-exit/cortex-m7")
+    folder = fake_runs.run(Path("small"))
+    fake_runs.forecast(folder / "predict-exit/cortex-m7")
     return folder
 
 
@@ -21,11 +21,11 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def other(small: Path) -> Path:
     """A second run, which misses its limit and has another seed."""
     changes = {
-        "stages": [made.BASELINE, {**made.QUANTIZE, "metric_ci95": [0.2, 0.4], "metric_value": 0.25}],
+        "stages": [fake_runs.BASELINE, {**fake_runs.QUANTIZE, "metric_ci95": [0.2, 0.4], "metric_value": 0.25}],
         "factors": [{"index": 1, "name": "quantize", "ratio": 64.0}],
         "limits": [{"name": "max_drop", "limit": 0.1, "value": 0.625, "ok": False}],
     }
-    folder = made.run(small.parent / "other", made.report("other", ok=False, seed=4, **changes))
+    folder = fake_runs.run(small.parent / "other", fake_runs.report("other", ok=False, seed=4, **changes))
     text = (folder / "recipe.yaml").read_text().replace("- early_exit: {exits: 1}\n", "").replace("seed: 3", "seed: 4")
     (folder / "recipe.yaml").write_text(text.replace("weights: 4", "weights: 2"))
     return folder

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import made
+import fake_runs
 import pytest
 
 from coc_cli.report.delivery import deliver
@@ -75,9 +75,9 @@ def test_the_page_of_two_runs(browser: Any, width: int, small: Path, other: Path
 @pytest.mark.parametrize("width", WIDTHS)
 def test_long_names_and_a_damaged_run(browser: Any, width: int, small: Path) -> None:
     long = "a_very_long_name_without_any_place_to_break_" * 4
-    layers = [{**layer, "name": f"{long}{index}"} for index, layer in enumerate(made.BASELINE["layers"])]
-    stages = [{**made.BASELINE, "layers": layers}, {**made.QUANTIZE, "name": long, "layers": layers}]
-    folder = made.run(small.parent / "long", made.report(long, stages=stages, command=long))
+    layers = [{**layer, "name": f"{long}{index}"} for index, layer in enumerate(fake_runs.BASELINE["layers"])]
+    stages = [{**fake_runs.BASELINE, "layers": layers}, {**fake_runs.QUANTIZE, "name": long, "layers": layers}]
+    folder = fake_runs.run(small.parent / "long", fake_runs.report(long, stages=stages, command=long))
     (folder / "recipe.yaml").write_text("a: [")
     look(browser, Path(deliver([folder], "html", None)), width)
     look(browser, Path(deliver([folder, small], "html", None)), width)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import made
+import fake_runs
 import pytest
 
 from coc_cli.report.delivery import deliver, page_of, write_page_for
-from coc_cli.report.reading import read_runs
+from coc_cli.report.read.run import read_runs
 
 
 def cut(path: Path) -> None:
@@ -45,7 +45,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "predict-exit/cortex-m7/predict-exit.json is damaged: ",
     ),
     "a forecast of another version": (
-        lambda run: made.forecast(run / "predict-exit/later", schema=7),
+        lambda run: fake_runs.forecast(run / "predict-exit/later", schema=7),
         "predict-exit/later/predict-exit.json has schema 7; this coc knows 1",
     ),
     "no schedule": (
@@ -61,28 +61,32 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "predict-exit/cortex-m7/predict-exit.json is of another network than this run's result",
     ),
     "stages that are no list": (
-        lambda run: (run / "report.json").write_text(json.dumps(made.report(stages=7))),
+        lambda run: (run / "report.json").write_text(json.dumps(fake_runs.report(stages=7))),
         "MACs, BitOps and ratios are in report.json alone",
     ),
     "a stage that is none": (
-        lambda run: (run / "report.json").write_text(json.dumps(made.report(stages=[made.BASELINE, None]))),
+        lambda run: (run / "report.json").write_text(json.dumps(fake_runs.report(stages=[fake_runs.BASELINE, None]))),
         "report.json, stage 1 is not a mapping",
     ),
     "numbers that are none": (
         lambda run: (run / "report.json").write_text(
-            json.dumps(made.report(stages=[{**made.BASELINE, "bitops": "many", "macs": float("nan"), "exits": 3}]))
+            json.dumps(
+                fake_runs.report(stages=[{**fake_runs.BASELINE, "bitops": "many", "macs": float("nan"), "exits": 3}])
+            )
         ),
         "report.json, stage baseline lacks macs, bitops, exits",
     ),
     "layers without bits": (
         lambda run: (run / "report.json").write_text(
-            json.dumps(made.report(stages=[{**made.BASELINE, "layers": [{"name": f"conv{n}"} for n in range(9)]}]))
+            json.dumps(
+                fake_runs.report(stages=[{**fake_runs.BASELINE, "layers": [{"name": f"conv{n}"} for n in range(9)]}])
+            )
         ),
         "report.json, stage baseline, layer conv0 and 8 more there lack macs, bitops, params, weight_bits,",
     ),
     "lists that are none": (
         lambda run: (run / "report.json").write_text(
-            json.dumps(made.report(limits={"a": 1}, factors=[None, 3], environment=[], command=7, seed="x"))
+            json.dumps(fake_runs.report(limits={"a": 1}, factors=[None, 3], environment=[], command=7, seed="x"))
         ),
         "report.json lacks limits, command",
     ),
@@ -105,14 +109,14 @@ def test_what_is_there_is_shown(what: str, form: str, small: Path) -> None:
         assert "Missing here" in text
 
 
-@pytest.mark.parametrize("key", [*made.report(), *made.EXITS])
+@pytest.mark.parametrize("key", [*fake_runs.report(), *fake_runs.EXITS])
 @pytest.mark.parametrize("value", [None, "text", -1, [], {}, [[]], True])
 def test_no_wrong_value_stops_a_report(key: str, value: object, small: Path) -> None:
-    content = made.report()
+    content = fake_runs.report()
     if key in content:
         content[key] = value
     else:
-        content["stages"] = [made.BASELINE, {**made.EXITS, key: value}, made.QUANTIZE]
+        content["stages"] = [fake_runs.BASELINE, {**fake_runs.EXITS, key: value}, fake_runs.QUANTIZE]
     (small / "report.json").write_text(json.dumps(content))
     for form in ("html", "md", "csv", "json", "terminal"):
         assert Path(deliver([small], form, Path("out"))).read_text()
@@ -130,8 +134,8 @@ def test_no_wrong_value_in_a_forecast_stops_a_report(value: object, small: Path)
         assert Path(deliver([small], "html", Path("out"))).read_text()
     schedule = small / "predict-exit/cortex-m7/schedule.jsonl"
     file.write_text(json.dumps(content))
-    for key in made.line(0, 2):
-        schedule.write_text(json.dumps({**made.line(0, 2), key: value}) + "\n")
+    for key in fake_runs.line(0, 2):
+        schedule.write_text(json.dumps({**fake_runs.line(0, 2), key: value}) + "\n")
         assert Path(deliver([small], "html", Path("out"))).read_text()
 
 
@@ -154,7 +158,7 @@ def test_an_interrupted_run_shows_its_stages_and_its_log(small: Path) -> None:
 
 
 def test_a_forecast_by_itself_is_a_report(tmp_path: Path) -> None:
-    folder = made.forecast(tmp_path / "alone")
+    folder = fake_runs.forecast(tmp_path / "alone")
     said: list[str] = []
     write_page_for(folder, said.append)
     page = (folder / "report.html").read_text()

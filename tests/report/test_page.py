@@ -1,4 +1,4 @@
-"""The page: its numbers are report.json's, names stay text, nothing is loaded, and it is small and quickly made."""
+"""The page: its numbers are report.json's, names stay text, nothing is loaded, and it is small and quickly fake_runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
-import made
+import fake_runs
 import pytest
 
+from coc_cli.report.charts.layers import matched
+from coc_cli.report.charts.svg import Scale, decades
 from coc_cli.report.delivery import deliver
-from coc_cli.report.layer_charts import matched
 from coc_cli.report.model import Layer
-from coc_cli.report.reading import read_runs
-from coc_cli.report.svg import Scale, decades
+from coc_cli.report.read.run import read_runs
 
 EVIL = "<script>alert(1)</script>\"'&|`{{ 7 * 7 }}"
 VOID = {"meta", "link", "img", "br"}
@@ -147,35 +147,35 @@ def test_forecasts_show_curves_energy_and_inputs(small: Path) -> None:
         assert words in text
     for kind in ("easy", "hard", "mispredicted"):
         assert f"{kind} · input" in text
-    assert text.count(f"data:image/png;base64,{made.picture()}") == 3
+    assert text.count(f"data:image/png;base64,{fake_runs.picture()}") == 3
     assert "Frequency over time of mispredicted input 2" in text
     assert "start 100 MHz 0.5 ms; predicted exit 2 50 MHz 0.5 ms; idle 50 MHz 1 ms" in text
 
 
 def test_names_with_html_stay_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    layers = [{**layer, "name": f"{EVIL}{index}"} for index, layer in enumerate(made.BASELINE["layers"])]
-    stages = [{**made.BASELINE, "layers": layers}, {**made.EXITS, "index": 1, "name": EVIL, "layers": layers}]
+    layers = [{**layer, "name": f"{EVIL}{index}"} for index, layer in enumerate(fake_runs.BASELINE["layers"])]
+    stages = [{**fake_runs.BASELINE, "layers": layers}, {**fake_runs.EXITS, "index": 1, "name": EVIL, "layers": layers}]
     limits = [{"name": EVIL, "limit": 1.0, "value": 0.5, "ok": True}]
-    content = made.report(
+    content = fake_runs.report(
         EVIL, stages=stages, limits=limits, command=EVIL, environment={EVIL: EVIL}, metric=EVIL, task=EVIL
     )
-    folder = made.run(Path("<b>run"), content)
+    folder = fake_runs.run(Path("<b>run"), content)
     kind = {"input": 0, "kind": EVIL, "png": EVIL}
-    row = {**made.row(EVIL, EVIL, 0.5, 1.0, 1.0), "energy_saving": -1.0}
+    row = {**fake_runs.row(EVIL, EVIL, 0.5, 1.0, 1.0), "energy_saving": -1.0}
     curves = [{"policy": EVIL, "points": [{"score": 0.5, "macs": 1.0}]}]
     schedule = {"policy": EVIL, "governor": EVIL}
     best = {"policy": EVIL, "governor": EVIL, "energy_mj_mean": 1.0}
     worth = {"passive": best, "ours": best, "oracle": best}
-    made.forecast(
+    fake_runs.forecast(
         folder / "predict-exit/<i>x",
         notes=[EVIL], deadlines=[{"deadline": EVIL, "worth": worth}], sensitivity=[{"change": EVIL, **worth}],
         savings=[{"policy": EVIL, "drop": 0.0}],
         profile=EVIL, deadline=EVIL, metric=EVIL, examples=[kind], policies=[row], curves=curves, not_applicable=[EVIL], schedule=schedule,
     )  # fmt: skip
-    (folder / "predict-exit/<i>x/schedule.jsonl").write_text(json.dumps({**made.line(0, 2), "label": EVIL}) + "\n")
+    (folder / "predict-exit/<i>x/schedule.jsonl").write_text(json.dumps({**fake_runs.line(0, 2), "label": EVIL}) + "\n")
     (folder / "recipe.yaml").write_text(f"name: {json.dumps(EVIL)}\n{json.dumps(EVIL)}: {json.dumps(EVIL)}\n")
-    plain = made.run(Path("plain"))
+    plain = fake_runs.run(Path("plain"))
     for text in (page(folder), page(folder, plain)):
         assert "<script" not in text
         assert "<b>" not in text
@@ -205,7 +205,7 @@ def big(folder: Path, name: str, stages: int, *, layers: int, epochs: int, exits
     ]
     each = [
         {
-            **made.BASELINE,
+            **fake_runs.BASELINE,
             "index": n,
             "name": f"prune{n}",
             "bitops": 3e9 / 3**n,
@@ -215,7 +215,7 @@ def big(folder: Path, name: str, stages: int, *, layers: int, epochs: int, exits
         for n in range(stages)
     ]
     factors = [{"index": n, "name": f"prune{n}", "ratio": 3.0} for n in range(1, stages)]
-    return made.run(folder, made.report(name, stages=each, factors=factors), epochs=epochs)
+    return fake_runs.run(folder, fake_runs.report(name, stages=each, factors=factors), epochs=epochs)
 
 
 def test_a_deep_network_with_many_exits_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_a_deep_network_with_many_exits_fits(tmp_path: Path, monkeypatch: pytest
     for profile in ("a", "b", "c", "d"):
         png = "A" * 12_000
         examples = [{"input": n, "kind": "hard", "png": png} for n in range(6)]
-        made.forecast(folder / "predict-exit" / profile, exits=30, examples=examples)
+        fake_runs.forecast(folder / "predict-exit" / profile, exits=30, examples=examples)
     text = page(folder)
     assert len(text.encode()) < 500_000
     assert "image left out" in text, "the images of the later devices"
@@ -256,9 +256,9 @@ def test_layers_stand_side_by_side_by_name() -> None:
 
 
 def test_a_network_with_other_layers_is_two_lists(small: Path) -> None:
-    layers = [{**layer, "name": f"student.{layer['name']}"} for layer in made.QUANTIZE["layers"]]
+    layers = [{**layer, "name": f"student.{layer['name']}"} for layer in fake_runs.QUANTIZE["layers"]]
     (small / "report.json").write_text(
-        json.dumps(made.report(stages=[made.BASELINE, {**made.QUANTIZE, "layers": layers}]))
+        json.dumps(fake_runs.report(stages=[fake_runs.BASELINE, {**fake_runs.QUANTIZE, "layers": layers}]))
     )
     text = page(small)
     assert "Layers before: baseline" in text

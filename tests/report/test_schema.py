@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from coc_cli.recipe.model import schema as recipe_schema
 from coc_cli.report import model
-from coc_cli.report.lenient import Lenient, Missing
-from coc_cli.report.reading import read_runs
+from coc_cli.report.read.lenient import Lenient, Missing
+from coc_cli.report.read.run import read_runs
 from coc_cli.report.schema import FILES
 from coc_cli.report.schema.part import as_data, as_json, json_schema
 from coc_cli.report.schema.run import Environment, Exit, Limit, Stage

@@ -9,14 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import made
+import fake_runs
 import pytest
 
 from coc_cli.errors import UserError
 from coc_cli.report import wording
 from coc_cli.report.comparison import differences, front, settings
 from coc_cli.report.delivery import deliver
-from coc_cli.report.reading import read_runs
+from coc_cli.report.read.run import read_runs
 from coc_cli.report.texts import escaped
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,7 +44,7 @@ def test_csv_has_a_row_a_stage_with_the_reports_numbers(small: Path, other: Path
         ("other", "baseline"),
         ("other", "quantize"),
     ]
-    for row, stage in zip(rows, made.report()["stages"], strict=False):
+    for row, stage in zip(rows, fake_runs.report()["stages"], strict=False):
         for key in ("metric_value", "bitops", "macs", "checkpoint_bytes", "bitops_ratio", "bytes_ratio", "seconds"):
             assert float(row[key]) == stage[key], key
 
@@ -78,11 +78,11 @@ def test_the_front_holds_what_nothing_beats(small: Path, other: Path) -> None:
     ("changes", "note"),
     [
         ({"task": "regression", "metric": "mae"}, "not compared: mae of regression against accuracy of classification"),
-        ({"stages": [{**made.BASELINE, "n_test": 9}]}, "not compared: 9 test images against 8"),
+        ({"stages": [{**fake_runs.BASELINE, "n_test": 9}]}, "not compared: 9 test images against 8"),
     ],
 )
 def test_what_cannot_be_compared_is_said(changes: dict, note: str, small: Path) -> None:
-    unlike = made.run(Path("unlike"), made.report("unlike", **changes))
+    unlike = fake_runs.run(Path("unlike"), fake_runs.report("unlike", **changes))
     [found] = differences(read_runs([small, unlike]))
     assert (found.metric_difference, found.intervals_overlap) == (None, None)
     assert found.notes[0] == note
@@ -90,7 +90,7 @@ def test_what_cannot_be_compared_is_said(changes: dict, note: str, small: Path) 
 
 
 def test_other_images_are_not_compared(small: Path) -> None:
-    unlike = made.run(Path("unlike"), made.report("unlike"))
+    unlike = fake_runs.run(Path("unlike"), fake_runs.report("unlike"))
     recipe = unlike / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("digits", "torchvision:MNIST"))
     [found] = differences(read_runs([small, unlike]))
@@ -98,7 +98,7 @@ def test_other_images_are_not_compared(small: Path) -> None:
 
 
 def test_energies_are_compared_under_the_same_deadline(small: Path, other: Path) -> None:
-    made.forecast(other / "predict-exit/cortex-m7", policies=[made.row("predictive", "pace", 0.75, 1.0, 4.0)])
+    fake_runs.forecast(other / "predict-exit/cortex-m7", policies=[fake_runs.row("predictive", "pace", 0.75, 1.0, 4.0)])
     assert differences(read_runs([small, other]))[0].energy_ratio == 0.25
     assert "4x more" in text([small, other], "terminal")
 
@@ -113,7 +113,7 @@ def test_the_change_is_paired_over_the_same_images(small: Path) -> None:
 
 
 def test_runs_of_one_name_are_told_apart_by_their_place(small: Path) -> None:
-    made.run(Path("again"), made.report("small"))
+    fake_runs.run(Path("again"), fake_runs.report("small"))
     assert [run.label for run in read_runs([small, Path("again")])] == ["small", "again"]
     assert text([small, Path("again")], "md").startswith("### coc report: 2 runs, against small\n")
 
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_written_is_said(small: Path) -> None:
 
 def test_names_are_one_line_that_steers_no_terminal(small: Path) -> None:
     name = "a\nb\x1b[31m [red]" + "c" * 100
-    folder = made.run(Path("odd"), made.report(name, command="coc\x1b[2J"))
+    folder = fake_runs.run(Path("odd"), fake_runs.report(name, command="coc\x1b[2J"))
     for form in ("terminal", "md"):
         assert "\x1b" not in text([folder, small], form)
     [run] = read_runs([folder])
@@ -212,7 +212,7 @@ def test_text_needs_neither_torch_nor_the_page(small: Path) -> None:
 
 def test_runs_are_named_where_compress_puts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    made.run(Path("runs/mine"))
+    fake_runs.run(Path("runs/mine"))
     Path("package/stages").mkdir(parents=True)
     with pytest.raises(UserError) as told:
         deliver([Path("nowhere")], "terminal", None)

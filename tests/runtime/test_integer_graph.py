@@ -14,13 +14,13 @@ from torch import nn
 from coc_cli.data import sources
 from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.data.sources.digits import read_digits
+from coc_cli.learning.training import Training
 from coc_cli.nets import lsq
 from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Lab
-from coc_cli.training import Training
 
 onnx = pytest.importorskip("onnx", reason="the dev extra is not installed")
 ort = pytest.importorskip("onnxruntime", reason="the dev extra is not installed")

@@ -13,11 +13,12 @@ import torch_pruning as tp
 from coc_cli.data.images import Data
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
-from coc_cli.nets import sources
+from coc_cli.learning.training import Epoch
+from coc_cli.nets import architectures as sources
+from coc_cli.nets.architectures import Architecture, resolve
 from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.slicing import sliced
-from coc_cli.nets.sources import Architecture, resolve
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.channel_selection import backbone_macs, choose_channels
 from coc_cli.stages.early_exit import EarlyExit
@@ -25,7 +26,6 @@ from coc_cli.stages.prune import Importance, Prune, PruneRule
 from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Lab
-from coc_cli.training import Epoch
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def _numbers(
     """Return the targets float32 [N, T] and their names; raises `DataError` with all that is wrong with the table."""
     import numpy as np
 
-    from coc_cli.data.cut import scarce
+    from coc_cli.data.splitting import scarce
 
     numbers = table.numbers(columns)
     refuse_all(table.problems())
@@ -91,8 +91,8 @@ def _classes(
     table: Table, column: str, given: NDArray[np.int8], *, has_splits: bool
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the classes int64 [N] and their names; raises `DataError` with all that is wrong with the table."""
-    from coc_cli.data.cut import scarce
     from coc_cli.data.listing import class_problems
+    from coc_cli.data.splitting import scarce
 
     classes, labels = table.classes(column)
     refuse_all(table.problems())

@@ -59,8 +59,8 @@ def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: S
     """Return the listing of images, each with its parts below what all have in common; raises `DataError`."""
     import numpy as np
 
-    from coc_cli.data.cut import scarce
     from coc_cli.data.listing import Listing, class_problems
+    from coc_cli.data.splitting import scarce
 
     has_splits = any(_is_train(parts[0]) for parts in [*names.values(), *folders] if parts)
     depth = 1 if has_splits else 0

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from coc_cli.data.cut import Rows
     from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
+    from coc_cli.data.splitting import Rows
 
 ROOT = "data"
 LONGEST_REASON = 160  # characters; torchvision tells every mirror that it tried
@@ -63,7 +63,7 @@ class Torchvision(Source):
 
     def describe(self, settings: DataSettings) -> DataInfo:
         """Return what the table knows; classes are numbered until the files are read."""
-        from coc_cli.data.cut import amount
+        from coc_cli.data.splitting import amount
 
         known = TABLE[settings.place]
         shape = (settings.channels or known.shape[0], *(settings.height_width or known.shape[1:]))
@@ -93,7 +93,7 @@ def _cut(classes: NDArray[np.int64], validation: float, seed: int) -> tuple[Rows
     """Return the rows of train and validation among images to train on, of classes [N]."""
     import numpy as np
 
-    from coc_cli.data.cut import cut_all
+    from coc_cli.data.splitting import cut_all
 
     given = np.full(len(classes), TRAIN, dtype=np.int8)
     # A last row stands for the test split, which is complete already.

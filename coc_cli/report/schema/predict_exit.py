@@ -38,7 +38,7 @@ class Predictor(Part):
 
 
 class Policy(Summary):
-    """A policy under a governor, in full; a new key, such as `family`, belongs here."""
+    """A policy under a governor, in full."""
 
     metric_value: float = Field(description="the metric on test: accuracy 0..1, or mae in the targets' unit")
     macs_mean: float = Field(description="MACs of an image, mean")
@@ -46,6 +46,7 @@ class Policy(Summary):
     predictor: Predictor | None = Field(description="how good its predictions are; null if it predicts nothing")
     parameters: Parameters = Field(description="parameters of the policy, by name")
     exit_shares: list[float] = Field(description="fraction of the images that leave at each exit, final output last")
+    family: Added[str] = Field(description="what it is compared as: none, passive, paper, ours or bound")
 
 
 class Row(Summary):
@@ -116,6 +117,7 @@ class Curve(Part):
 
     policy: str = Field(description="name of the exit policy")
     points: list[Point] = Field(description="operating points")
+    family: Added[str] = Field(description="what the policy is compared as: none, passive, paper, ours or bound")
 
 
 class Example(Part):

@@ -11,14 +11,14 @@ import torch
 from tiny import TINY_RECIPE
 
 from coc_cli.chain.compress import compress
-from coc_cli.checkpoint import read_header
+from coc_cli.chain.plan import make_plan
 from coc_cli.data import sources
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources import SOURCES
 from coc_cli.data.sources.source import COMMON_KEYS, Source
-from coc_cli.plan import make_plan
+from coc_cli.nets.checkpoint import read_header
 from coc_cli.recipe.model import schema
 from coc_cli.recipe.reading import read
 

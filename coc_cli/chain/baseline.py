@@ -1,0 +1,178 @@
+"""The network that a chain starts from: given by a checkpoint, or made from the recipe's architecture and trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from coc_cli.data.sources import source_of
+from coc_cli.errors import Fault, UserError
+from coc_cli.learning.tasks import scale_of, task_of
+from coc_cli.learning.training import derived_seed
+from coc_cli.nets.architectures import is_code
+from coc_cli.nets.checkpoint import Ancestor, Header, is_checkpoint, load, read_header
+from coc_cli.nets.foreign_weights import check_foreign, load_foreign
+from coc_cli.nets.network import Network, build
+from coc_cli.nets.spec import Spec
+from coc_cli.recipe.model import Checkpoint
+from coc_cli.recipe.reading import RecipeFile
+
+if TYPE_CHECKING:
+    from coc_cli.data.images import Data
+
+BASELINE = "baseline"
+NO_KEY = "0" * 32
+UNKNOWN_MEAN, UNKNOWN_STD = 0.5, 0.25  # until the images are read
+NOT_WITH_OWN_CHECKPOINT = {
+    **dict.fromkeys(("depth", "width", "args"), "the checkpoint says it; leave it out, or give 'arch' too"),
+    **dict.fromkeys(("mean", "std"), "coc made the checkpoint, which brings its own; leave it out"),
+}
+
+
+def own_checkpoint(file: RecipeFile) -> Path | None:
+    """Return the baseline's file if coc wrote it, so that it brings its own spec."""
+    weights = file.recipe.model.weights
+    if weights is None or not weights.path.endswith(".safetensors") or not is_checkpoint(Path(weights.path)):
+        return None
+    return Path(weights.path)
+
+
+def own_header(file: RecipeFile) -> Header | None:
+    """Return what a baseline that coc made says of itself; a recipe that names the user's code trusts that code."""
+    own = own_checkpoint(file)
+    if own is None:
+        return None
+    named = file.recipe.model.arch or ""  # `baseline_spec` refuses the checkpoint if it names another
+    return read_header(own, trust_code=file.trust_code or is_code(named))
+
+
+def baseline_spec(file: RecipeFile) -> Spec:
+    """Return the spec of the network that the chain starts from; raises `UserError`."""
+    own = own_header(file)
+    faults = list(_new_faults(file) if own is None else _own_faults(file, own.spec))
+    if faults:
+        raise UserError(faults)
+    if own is not None:
+        return own.spec
+    model, info = file.recipe.model, file.info
+    assert model.arch is not None
+    return Spec(
+        arch=model.arch,
+        args=model.arguments(model.arch, {}),
+        input_shape=info.shape,
+        mean=model.mean or info.mean or (UNKNOWN_MEAN,) * info.shape[0],
+        std=model.std or info.std or (UNKNOWN_STD,) * info.shape[0],
+        task=info.task,
+        labels=info.labels,
+    )
+
+
+def _new_faults(file: RecipeFile) -> Iterator[Fault]:
+    """Return what is wrong with a baseline that is trained here, or has weights from elsewhere."""
+    model, channels = file.recipe.model, file.info.shape[0]
+    if model.arch is None:
+        yield file.fault(("model",), "needs 'arch', the architecture of the weights")
+    for key, given in (("mean", model.mean), ("std", model.std)):
+        if given is not None and len(given) != channels:
+            yield file.fault(("model", key), f"has {len(given)} numbers for images of {channels} channels")
+
+
+def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
+    """Return what is wrong with a baseline that coc made, for this recipe."""
+    model, info = file.recipe.model, file.info
+    noun = "classes" if info.task == "classification" else "targets"
+    given = ("depth", "width", "args", "mean", "std") if model.arch is None else ("mean", "std")
+    yield from (file.fault(("model", key), NOT_WITH_OWN_CHECKPOINT[key]) for key in given if getattr(model, key))
+    if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
+        yield file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out")
+    if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
+        yield file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
+    if spec.input_shape != info.shape:
+        yield file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}")
+    if spec.task != info.task:
+        yield file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}")
+    elif len(spec.labels) != len(info.labels):
+        yield file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
+    elif source_of(file.recipe.data).labels_known_early:
+        yield from other_labels(file, spec.labels, info.labels)
+
+
+def baseline_notes(file: RecipeFile) -> Iterator[str]:
+    """Yield what a user should know of the baseline before anything runs."""
+    model, data = file.recipe.model, file.recipe.data
+    if model.weights is not None and own_checkpoint(file) is None:
+        if model.mean is None:
+            yield (
+                "images are normalised by the mean and deviation of the training images; give model.mean and model.std"
+                " if the weights were trained with others"
+            )
+        yield (
+            "the weights come from elsewhere; if they were trained on images that are validation or test images here,"
+            " thresholds and accuracies flatter"
+        )
+    is_turned = data.augment.flip or data.augment.rotate
+    if file.info.task == "regression" and is_turned and not source_of(data).augment_safe:
+        yield "images are flipped or turned, but their targets stay as they are"
+
+
+def other_labels(file: RecipeFile, made: tuple[str, ...], given: tuple[str, ...]) -> list[Fault]:
+    """Return the fault if a checkpoint of coc was made for other classes or targets, or in another order."""
+    if made == given:
+        return []
+    at = next(index for index, pair in enumerate(zip(made, given, strict=True)) if pair[0] != pair[1])
+    what = f"number {at} of its classes or targets is '{given[at]}', of the checkpoint's '{made[at]}'"
+    return [file.fault(("data",), f"{what}; they must be the same, in the same order")]
+
+
+def baseline_settings(file: RecipeFile, spec: Spec) -> dict[str, Any]:
+    """Return what the lineage says of the baseline; the run adds what only the data tells."""
+    train = file.recipe.model.train
+    return {
+        "arch": spec.arch,
+        "args": dict(spec.args),
+        "train": train.model_dump(mode="json") if train else None,
+        "seed": file.recipe.seed,
+        "data": NO_KEY,
+    }
+
+
+def earlier_lineage(file: RecipeFile) -> tuple[Ancestor, ...]:
+    """Return the lineage of a baseline that coc made before."""
+    own = own_header(file)
+    return own.lineage if own else ()
+
+
+def check_weights(file: RecipeFile, spec: Spec) -> None:
+    """Make sure that weights from elsewhere fit the architecture; raises `UserError`."""
+    weights = file.recipe.model.weights
+    if weights is not None and own_checkpoint(file) is None:
+        check_foreign(Path(weights.path), weights.passes, spec, lambda loc, what: file.fault(("model", *loc), what))
+
+
+def given_or_fresh(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Network:
+    """Return the baseline's network on the CPU: loaded, filled with weights from elsewhere, or fresh and untrained.
+
+    `spec` is the plan's; what only the images tell (mean, deviation, labels, scale) is filled in. Raises `UserError`.
+    """
+    own, info = own_checkpoint(file), data.info
+    if own is not None:
+        if faults := other_labels(file, spec.labels, info.labels):
+            raise UserError(faults)
+        return load(own, trust_code=True)  # the plan has read its header
+    model = file.recipe.model
+    torch.manual_seed(derived_seed(seed, "init"))
+    scale = scale_of(data.train.targets) if info.task == "regression" else None
+    mean, std = model.mean or info.mean, model.std or info.std
+    spec = spec.but(mean=mean, std=std, labels=info.labels, scale=scale)
+    if model.weights is None:
+        return build(spec)
+    path, passes = Path(model.weights.path), model.weights.passes
+    return load_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what))
+
+
+def task_loss(network: Network, batch: Any) -> Any:
+    """Return the loss of a baseline: the task's own, of the final output."""
+    return task_of(network.spec).loss(network(batch.inputs)[-1], batch.targets)

@@ -1,0 +1,69 @@
+"""The stage cache: results by a key of all that went into them, shared by all runs below one directory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from coc_cli.chain.baseline import BASELINE, baseline_settings, earlier_lineage
+from coc_cli.chain.plan import Plan
+from coc_cli.errors import UserError
+from coc_cli.files.checksum import sha256_of
+from coc_cli.files.run_directory import RESULT, STAGE_RESULT
+from coc_cli.nets.architectures import fingerprint
+from coc_cli.nets.checkpoint import Ancestor, read_header
+from coc_cli.recipe.reading import RecipeFile
+from coc_cli.report.schema.run import StageResult
+from coc_cli.version import __version__
+
+if TYPE_CHECKING:
+    from coc_cli.data.images import Data
+
+
+def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[tuple[Ancestor, ...]]:
+    """Yield, for each step, what led to it; the last key names the step's result by all that went into it."""
+    weights = file.recipe.model.weights
+    given = [sha256_of(Path(weights.path)), weights.keys] if weights else []
+    code = [fingerprint(step.spec.arch) for step in plan.steps]
+    spec = plan.steps[0].spec
+    settings = {**baseline_settings(file, spec), "data": data_key(data)}
+    root: list[Any] = [__version__, torch.__version__, given, device.partition(":")[0]]
+    root += [file.recipe.data.augment.model_dump(mode="json"), asdict(data.info), code[0], spec.mean, spec.std]
+    lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=settings, key=cache_key(root, settings)))
+    yield lineage
+    for index, link in enumerate(file.recipe.chain, start=1):
+        stage = link.stage
+        settings = stage.model_dump(mode="json")
+        key = cache_key([lineage[-1].key, plan.occurrence(index), code[index]], {stage.name: settings})
+        lineage = (*lineage, Ancestor(stage=stage.name, settings=settings, key=key))
+        yield lineage
+
+
+def data_key(data: Data) -> str:
+    """Return what lineages say of the data: a checksum of images, targets and split."""
+    return data.fingerprint()[:32]
+
+
+def cache_key(inputs: list[Any], settings: dict[str, Any]) -> str:
+    """Return a hash of all that a result follows from."""
+    text = json.dumps([inputs, settings], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def cached_result(folder: Path, arch: str) -> StageResult | None:
+    """Return a finished stage's result; None where there is none, it is damaged, or of another architecture.
+
+    So the code that loading it runs is code that the recipe names.
+    """
+    try:
+        result = StageResult.model_validate(json.loads((folder / STAGE_RESULT).read_text()))
+        is_right = sha256_of(folder / RESULT) == result.sha256
+        return result if is_right and read_header(folder / RESULT, trust_code=True).spec.arch == arch else None
+    except (OSError, ValueError, UserError):
+        return None

@@ -1,0 +1,111 @@
+"""What a run measured, as report.json has it: an entry a stage, factors between them, limits met or missed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from coc_cli.chain.plan import Step
+from coc_cli.nets.cost import Cost, cost
+from coc_cli.nets.spec import Spec
+from coc_cli.profiling.machine import processor_name
+from coc_cli.recipe.limits import LIMITS
+from coc_cli.recipe.model import Limits
+from coc_cli.report.schema.part import as_data
+from coc_cli.report.schema.run import Environment, Factor, Layer, Limit, Stage, StageResult
+from coc_cli.version import __version__
+
+if TYPE_CHECKING:
+    from coc_cli.learning.tasks import Task
+
+
+@dataclass(frozen=True)
+class MeasuredStage:
+    """A step of the plan with its result, mean cost and the size of its checkpoint."""
+
+    step: Step
+    result: StageResult
+    cost: Cost
+    checkpoint_bytes: int
+
+
+def measured(step: Step, result: StageResult, spec: Spec, checkpoint_bytes: int) -> MeasuredStage:
+    """Return a stage with its cost, the mean over the exits that test images take."""
+    return MeasuredStage(step, result, cost(spec).leaving([exit_.share for exit_ in result.exits]), checkpoint_bytes)
+
+
+def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
+    """Return the images' scores as files have them: errors to six digits, or a bit each if right, the first highest."""
+    import numpy as np
+
+    if task.sign < 0:
+        return [float(f"{-score:.6g}") for score in scores]
+    return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
+
+
+def entries(stages: Sequence[MeasuredStage]) -> list[Stage]:
+    """Return what report.json has of each stage, set against the first, the baseline."""
+    return [_entry(stage, stages[0]) for stage in stages]
+
+
+def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> Stage:
+    result, cost_ = stage.result, stage.cost
+    return Stage(
+        index=stage.step.index,
+        name=stage.step.name,
+        metric_value=result.metric_value,
+        metric_ci95=result.metric_ci95,
+        n_test=result.n_test,
+        macs=cost_.macs,
+        bitops=cost_.bitops,
+        params=cost_.params,
+        checkpoint_bytes=stage.checkpoint_bytes,
+        latency_ms=None,
+        exits=result.exits if len(result.exits) > 1 else [],
+        seconds=result.seconds,
+        validation_value=result.validation_value,
+        **as_data(result.details),
+        environment=result.environment,
+        layers=[Layer(**asdict(layer), bitops=layer.bitops) for layer in cost_.layers],
+        bitops_ratio=baseline.cost.bitops / cost_.bitops,
+        bitops_ratio_nominal=cost_.nominal_ratio(baseline.cost),
+        bytes_ratio=baseline.checkpoint_bytes / stage.checkpoint_bytes,
+    )
+
+
+def factors(stages: Sequence[Stage]) -> list[Factor]:
+    """Return what each stage behind the baseline contributes to the ratio of BitOps."""
+    return [
+        Factor(index=now.index, name=now.name, ratio=before.bitops / now.bitops) for before, now in pairwise(stages)
+    ]
+
+
+def judged(limits: Limits, stages: Sequence[Stage], sign: int) -> list[Limit]:
+    """Return the limits of the recipe, met or missed; `sign` is 1 if a larger metric is better, else -1."""
+    judged_limits = []
+    for name, limit in limits.given.items():
+        value = LIMITS[name].value(stages[0], stages[-1], sign)
+        judged_limits.append(Limit(name=name, limit=limit, value=value, ok=LIMITS[name].is_met(limit, value)))
+    return judged_limits
+
+
+def environment(device: str) -> Environment:
+    """Return on what a run is made."""
+    import torch
+
+    return Environment(
+        coc=__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        platform=platform.platform(),
+        processor=processor_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )

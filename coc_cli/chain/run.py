@@ -1,0 +1,235 @@
+"""Making it happen: the run directory, resuming from the stage cache, the report and the limits."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from coc_cli.chain.baseline import BASELINE, earlier_lineage, given_or_fresh, task_loss
+from coc_cli.chain.cache import cached_result, data_key, lineages
+from coc_cli.chain.plan import Plan, Step, make_plan
+from coc_cli.chain.progress import Reporter
+from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
+from coc_cli.data.images import Data
+from coc_cli.errors import RunError, StageError, refuse
+from coc_cli.files.atomic import locked, write_atomically
+from coc_cli.files.checksum import sha256_of
+from coc_cli.files.run_directory import CACHE, LOG, PAGE, RECIPE, REPORT, RESULT, RUNS, STAGE_RESULT
+from coc_cli.learning.evaluation import evaluate
+from coc_cli.learning.tasks import task_of
+from coc_cli.learning.training import Epoch, derived_seed
+from coc_cli.nets.checkpoint import Ancestor, load, read_header, save
+from coc_cli.nets.network import Network
+from coc_cli.recipe.device import torch_device
+from coc_cli.recipe.model import Recipe, resolved
+from coc_cli.recipe.reading import RecipeFile
+from coc_cli.report.delivery import write_page_for
+from coc_cli.report.schema import run as schema
+from coc_cli.report.schema.part import as_data, as_json
+from coc_cli.stages import STAGES
+from coc_cli.stages.stage import Lab
+
+STAGE_FOLDER = re.compile(rf"^\d\d-({'|'.join((BASELINE, *STAGES))})$")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run left."""
+
+    directory: Path
+    report: dict[str, Any]
+    recipe: Recipe
+
+    @property
+    def ok(self) -> bool:
+        """Whether every limit of the recipe is met."""
+        return bool(self.report["ok"])
+
+
+def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False, device: str | None = None) -> Result:
+    """Apply the chain of a recipe that was read; see `chain.compress`."""
+    plan = make_plan(file)
+    chosen = torch_device(file, device)
+    directory = out or RUNS / file.recipe.name
+    with _locked(directory), Reporter(directory / LOG, len(plan.steps) - 1) as reporter:
+        reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
+        data = file.images(reporter.decoding).to(chosen)
+        return _Run(file, plan, chosen, directory, reporter, data).finish(fresh=fresh)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refuse(CACHE, f"cannot be the stage cache: {error.strerror}; run coc in another directory") from error
+    with ExitStack() as stack:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(directory / ".lock", wait=False))
+        except BlockingIOError as error:
+            raise refuse(directory, "another coc is at work in it; wait, or choose another with --out") from error
+        except OSError as error:
+            what = f"cannot be the run directory: {error.strerror}; choose another with --out"
+            raise refuse(directory, what) from error
+        yield
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One pass over the chain."""
+
+    file: RecipeFile
+    plan: Plan
+    device: str
+    directory: Path
+    reporter: Reporter
+    data: Data  # on the device
+
+    def finish(self, *, fresh: bool) -> Result:
+        """Make every stage, or take it from the cache unless `fresh`, and write the report."""
+        self._forget_other_recipe()
+        self._warn_of_seen_images()
+        steps = zip(self.plan.steps, lineages(self.file, self.plan, self.data, self.device), strict=True)
+        results = [self._stage(step, lineage, fresh=fresh) for step, lineage in steps]
+        self._clear_old_stages()
+        report = self._report(results)
+        write_atomically(self.directory / RESULT, self._checkpoint(self.plan.steps[-1]).read_bytes())
+        write_atomically(self.directory / REPORT, as_json(report, indent=2).encode())
+        write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
+        self.reporter.event("end", ok=report.ok)
+        return Result(self.directory, as_data(report), self.file.recipe)
+
+    def _forget_other_recipe(self) -> None:
+        """Remove the result of an earlier, different recipe, so that the directory never mixes two."""
+        text, path = resolved(self.file.recipe).encode(), self.directory / RECIPE
+        if not path.is_file() or path.read_bytes() != text:
+            for name in (REPORT, PAGE, RESULT):
+                (self.directory / name).unlink(missing_ok=True)
+        write_atomically(path, text)
+
+    def _warn_of_seen_images(self) -> None:
+        """Warn if the baseline learnt on another split, so that it may know this one's test images."""
+        key = data_key(self.data)
+        if any(ancestor.settings.get("data", key) != key for ancestor in earlier_lineage(self.file)):
+            text = "warning: the checkpoint was made on other data or another split; it may know these test images"
+            self.reporter.say(text, event="warning")
+
+    def _stage(self, step: Step, lineage: tuple[Ancestor, ...], *, fresh: bool) -> schema.StageResult:
+        """Make a stage's result, or take it from the cache, and put it into the run directory."""
+        self.reporter.begin(step.index, step.name)
+        folder = CACHE / lineage[-1].key
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        result = cached_result(folder, step.spec.arch)
+        source = "from the cache"
+        if result is None:
+            result = self._make(step, lineage, folder)
+            source = f"trained in {result.seconds:.0f} s"
+        for name in (RESULT, STAGE_RESULT):
+            write_atomically(self.directory / step.folder / name, (folder / name).read_bytes())
+        text = f"test {result.metric_value:.4f}  {source}"
+        self.reporter.say(text, event="done", metric=result.metric_value, key=lineage[-1].key, source=source)
+        return result
+
+    def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
+        folder.mkdir(parents=True, exist_ok=True)
+        seed = derived_seed(self.file.recipe.seed, step.name, self.plan.occurrence(step.index))
+        history: list[Epoch] = []
+
+        def log(epoch: Epoch) -> None:
+            history.append(epoch)
+            if not epoch.restored:
+                self.reporter.epoch(epoch)
+
+        def lab(baseline: Network) -> Lab:
+            return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log)
+
+        network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
+        save(network, lineage, folder / RESULT)
+        result = self._measure(folder, history)
+        write_atomically(folder / STAGE_RESULT, as_json(result).encode())
+        for state in folder.glob("*.pt"):
+            state.unlink()
+        return result
+
+    def _apply(self, step: Step, lab: Callable[[Network], Lab]) -> Network:
+        before, link = self.plan.steps[step.index - 1], self.file.recipe.chain[step.index - 1]
+        baseline = self._load(self.plan.steps[0])
+        try:
+            return link.stage.apply(self._load(before), lab(baseline))
+        except StageError as error:
+            raise RunError(f"stage {step.index} {step.name}: {error.what}") from error
+
+    def _baseline(self, step: Step, seed: int, lab: Callable[[Network], Lab]) -> Network:
+        network = given_or_fresh(self.file, step.spec, self.data, seed).to(self.device)
+        train = self.file.recipe.model.train
+        if train is not None:
+            lab(network).train(network, train, task_loss)
+        return network
+
+    def _load(self, step: Step) -> Network:
+        return load(self._checkpoint(step), trust_code=True).to(self.device)
+
+    def _checkpoint(self, step: Step) -> Path:
+        return self.directory / step.folder / RESULT
+
+    def _measure(self, folder: Path, history: list[Epoch]) -> schema.StageResult:
+        network = load(folder / RESULT, trust_code=True).to(self.device)
+        test = evaluate(network, self.data.test)
+        validation = evaluate(network, self.data.validation)
+        return schema.StageResult(
+            metric_value=test.value,
+            metric_ci95=(test.low, test.high),
+            n_test=test.n,
+            validation_value=validation.value,
+            scores=packed(task_of(network.spec), test.scores),
+            exits=[schema.Exit(**asdict(share)) for share in test.exits],
+            details=schema.Details(**test.details),
+            seconds=sum(epoch.seconds for epoch in history),
+            epochs=[schema.Epoch(**asdict(epoch)) for epoch in history],
+            sha256=sha256_of(folder / RESULT),
+            environment=environment(self.device),
+        )
+
+    def _clear_old_stages(self) -> None:
+        """Remove stage folders that an earlier, different recipe left; their contents are still in the cache."""
+        wanted = {Path(step.folder).name for step in self.plan.steps}
+        for folder in (self.directory / "stages").iterdir():
+            if STAGE_FOLDER.match(folder.name) and folder.name not in wanted and (folder / STAGE_RESULT).is_file():
+                shutil.rmtree(folder)
+
+    def _report(self, results: list[schema.StageResult]) -> schema.Report:
+        task = task_of(self.plan.steps[0].spec)
+        paths = map(self._checkpoint, self.plan.steps)
+        stages = entries(
+            [
+                measured(step, result, read_header(path, trust_code=True).spec, path.stat().st_size)
+                for step, result, path in zip(self.plan.steps, results, paths, strict=True)
+            ]
+        )
+        limits = judged(self.file.recipe.limits, stages, task.sign)
+        return schema.Report(
+            schema=1,
+            name=self.file.recipe.name,
+            task=self.plan.steps[0].spec.task,
+            metric=task.metric,
+            ok=all(limit.ok for limit in limits),
+            stages=stages,
+            factors=factors(stages),
+            limits=limits,
+            environment=environment(self.device),
+            command=_command(),
+            seed=self.file.recipe.seed,
+        )
+
+
+def _command() -> str:
+    return shlex.join(["coc", *sys.argv[1:]])

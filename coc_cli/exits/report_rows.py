@@ -1,0 +1,123 @@
+"""What predict-exit.json has of policies, their curves and the predictor."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from coc_cli.exits.curves import Curve, savings
+from coc_cli.exits.operating_points import parameters
+from coc_cli.exits.policies.context import PolicyContext
+from coc_cli.exits.policies.policy import ThresholdedPolicy
+from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow
+from coc_cli.exits.predictor_fitting import calibration_error
+from coc_cli.exits.traces import Trace, first_confident
+from coc_cli.report.schema import predict_exit as schema
+from coc_cli.report.schema.part import as_data
+
+DROPS = {True: (0.0, 0.0025, 0.005, 0.01, 0.02), False: (0.0, 0.01, 0.02, 0.05)}  # accuracy; share of the final's error
+
+
+def summary(row: GridRow, first: GridRow) -> schema.Summary:
+    """Return time and energy of a row; `first` is classic under race."""
+    return schema.Summary(
+        **as_data(named(row)),
+        latency_ms_mean=float(row.totals.latency_ms.mean()),
+        energy_saving=1 - row.energy_mj / first.energy_mj,
+        deadline_miss_rate=row.miss_rate,
+        one_level=row.levels.are_one,
+    )
+
+
+def named(row: GridRow) -> schema.Choice:
+    """Return a row's policy, governor and energy."""
+    return schema.Choice(policy=row.policy, governor=row.governor.name, energy_mj_mean=row.energy_mj)
+
+
+def policy_row(row: GridRow, first: GridRow, test: Trace) -> schema.Policy:
+    """Return what predict-exit.json has of a row; `first` is classic under race."""
+    one, full = row.evaluated, row.evaluated.model.workload.full_macs
+    return schema.Policy(
+        **as_data(summary(row, first)),
+        metric_value=float(one.score.mean()) * (1 if test.is_classes else -1),
+        macs_mean=float(one.macs.mean()),
+        macs_reduction=float(1 - one.macs.mean() / full),
+        predictor=_hits(one, test),
+        parameters=parameters(one.point.policy),
+        exit_shares=(np.bincount(one.paths.exit, minlength=test.exits + 1) / len(test)).tolist(),
+        family=one.point.policy.family,
+    )
+
+
+def _hits(one: EvaluatedPolicy, test: Trace) -> schema.Predictor | None:
+    """Return how good a policy's forecasts are: against the first exit behind that would have been sure enough."""
+    policy = one.point.policy
+    if not policy.predicts or not isinstance(policy, ThresholdedPolicy):
+        return None
+    errors = []
+    for at in range(test.exits):
+        rows = np.flatnonzero(one.paths.predicted[:, at] >= 0)
+        errors.append(
+            one.paths.predicted[rows, at] - first_confident(test, policy.measure, policy.threshold, after=at)[rows]
+        )
+    gaps, asked = np.concatenate(errors), (one.paths.predicted >= 0).sum(1)
+    if not len(gaps):
+        return schema.Predictor(hit_rate=1.0, mean_abs_error=0.0, repredictions_mean=0.0)
+    return schema.Predictor(
+        hit_rate=float((gaps == 0).mean()),
+        mean_abs_error=float(np.abs(gaps).mean()),
+        repredictions_mean=float(np.maximum(asked - 1, 0).mean()),
+    )
+
+
+def savings_rows(curves: dict[str, Curve], test: Trace) -> list[schema.Saving]:
+    """Return what each policy saves at scores that are so much below the final output's, with 95 % intervals."""
+    full = test.score[-1]
+    unit = 1.0 if test.is_classes else abs(float(full.mean()))
+    entries = []
+    for drop in DROPS[test.is_classes]:
+        for name, against in savings(curves, -drop * unit, full).items():
+            classic, passive = against["classic"], against["passive"]
+            entry = schema.Saving(
+                policy=name,
+                drop=drop * unit,
+                macs=_number(passive.macs),
+                saved_classic=_number(classic.share),
+                saved_classic_ci95=(_number(classic.low), _number(classic.high)),
+                saved_passive=_number(passive.share),
+                saved_passive_ci95=(_number(passive.low), _number(passive.high)),
+            )
+            entries.append(entry)
+    return entries
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def curve_row(name: str, curve: Curve) -> schema.Curve:
+    """Return a policy's operating points with their mean score and MACs on test."""
+    points = [
+        schema.Point(
+            parameters=parameters(point.policy),
+            validation_score=point.score,
+            validation_macs=point.macs,
+            score=float(score.mean()),
+            macs=float(macs.mean()),
+        )
+        for point, score, macs in zip(curve.points, curve.score, curve.macs, strict=True)
+    ]
+    return schema.Curve(policy=name, points=points, family=curve.points[0].policy.family)
+
+
+def calibration(context: PolicyContext) -> float:
+    """Return the calibration error at the first exit, each fold of validation predicted by who has not seen it."""
+    thresholds = context.thresholds(3, context.measure)
+    threshold = (thresholds[1:2] or thresholds)[0]
+    probabilities, left_at = [], []
+    for predictor, trace in context.unseen:
+        rows = np.flatnonzero(trace.confidence(context.measure)[0] < threshold)
+        probabilities.append(predictor.probabilities(trace, 0, rows, np.full(len(rows), -1), threshold))
+        left_at.append(first_confident(trace, context.measure, threshold, after=0)[rows])
+    return calibration_error(np.concatenate(probabilities), np.concatenate(left_at))

@@ -1,0 +1,151 @@
+"""What a task makes of a network's outputs: losses to learn by, a score for each image, and the metric.
+
+Outputs are those of one exit. Of a classifier they are logits [N, C]. Of a regression network they are numbers [N, T]
+in standard deviations of the training targets (the spec's `scale`); an inner exit that leaves by `variance` adds
+log-variances to them, [N, 2T].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coc_cli.intervals import middle_95, resampled_indices, wilson
+from coc_cli.learning.losses import distillation
+from coc_cli.nets.spec import Scale, Spec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SMOOTH = 0.1  # standard deviations: below, errors count by their square, above by their size
+
+
+class Task(ABC):
+    """The metric is the mean of the images' scores times `sign`, so that larger scores are always better."""
+
+    metric: ClassVar[str]
+    sign: ClassVar[int]
+
+    @abstractmethod
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Give the loss of one exit against what is true, mean over the batch."""
+
+    @abstractmethod
+    def imitation(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """Give the loss of one exit against a teacher's final output, mean over the batch."""
+
+    @abstractmethod
+    def scores(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Give how well each image was answered, larger is better; float64 [N]."""
+
+    @abstractmethod
+    def answers(self, output: Tensor) -> Tensor:
+        """Give what a user asked for: class indices [N], or numbers [N, T] in the targets' own units."""
+
+    @abstractmethod
+    def interval(self, scores: Tensor) -> tuple[float, float]:
+        """Give the 95 % interval of the metric."""
+
+    def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: ARG002
+        """Give further figures for the report."""
+        return {}
+
+    def value(self, scores: Tensor) -> float:
+        """Give the metric."""
+        return self.sign * float(scores.mean())
+
+
+class Classification(Task):
+    """Accuracy, 0..1: the share of images whose largest logit is that of their class."""
+
+    metric: ClassVar[str] = "accuracy"
+    sign: ClassVar[int] = 1
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(output, targets)
+
+    def imitation(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        return distillation(output, taught, temperature)
+
+    def scores(self, output: Tensor, targets: Tensor) -> Tensor:
+        return (output.argmax(1) == targets).double()
+
+    def answers(self, output: Tensor) -> Tensor:
+        return output.argmax(1)
+
+    def interval(self, scores: Tensor) -> tuple[float, float]:
+        return wilson(int(scores.sum()), len(scores))
+
+
+class Regression(Task):
+    """Mean absolute error in the targets' unit, over images and targets; R2 and the error of each target beside it."""
+
+    metric: ClassVar[str] = "mae"
+    sign: ClassVar[int] = -1
+
+    def __init__(self, labels: tuple[str, ...], scale: Scale) -> None:
+        self.labels, self.scale = labels, scale
+
+    def _split(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the numbers [N, T] and, of an exit that has them, the log-variances [N, T] (else [N, 0])."""
+        return output[:, : len(self.labels)], output[:, len(self.labels) :]
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Give the smooth absolute error; log-variances learn by the Gaussian likelihood of the error that is there."""
+        numbers, log_variances = self._split(output)
+        wanted = self.scale.outputs(targets)
+        found = F.smooth_l1_loss(numbers, wanted, beta=SMOOTH)
+        if log_variances.numel():
+            squared = (numbers.detach() - wanted).square()
+            found = found + (log_variances + squared * (-log_variances).exp()).mean() / 2
+        return found
+
+    def imitation(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
+        return F.smooth_l1_loss(self._split(output)[0], taught, beta=SMOOTH)
+
+    def scores(self, output: Tensor, targets: Tensor) -> Tensor:
+        return -(self.answers(output).double() - targets).abs().mean(1)
+
+    def answers(self, output: Tensor) -> Tensor:
+        return self.scale.values(self._split(output)[0])
+
+    def interval(self, scores: Tensor) -> tuple[float, float]:
+        errors = -scores.cpu().numpy()
+        low, high = middle_95(errors[index].mean() for index in resampled_indices(len(errors)))
+        return low, high
+
+    def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:
+        given, true = answers.double().cpu().numpy(), targets.double().cpu().numpy()
+        low, high = middle_95(_r2(given[index], true[index]) for index in resampled_indices(len(true)))
+        errors = abs(given - true).mean(0).tolist()
+        return {
+            "r2": _r2(given, true),
+            "r2_ci95": [low, high],
+            "mae_by_target": dict(zip(self.labels, errors, strict=True)),
+        }
+
+
+def task_of(spec: Spec) -> Task:
+    """Give the task of a network."""
+    if spec.task == "classification":
+        return Classification()
+    return Regression(spec.labels, spec.scale or Scale.plain(len(spec.labels)))
+
+
+def scale_of(targets: Tensor) -> Scale:
+    """Give mean and standard deviation of training targets [N, T], to six digits; 1 where a target does not vary."""
+    std, mean = torch.std_mean(targets.double(), 0)
+    spread = [float(f"{value:.6g}") or 1.0 for value in std.tolist()]
+    return Scale(mean=tuple(float(f"{value:.6g}") for value in mean.tolist()), std=tuple(spread))
+
+
+def _r2(given: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
+    """Give the share of variance explained, mean over targets; [N, T] each. 0 for a target that does not vary."""
+    import numpy as np
+
+    left, whole = ((given - true) ** 2).sum(0), ((true - true.mean(0)) ** 2).sum(0)
+    return float(np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1), 0).mean())

@@ -1,0 +1,96 @@
+"""What `coc predict-exit` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coc_cli.printing.table import print_table, table_of
+from coc_cli.report.delivery import page_of
+from coc_cli.units import count, percent, shown
+
+
+def print_policies(report: dict[str, Any], directory: Path) -> None:
+    """Print what `coc predict-exit` found: policies under governors, and what is saved at equal score."""
+    metric = report["metric"]
+    title = (
+        f"{report['profile']}, deadline {report['deadline']} = {report['deadline_ms']:.4g} ms:"
+        f" {report['n_test']} test images; times and energies are a model"
+    )
+    table = table_of(
+        title, "policy", "governor", metric, "MACs", "saved", "latency ms", "energy mJ", "saved ", "missed"
+    )
+    for row in report["policies"]:
+        table.add_row(
+            row["policy"],
+            row["governor"],
+            shown(metric, row["metric_value"]),
+            count(row["macs_mean"]),
+            percent(row["macs_reduction"]),
+            f"{row['latency_ms_mean']:.4g}",
+            f"{row['energy_mj_mean']:.4g}",
+            percent(row["energy_saving"]),
+            f"{row['deadline_miss_rate']:.1%}",
+        )
+    for name in report["not_applicable"]:
+        table.add_row(name, *["n/a"] * 8)
+    print_table(table)
+    for note in report["notes"]:
+        print(f"note: {note}")
+    _print_savings(report)
+    _print_benefit(report)
+    chosen = report["schedule"]
+    rows = {(row["policy"], row["governor"]): row for row in report["policies"]}
+    hits = rows[chosen["policy"], chosen["governor"]]["predictor"]
+    if hits:
+        print(
+            f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
+            f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
+            f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
+        )
+    print(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
+    page = page_of(directory)
+    tail = f"   page: {page}" if page.is_file() else ""
+    print(f"all figures: {directory / 'predict-exit.json'}{tail}")
+
+
+def _print_benefit(report: dict[str, Any]) -> None:
+    """Print what the prediction is worth in energy, at several deadlines and on changed devices."""
+    is_share = report["metric"] == "accuracy"
+
+    def row(name: str, worth: dict[str, Any]) -> list[str]:
+        if worth["passive"] is None:
+            return [name, *["-"] * 6]
+        rows = [f"{worth[who]['policy']}/{worth[who]['governor']}" for who in ("passive", "ours")]
+        energies = [f"{worth[who]['energy_mj_mean']:.4g}" for who in ("passive", "ours", "oracle")]
+        compared = f"{worth['score_difference']:+.2%}" if is_share else f"{worth['score_difference']:+.3g}"
+        closed = "no gap" if worth["gap_closed"] is None else f"{worth['gap_closed']:.0%}"
+        shown = [f"{rows[0]} {energies[0]}", f"{rows[1]} {energies[1]}", energies[2]]
+        return [name, *shown, percent(worth["saved_passive"]), compared, closed]
+
+    better = "accuracy" if is_share else "less error"
+    columns = ("deadline or change", "best passive, mJ", "ours, mJ", "oracle, mJ", "saved", better, "of the gap")
+    table = table_of("energy (model): what the prediction is worth", *columns)
+    for entry in report["deadlines"]:
+        table.add_row(*row(f"deadline {entry['deadline']}", entry["worth"]))
+    for entry in report["sensitivity"][1:]:
+        table.add_row(*row(entry["change"], entry))
+    print_table(table)
+
+
+def _print_savings(report: dict[str, Any]) -> None:
+    def share(entry: dict[str, Any], key: str) -> str:
+        if entry[key] is None:
+            return "not reached"
+        low, high = entry[f"{key}_ci95"]
+        return f"{percent(entry[key])} ({percent(low)}..{percent(high)})"
+
+    drops = sorted({entry["drop"] for entry in report["savings"]})
+    drop = drops[min(2, len(drops) - 1)]
+    title = f"MACs at {shown(report['metric'], drop)} below the final output, on test; 95 % interval, paired"
+    table = table_of(title, "policy", "MACs", "saved against classic", "saved against the best passive")
+    for entry in report["savings"]:
+        if entry["drop"] == drop and entry["policy"] != "classic":
+            macs = "-" if entry["macs"] is None else count(entry["macs"])
+            table.add_row(entry["policy"], macs, share(entry, "saved_classic"), share(entry, "saved_passive"))
+    print_table(table)

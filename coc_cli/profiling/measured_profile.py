@@ -1,0 +1,208 @@
+"""From what was measured on a device to its profile; what could not be measured is taken from a base, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from coc_cli.dvfs.profile import NOT_MEASURED, Above, Amount, Arithmetic, Kind, Levels, Measured, Profile, Transition
+from coc_cli.profiling.fit import Fit, Sample, non_limiting_rates
+from coc_cli.profiling.machine import Clock
+from coc_cli.profiling.meters import Meter, Missing
+
+DIGITS = 6  # significant ones, of every number in a profile
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a device drew at the level at which it was timed."""
+
+    busy_mw: float  # mean while it ran the parts, each by its share of their time
+    idle_mw: float
+    meter: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a meter showed, or why there is none."""
+
+    meter: Meter | Missing
+    idle_mw: float = 0.0
+    busy_mw: tuple[float, ...] = ()  # by part
+
+    @property
+    def said(self) -> str:
+        """How the energy was measured, or why not."""
+        return f"{NOT_MEASURED}: {self.meter.reason}" if isinstance(self.meter, Missing) else self.meter.name
+
+    def energy_mj(self, time_ms: Sequence[float]) -> list[float | None]:
+        """Give the energy of each part above idle in mJ; None: not measured."""
+        if isinstance(self.meter, Missing):
+            return [None] * len(time_ms)
+        return [max(0.0, mw - self.idle_mw) * ms / 1e3 for mw, ms in zip(self.busy_mw, time_ms, strict=True)]
+
+    def power(self, time_ms: Sequence[float]) -> Power | None:
+        """Give the power of the parts, each by its share of the time."""
+        if isinstance(self.meter, Missing):
+            return None
+        return Power(float(np.average(self.busy_mw, weights=time_ms)), self.idle_mw, self.meter.name)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured of a device."""
+
+    samples: tuple[Sample, ...]
+    fit: Fit
+    clock: Clock
+    power: Power | None
+    measured: Measured
+    source: str  # "measured DATE on DEVICE, N threads, torch V"
+
+
+def profile_of(found: Found, base: Profile, name: str, description: str) -> Profile:
+    """Give the profile of a device that was timed."""
+    frequency = frequencies(found.clock, base)
+    share = np.array(frequency.values) / frequency.values[-1]
+    of_base = np.array(base.frequency_mhz.values) / base.frequency_mhz.values[-1]
+    voltage = np.interp(share, of_base, base.voltage_mv.values)
+    at, squeeze = level_share(found.clock), 1.0
+    if at < 1:
+        squeeze = float(np.interp(at, share, voltage) / voltage[-1])
+    return Profile(
+        name=name,
+        description=description,
+        frequency_mhz=frequency,
+        voltage_mv=Levels(
+            values=tuple(map(rounded, voltage.tolist())),
+            source=f"{NOT_MEASURED}; assumed: {base.name}'s at the same share of the highest frequency",
+        ),
+        arithmetic=_arithmetic(found, base, at, squeeze),
+        static_power_mw=_static(found, base, squeeze),
+        idle_power_mw=_idle(found, base),
+        transition=Transition(
+            time_us=_as_in(base, base.transition.time_us), energy_uj=_as_in(base, base.transition.energy_uj)
+        ),
+        memory_bandwidth_gbs=_bandwidth(found, base),
+        overhead_us=_overhead(found, base),
+        measured=found.measured,
+    )
+
+
+def rounded(value: float) -> float:
+    """Give a number with six significant digits."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def frequencies(clock: Clock, base: Profile) -> Levels:
+    """Give the levels that the system lists, else the base's, scaled so that the highest is the frequency now."""
+    if clock.levels_mhz:
+        return Levels(values=clock.levels_mhz, source=f"{clock.now_source}: scaling_available_frequencies")
+    values = base.frequency_mhz.values
+    if clock.now_mhz is None:
+        return Levels(values=values, source=f"{NOT_MEASURED}: none is shown; assumed: {base.name}'s levels")
+    scaled = tuple(rounded(one / values[-1] * clock.now_mhz) for one in values)
+    what = f"the highest is what {clock.now_source} shows; levels are not listed, assumed: {base.name}'s shares of it"
+    return Levels(values=scaled, source=f"{NOT_MEASURED}: {what}")
+
+
+def level_share(clock: Clock) -> float:
+    """Give the frequency at which the device was timed as a share of its highest level."""
+    if not clock.levels_mhz or clock.now_mhz is None:
+        return 1.0
+    return min(1.0, max(clock.now_mhz, clock.levels_mhz[0]) / clock.levels_mhz[-1])
+
+
+def _scaling(at: float, law: str) -> str:
+    return "" if at == 1 else f"; timed at {at:.0%} of the highest frequency and scaled up to it, {law} assumed"
+
+
+def _fitted(found: Found) -> str:
+    worst, typical = found.fit.largest_error, found.fit.median_error
+    parts = "1 part" if len(found.samples) == 1 else f"{len(found.samples)} parts"
+    off = f"off by {typical:.1%} (median), {worst:.1%} (worst)" if found.fit.is_tested else "too few to test the model"
+    return f"{found.source}: fitted to the times of {parts}, {off}"
+
+
+def _as_in(base: Profile, number: Amount) -> Amount:
+    return Amount(value=number.value, source=_taken(base, number.source))
+
+
+def _taken(base: Profile, source: str) -> str:
+    return f"{NOT_MEASURED}; assumed: as {base.name}, where it is: {source}"
+
+
+def _arithmetic(found: Found, base: Profile, at: float, squeeze: float) -> dict[Kind, Arithmetic]:
+    """Give fp32 as it was found, and the other kinds of the base in its ratios to fp32."""
+    base_plain = base.arithmetic["fp32"]
+    plain = Arithmetic(
+        throughput_gmacs=_throughput(found, base, at), dynamic_power_mw=_dynamic(found, base, at, squeeze)
+    )
+    made: dict[Kind, Arithmetic] = {"fp32": plain}
+    for kind, of_base in base.arithmetic.items():
+        if kind != "fp32":
+            faster = of_base.throughput_gmacs.value / base_plain.throughput_gmacs.value
+            hotter = of_base.dynamic_power_mw.value / max(base_plain.dynamic_power_mw.value, 1e-9)
+            what = f"{NOT_MEASURED}; assumed: {{:g}} x fp32 as {base.name}"
+            made[kind] = Arithmetic(
+                throughput_gmacs=Above(
+                    value=rounded(plain.throughput_gmacs.value * faster), source=what.format(rounded(faster))
+                ),
+                dynamic_power_mw=Amount(
+                    value=rounded(plain.dynamic_power_mw.value * hotter), source=what.format(rounded(hotter))
+                ),
+            )
+    return made
+
+
+def _throughput(found: Found, base: Profile, at: float) -> Above:
+    number = base.arithmetic["fp32"].throughput_gmacs
+    if found.fit.throughput_gmacs is not None:
+        scaling = _scaling(at, "time ~ 1/f")
+        return Above(value=rounded(found.fit.throughput_gmacs / at), source=_fitted(found) + scaling)
+    return _open(base, number, non_limiting_rates(found.samples, found.fit)[0] / at)
+
+
+def _bandwidth(found: Found, base: Profile) -> Above:
+    if found.fit.bandwidth_gbs is not None:
+        return Above(value=rounded(found.fit.bandwidth_gbs), source=_fitted(found))
+    return _open(base, base.memory_bandwidth_gbs, non_limiting_rates(found.samples, found.fit)[1])
+
+
+def _open(base: Profile, number: Above, least: float) -> Above:
+    """Give a number that no part was held up by: the base's, or as much as it is at least."""
+    if number.value >= least:
+        return Above(value=number.value, source=_taken(base, number.source))
+    return Above(
+        value=rounded(least), source=f"{NOT_MEASURED}: it held up no part; assumed: the least for which that is so"
+    )
+
+
+def _overhead(found: Found, base: Profile) -> Amount:
+    if found.fit.overhead_us is None:
+        return _as_in(base, base.overhead_us)
+    return Amount(value=rounded(found.fit.overhead_us), source=_fitted(found))
+
+
+def _dynamic(found: Found, base: Profile, at: float, squeeze: float) -> Amount:
+    if found.power is None:
+        return _as_in(base, base.arithmetic["fp32"].dynamic_power_mw)
+    above = max(0.0, found.power.busy_mw - found.power.idle_mw) / (at * squeeze**2)
+    what = f"{found.source} with {found.power.meter}: power while the parts ran, less that when idle"
+    return Amount(value=rounded(above), source=what + _scaling(at, "power ~ f V^2"))
+
+
+def _static(found: Found, base: Profile, squeeze: float) -> Amount:
+    if found.power is None:
+        return _as_in(base, base.static_power_mw)
+    what = f"{found.source} with {found.power.meter}: power when idle, assumed to flow while it works too"
+    scaling = "; scaled up to the highest voltage, power ~ V assumed" if squeeze < 1 else ""
+    return Amount(value=rounded(found.power.idle_mw / squeeze), source=what + scaling)
+
+
+def _idle(found: Found, base: Profile) -> Amount:
+    if found.power is None:
+        return _as_in(base, base.idle_power_mw)
+    return Amount(value=rounded(found.power.idle_mw), source=f"{found.source} with {found.power.meter}: asleep")

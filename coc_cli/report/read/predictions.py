@@ -1,0 +1,137 @@
+"""Reading what `coc predict-exit` left: figures, curves, and the schedules of the example images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from coc_cli.report import schema
+from coc_cli.report.model import Best, Curve, Example, Forecast, Point, Policy, Worth, sign
+from coc_cli.report.read.files import read_json, read_lines
+from coc_cli.report.read.lenient import Lenient, Missing, printable
+
+FILE = "predict-exit.json"
+SCHEMA = 1
+WHO = ("passive", "ours", "oracle")  # whose energies a worth compares
+
+Name = tuple[str | None, str | None]  # policy and governor
+Rows = dict[Name, Lenient]  # of a deadline
+
+
+def read_forecasts(directory: Path, network: str | None, missing: Missing) -> Iterator[Forecast]:
+    """Return what stands below a run directory, a device each, or in a folder of its own.
+
+    What was found for another network than that of the checksum `network` is left out, and said; an empty checksum is
+    one that should be there, and None is of no run at all.
+    """
+    below = directory / "predict-exit"
+    folders = sorted(path for path in below.iterdir() if path.is_dir()) if below.is_dir() else []
+    for folder in [*folders, *([directory] if (directory / FILE).is_file() else [])]:
+        name = str((folder / FILE).relative_to(directory))
+        report = read_json(folder / FILE, schema.PredictExitReport, name, missing)
+        if report is None:
+            continue
+        if report.content.get("schema") != SCHEMA:
+            missing.say(f"{name} has schema {report.content.get('schema')!r}; this coc knows {SCHEMA}")
+        of = report.content.get("checkpoint_sha256")
+        if of and network == "":
+            missing.say(f"whether {name} is of this run's network cannot be told without its last stage")
+        elif of and network is not None and of != network:
+            missing.say(f"{name} is of another network than this run's result; run coc predict-exit again")
+            continue
+        yield _forecast(report, folder)
+
+
+def _forecast(report: Lenient, folder: Path) -> Forecast:
+    metric = report.get("metric") or "accuracy"
+    intervals = _rows_at(report, report.get("deadline_ms"))
+    policies = tuple(_policy(each, intervals) for each in report.parts("policies"))
+    chosen = report.part("schedule").content
+    name = (chosen.get("policy"), chosen.get("governor"))
+    return report.view(
+        Forecast,
+        profile=report.get("profile") or folder.name,
+        metric=metric,
+        final_exit=_final_exit(report),
+        policies=policies,
+        curves=tuple(_curve(each, sign(metric)) for each in report.parts("curves")),
+        deadlines=tuple(
+            _worth(each.part("worth"), each.get("deadline"), _rows(each)) for each in report.parts("deadlines")
+        ),
+        sensitivity=tuple(_worth(each, each.get("change"), {}) for each in report.parts("sensitivity")),
+        scheduled=next((row for row in policies if (row.policy, row.governor) == name), None),
+        examples=_examples(report, folder),
+    )
+
+
+def _final_exit(report: Lenient) -> int | None:
+    shares = [each.get("exit_shares") for each in report.quiet.parts("policies")]
+    return next((len(share) - 1 for share in shares if share), None)
+
+
+def _rows_at(report: Lenient, deadline_ms: float | None) -> Rows:
+    """Return the rows, with intervals, of the deadline that was asked for; nothing if it is none of those tried."""
+    for each in report.quiet.parts("deadlines"):
+        tried = each.get("deadline_ms")
+        if None not in (tried, deadline_ms) and math.isclose(tried or 0.0, deadline_ms or 0.0, rel_tol=1e-9):
+            return _rows(each)
+    return {}
+
+
+def _rows(deadline: Lenient) -> Rows:
+    return {_named(each): each for each in deadline.quiet.parts("rows")}
+
+
+def _named(part: Lenient) -> Name:
+    return part.get("policy"), part.get("governor")
+
+
+def _interval(rows: Rows, name: Name) -> tuple[float, float] | None:
+    interval: tuple[float, float] | None = rows[name].get("energy_mj_ci95") if name in rows else None
+    return interval
+
+
+def _policy(part: Lenient, rows: Rows) -> Policy:
+    return part.view(Policy, energy_mj_ci95=_interval(rows, _named(part)))
+
+
+def _curve(part: Lenient, direction: int) -> Curve:
+    pairs = [(point.get("score"), point.get("macs")) for point in part.parts("points")]
+    points = [Point(direction * score, macs) for score, macs in pairs if score is not None and macs is not None]
+    return part.view(Curve, points=tuple(sorted(points, key=lambda point: point.macs)))
+
+
+def _worth(part: Lenient, name: str | None, rows: Rows) -> Worth:
+    compared = {who: _best(part.part(who), rows) if part.get(who) else None for who in WHO}
+    return part.view(Worth, name=name or "?", **compared)
+
+
+def _best(part: Lenient, rows: Rows) -> Best:
+    name = _named(part)
+    one_level = rows[name].get("one_level") if name in rows else None
+    return part.view(Best, energy_mj_ci95=_interval(rows, name), one_level=one_level)
+
+
+def _examples(report: Lenient, folder: Path) -> tuple[Example, ...]:
+    if report.get("examples") is None:
+        report.missing.say(f"{report.where} has no example images; run coc predict-exit again for timelines")
+        return ()
+    chosen = {int(number): each for each in report.parts("examples") if (number := each.get("input")) is not None}
+    where = report.where.replace(FILE, "schedule.jsonl")
+    lines = read_lines(folder / "schedule.jsonl", schema.ScheduleLine, where, report.missing, only=set(chosen))
+    found = {line.get("input"): line for line in lines}
+    return tuple(_example(each, found[number]) for number, each in chosen.items() if number in found)
+
+
+def _example(part: Lenient, line: Lenient) -> Example:
+    answers = {key: _shown(line.content.get(key)) for key in ("label", "prediction")}
+    return line.view(Example, kind=part.get("kind") or "?", png=part.get("png") or "", **answers)
+
+
+def _shown(value: Any) -> str:
+    """Return a class, or numbers to four digits."""
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else printable(value)

@@ -1,0 +1,136 @@
+"""Reading the stages of a run: from report.json, or from the stage folders where there is none yet."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from coc_cli.report import schema
+from coc_cli.report.model import Change, Epoch, Stage
+from coc_cli.report.read.files import read_json, read_lines
+from coc_cli.report.read.lenient import Lenient, Missing, integer
+from coc_cli.report.read.paired import difference
+
+FOLDER = re.compile(r"^(\d\d)-(.+)$")
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """What a stage folder holds."""
+
+    name: str
+    result: Lenient | None
+    bytes: int | None
+
+    def get(self, key: str) -> Any:
+        """Return a value of result.json, whatever it is."""
+        return self.result.content.get(key) if self.result else None
+
+
+StageFolders = dict[int, StageFolder]  # by the index of the stage
+
+
+def read_folders(directory: Path, missing: Missing) -> StageFolders:
+    """Return what the stage folders of a run hold."""
+    folder = directory / "stages"
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    named = [(path, match) for path in paths if (match := FOLDER.match(path.name))]
+    return {int(match[1]): _folder(path, match[2], missing) for path, match in named}
+
+
+def _folder(path: Path, name: str, missing: Missing) -> StageFolder:
+    result = read_json(path / "result.json", schema.StageResult, f"stages/{path.name}/result.json", missing)
+    model = path / "model.safetensors"
+    return StageFolder(name, result, model.stat().st_size if model.is_file() else None)
+
+
+def read_stages(report: Lenient | None, folders: StageFolders, missing: Missing) -> tuple[Stage, ...]:
+    """Return the stages that report.json has; without one, those whose folders hold a result."""
+    if report and isinstance(report.content.get("stages"), list):
+        factors = {each.get("index"): each.get("ratio") for each in report.parts("factors")}
+        stages = [_stage(each, factors.get(each.place)) for each in report.parts("stages")]
+    else:
+        if folders:
+            missing.say(
+                "MACs, BitOps and ratios are in report.json alone, which the same coc compress writes again;"
+                " figures are from stages/*/result.json"
+            )
+        stages = [_unreported(index, one) for index, one in sorted(folders.items()) if one.result]
+        stages = [replace(stage, bytes_ratio=_ratio(stages[0], stage)) for stage in stages]
+    return tuple(_changed(stage, stages[0], folders) for stage in stages)
+
+
+def _stage(part: Lenient, factor: float | None) -> Stage:
+    stage = part.view(Stage, factor=factor, change=None, epochs=())
+    return stage if len(stage.exits) > 1 else replace(stage, exits=())
+
+
+def _unreported(index: int, folder: StageFolder) -> Stage:
+    """Return what a stage folder says by itself."""
+    assert folder.result
+    for key in ("metric_value", "n_test", "seconds"):
+        folder.result.get(key)  # noted where it is not there
+    stage = _stage(Lenient(schema.Stage, folder.result.content, folder.result.where, Missing()), None)
+    return replace(stage, index=index, name=folder.name, checkpoint_bytes=folder.bytes)
+
+
+def _ratio(first: Stage, stage: Stage) -> float | None:
+    before, after = first.checkpoint_bytes, stage.checkpoint_bytes
+    return before / after if before and after else None
+
+
+def _changed(stage: Stage, first: Stage, folders: StageFolders) -> Stage:
+    """Add the difference from the baseline, paired where both stage folders hold the scores of the same images."""
+    if stage.index == first.index or stage.metric_value is None or first.metric_value is None:
+        return stage
+    before, after = folders.get(first.index), folders.get(stage.index)
+    interval = None
+    if before and after and stage.n_test and stage.n_test == first.n_test and _is_of(stage, after, first, before):
+        interval = difference(before.get("scores"), after.get("scores"), int(stage.n_test))
+    return replace(stage, change=Change(stage.metric_value - first.metric_value, interval))
+
+
+def _is_of(stage: Stage, after: StageFolder, first: Stage, before: StageFolder) -> bool:
+    """Return whether the stage folders hold the results of which the report speaks."""
+    return (after.get("metric_value"), before.get("metric_value")) == (stage.metric_value, first.metric_value)
+
+
+def with_epochs(
+    stages: tuple[Stage, ...], folders: StageFolders, directory: Path, missing: Missing
+) -> tuple[Stage, ...]:
+    """Add the training curves: of the stage's own result, or of the log where the stage has not ended."""
+    curves = {index: list(one.result.parts("epochs")) for index, one in folders.items() if one.result}
+    absent = [stage.index for stage in stages if not curves.get(stage.index) and not _is_untrained(folders, stage)]
+    if absent or not (directory / "report.json").is_file():
+        logged = _logged(directory, missing)
+        _say_running(logged.get(stages[-1].index + 1 if stages else 0, []), missing)
+        curves |= {index: logged.get(index, []) for index in absent}
+    return tuple(replace(stage, epochs=_epochs(curves.get(stage.index, []))) for stage in stages)
+
+
+def _is_untrained(folders: StageFolders, stage: Stage) -> bool:
+    """Return whether a stage folder says that it had no epoch."""
+    return stage.index in folders and folders[stage.index].get("epochs") == []
+
+
+def _say_running(epochs: list[Lenient], missing: Missing) -> None:
+    if epochs:
+        last = epochs[-1].content
+        missing.say(f"stage {last['index']} is in epoch {last['epoch']} of {last.get('epochs')}, or stopped there")
+
+
+def _epochs(entries: list[Lenient]) -> tuple[Epoch, ...]:
+    return tuple(each.view(Epoch) for each in entries if integer(each.content.get("epoch")) is not None)
+
+
+def _logged(directory: Path, missing: Missing) -> dict[int, list[Lenient]]:
+    """Return the epochs of each stage that stand last in the log: a resumed training goes on from where it was."""
+    found: dict[int, list[Lenient]] = {}
+    for line in read_lines(directory / "log.jsonl", schema.Epoch, "log.jsonl", missing):
+        index, number = integer(line.content.get("index")), integer(line.content.get("epoch"))
+        if line.content.get("event") == "epoch" and index is not None and number is not None:
+            before = [each for each in found.get(index, []) if each.content["epoch"] < number]
+            found[index] = [*before, line]
+    return found

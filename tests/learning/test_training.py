@@ -1,0 +1,101 @@
+"""The loop: schedule by hand, resuming bit for bit, the best epoch kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from coc_cli.data.images import Data
+from coc_cli.data.settings import Augment
+from coc_cli.errors import RunError
+from coc_cli.learning import training
+from coc_cli.learning.training import Epoch, Training, fit, learning_rate
+from coc_cli.nets.network import Network, clone
+from coc_cli.stages.early_exit import EarlyExit
+from coc_cli.stages.quantize import Quantize
+from coc_cli.stages.stage import Lab
+
+LOSS = Quantize(weights=8, activations=8).loss(None)
+
+
+def train(network: Network, data: Data, state: Path, epochs: int = 4, stop_after: int | None = None) -> list[Epoch]:
+    seen: list[Epoch] = []
+
+    def log(epoch: Epoch) -> None:
+        seen.append(epoch)
+        if epoch.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    settings = Training(epochs=epochs, batch=32)
+    fit(network, data, settings, LOSS, augment=Augment(shift=1, rotate=5, flip=True), seed=3, state=state, log=log)
+    return seen
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+def test_a_resumed_training_ends_in_the_same_bits(
+    network: Network, data: Data, tmp_path: Path, stop_after: int
+) -> None:
+    whole, broken, resumed = clone(network), clone(network), clone(network)
+    train(whole, data, tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, data, tmp_path / "broken.pt", stop_after=stop_after)
+    seen = train(resumed, data, tmp_path / "broken.pt")
+    assert [epoch.epoch for epoch in seen] == [1, 2, 3, 4]
+    assert [epoch.restored for epoch in seen] == [True] * stop_after + [False] * (4 - stop_after)
+    for (name, one), (_, other) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_the_best_epoch_on_validation_is_kept(network: Network, data: Data, tmp_path: Path) -> None:
+    from coc_cli.learning.evaluation import evaluate
+
+    seen = train(network, data, tmp_path / "state.pt", epochs=8)
+    assert evaluate(network, data.validation).value == max(epoch.metric for epoch in seen)
+
+
+def test_the_learning_rate_rises_then_falls() -> None:
+    settings = Training(lr=1.0, warmup=0.1)
+    rates = [learning_rate(settings, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert rates[9] == pytest.approx(10 / 11)
+    assert rates[10] == max(rates) == 1.0
+    assert rates[55] == pytest.approx(0.01 + 0.99 / 2)  # half of the way down
+    assert rates[99] == pytest.approx(0.01, abs=1e-3)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+
+
+def test_training_in_bfloat16_keeps_weights_and_gradients_in_float32(
+    network: Network, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a CUDA device does, on the CPU: through quantisers of 1 to 4 bits, exits and a teacher."""
+    stages = [
+        Quantize(weights=1, activations=4, epochs=2, batch=32),
+        EarlyExit(exits=2, head="bof", epochs=2, batch=32),
+    ]
+
+    def made(kind: str) -> list[Network]:
+        return [stage.apply(network, replace(lab, state=lab.state / kind / stage.name)) for stage in stages]
+
+    full = made("float32")
+    monkeypatch.setattr(training, "IN_BFLOAT16", ("cpu",))
+    half = made("bfloat16")
+    for one, other in zip(full, half, strict=True):
+        kept = {tensor.dtype for tensor in other.state_dict().values() if tensor.is_floating_point()}
+        assert kept == {torch.float32}
+        weights = [torch.cat([p.detach().flatten() for p in net.parameters()]) for net in (one, other)]
+        assert not torch.equal(*weights)
+        assert torch.nn.functional.cosine_similarity(*weights, dim=0) > 0.98
+        with training.mixed_precision("cpu"):
+            assert other.layer("linear")(torch.randn(1, 16)).dtype == torch.bfloat16
+
+
+def test_a_diverging_training_says_so(network: Network, data: Data, tmp_path: Path) -> None:
+    def broken(net: Network, batch: object) -> torch.Tensor:
+        return LOSS(net, batch) * float("nan")  # type: ignore[arg-type]
+
+    with pytest.raises(RunError, match="training diverged in epoch 1: the loss is nan; a lower lr may help"):
+        fit(network, data, Training(epochs=1), broken, augment=Augment(), seed=0, state=tmp_path / "s", log=print)

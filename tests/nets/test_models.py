@@ -1,0 +1,141 @@
+"""Architectures from everywhere: what the table in docs/models.md says of each is tried here."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from models_table import CHECKS, TABLE, Row, document
+from torch import nn
+
+from coc_cli.data.images import Data, Split
+from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import Augment
+from coc_cli.errors import StageError
+from coc_cli.nets.checkpoint import through_file
+from coc_cli.nets.network import Network, build, raw
+from coc_cli.nets.spec import Spec
+from coc_cli.recipe.model import Link
+from coc_cli.stages.channel_selection import backbone_macs
+from coc_cli.stages.pruning_widths import TOLERANCE
+from coc_cli.stages.stage import Lab, Stage
+
+NORMS = nn.BatchNorm1d | nn.BatchNorm2d
+
+
+def stage(name: str, **keys: object) -> Stage:
+    return Link.model_validate({name: {"epochs": 0, "batch": 4, **keys}}).stage
+
+
+PRUNE = stage("prune", ratio=0.2)
+QUANTIZE = stage("quantize", weights=4, activations=4)
+EARLY_EXIT = stage("early_exit", exits=1, max_drop=0.25)
+
+
+def images_of(spec: Spec) -> Data:
+    def split(n: int, seed: int) -> Split:
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randint(0, 256, (n, *spec.input_shape), generator=generator, dtype=torch.uint8)
+        return Split(images, torch.arange(n) % len(spec.labels))
+
+    info = DataInfo(spec.input_shape, spec.labels, "classification", spec.mean, spec.std, 4)
+    return Data(split(6, 1), split(4, 2), split(4, 3), info=info)
+
+
+def applied(spec: Spec, chain: list[Stage], folder: Path) -> Network:
+    """Apply stages to a fresh network; after each, what was saved and loaded gives the same outputs."""
+    data, network = images_of(spec), build(spec)
+    network(network.normalise(data.train.images))  # norms have seen something
+    images = network.normalise(data.test.images)
+    baseline = network.eval()
+    for index, step in enumerate(chain):
+        lab = Lab(data, Augment(), "cpu", 7, baseline, folder / str(index), lambda _: None)
+        made = step.apply(network, lab)
+        network = through_file(made)
+        for there, here in zip(network(images), made(images), strict=True):
+            assert torch.equal(there, here), step.name
+    return network
+
+
+def check_traces(row: Row, _: Path) -> None:
+    original = raw(row.spec)
+    network = build(row.spec, backbone=copy.deepcopy(original)).double()
+    original.double()
+    images = torch.randn(4, *row.spec.input_shape, dtype=torch.float64)
+    for mode in (True, False):
+        original.train(mode)
+        network.train(mode)
+        torch.manual_seed(1)
+        expected = original(images)
+        torch.manual_seed(1)
+        torch.testing.assert_close(network(images)[-1], expected, rtol=1e-6, atol=1e-9)
+    fresh = [module for module in raw(row.spec).modules() if isinstance(module, NORMS)]
+    theirs = [module for module in original.modules() if isinstance(module, NORMS)]
+    ours = [module for module in network.backbone.modules() if isinstance(module, NORMS)]
+    for before, there, here in zip(fresh, theirs, ours, strict=True):
+        assert not torch.equal(before.running_mean, here.running_mean.float())
+        torch.testing.assert_close(here.running_mean, there.running_mean)
+        torch.testing.assert_close(here.running_var, there.running_var)
+    whole = network(images)[-1]
+    assert torch.equal(network(images)[-1], whole)
+    alone = torch.cat([network(image[None])[-1] for image in images])
+    torch.testing.assert_close(alone, whole, rtol=1e-6, atol=1e-9)
+
+
+def check_prune(row: Row, folder: Path) -> None:
+    made = applied(row.spec, [PRUNE], folder)
+    assert backbone_macs(made.spec) / backbone_macs(row.spec) == pytest.approx(0.8, abs=TOLERANCE)
+
+
+def check_quantize(row: Row, folder: Path) -> None:
+    made = applied(row.spec, [QUANTIZE], folder)
+    assert set(made.spec.bits) == set(made.layers)
+    assert max(made.input_bits().values()) <= 8
+
+
+def check_early_exit(row: Row, folder: Path) -> None:
+    made = applied(row.spec, [EARLY_EXIT], folder)
+    assert len(made.spec.exits) == 1
+    images = torch.randn(4, *row.spec.input_shape)
+    assert torch.equal(
+        torch.stack(made(images))[made.predict(images).exit, range(4)].argmax(1), made.predict(images).value
+    )
+
+
+def check_chain(row: Row, folder: Path) -> None:
+    chain = [stage("distill", student=row.student), PRUNE, QUANTIZE, EARLY_EXIT]
+    made = applied(row.spec, [step.model_copy(update={"epochs": 1}) for step in chain], folder)
+    assert made.spec.arch == row.student.get("arch", row.arch)
+    assert (len(made.spec.exits), bool(made.spec.modules), set(made.spec.bits.values())) == (1, True, {4, 8})
+
+
+TRIES = dict(zip(CHECKS, (check_traces, check_prune, check_quantize, check_early_exit, check_chain), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.arch)
+def test_every_cell_is_as_the_table_says(row: Row, check: str, tmp_path: Path) -> None:
+    if row.arch.startswith("timm:"):
+        pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
+    reason = row.fails.get(check)
+    if reason is None:
+        TRIES[check](row, tmp_path)
+        return
+    with pytest.raises(StageError) as caught:
+        TRIES[check](row, tmp_path)
+    assert caught.value.what.startswith(reason)
+    assert "\n" not in caught.value.what
+
+
+def test_the_table_is_as_wide_as_it_claims() -> None:
+    families = [row.arch.partition(":")[0] for row in TABLE]
+    assert (families.count("cifar"), families.count("torchvision"), families.count("timm")) == (3, 15, 8)
+    assert all(check in CHECKS for row in TABLE for check in row.fails)
+
+
+def test_the_document_shows_the_table() -> None:
+    pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
+    assert (Path(__file__).parents[2] / "docs/models.md").read_text() == document()
