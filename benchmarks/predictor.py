@@ -15,7 +15,8 @@ import numpy as np
 from coc_cli.dvfs.energy import Array
 from coc_cli.exits.collect_traces import collect_traces, workload
 from coc_cli.exits.policies.context import PolicyContext
-from coc_cli.exits.predictor_fitting import calibration_error, fit
+from coc_cli.exits.predictor import calibration_error
+from coc_cli.exits.predictor_fitting import fit
 from coc_cli.exits.traces import first_confident
 from coc_cli.nets.checkpoint import load
 from coc_cli.recipe.reading import read

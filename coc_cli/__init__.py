@@ -24,9 +24,12 @@ def load(path: str | Path, *, trust_code: bool = False) -> Network:
 
     With `trust_code` it may run the Python file that the checkpoint names for its architecture (`file:`).
     """
-    from coc_cli.nets.checkpoint import load as load_checkpoint
+    from coc_cli.nets.checkpoint_header import read_header
 
-    return load_checkpoint(Path(path), trust_code=trust_code)
+    header = read_header(Path(path), trust_code=trust_code)  # what is wrong is said before torch is imported
+    from coc_cli.nets.checkpoint import load_with
+
+    return load_with(header, Path(path))
 
 
 def compress(

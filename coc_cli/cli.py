@@ -143,9 +143,12 @@ def forecast(
 
 
 def _forecast(target: Path, **options: Any) -> None:
-    from coc_cli.exits.predict_exit import ask, predict_exit
+    from coc_cli.exits.request import prepare
 
-    outcome = predict_exit(ask(target, **options), say=lambda text: print(text, file=sys.stderr))
+    request = prepare(target, **options)
+    from coc_cli.exits.predict_exit import predict_exit
+
+    outcome = predict_exit(request, say=lambda text: print(text, file=sys.stderr))
     from coc_cli.printing.policies import print_policies
 
     print_policies(outcome.report, outcome.directory)
@@ -274,7 +277,7 @@ def inspect(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Show what a checkpoint holds: architecture, lineage, and each layer's shape, bits and BitOps."""
-    from coc_cli.nets.checkpoint import read_header
+    from coc_cli.nets.checkpoint_header import read_header
     from coc_cli.printing.checkpoint import print_header
 
     print_header(read_header(checkpoint, trust_code=trust_code), checkpoint)

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import TINY_RECIPE
 
 import coc_cli
-from coc_cli.nets.checkpoint import read_header
+from coc_cli.nets.checkpoint_header import read_header
 from coc_cli.report.schema import Report, StageResult
 from coc_cli.report.schema.part import as_json
 

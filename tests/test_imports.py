@@ -63,17 +63,30 @@ def test_the_rest_of_data_knows_no_kind_of_source() -> None:
     assert not any(inner.values())
 
 
-WITH_TORCH = ("nets", "learning", "stages", "data", "chain", "exits.collect_traces", "printing")
+WITH_TORCH = (
+    "nets",
+    "learning",
+    "stages",
+    "data",
+    "chain",
+    "exits.collect_traces",
+    "exits.predict_exit",
+    "exits.predictor_fitting",
+    "exits.examples",
+    "profiling",
+    "printing",
+)
 WITHOUT_TORCH = (
     "cli",
     "recipe.reading",
     "chain.compress",
-    "nets.checkpoint",
+    "nets.checkpoint_header",
     "data.sources",
     "stages",
     "learning.training",
     "printing.profiles",
-    "exits.predict_exit",
+    "exits.request",
+    "profiling.measure_profile",
 )
 
 

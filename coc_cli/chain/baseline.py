@@ -13,7 +13,8 @@ from coc_cli.errors import Fault, UserError
 from coc_cli.learning.tasks import scale_of, task_of
 from coc_cli.learning.training import derived_seed
 from coc_cli.nets.architectures import is_code
-from coc_cli.nets.checkpoint import Ancestor, Header, is_checkpoint, load, read_header
+from coc_cli.nets.checkpoint import load
+from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec

@@ -17,7 +17,7 @@ from coc_cli.errors import UserError
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import RESULT, STAGE_RESULT
 from coc_cli.nets.architectures import fingerprint
-from coc_cli.nets.checkpoint import Ancestor, read_header
+from coc_cli.nets.checkpoint_header import Ancestor, read_header
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.schema.run import StageResult
 from coc_cli.version import __version__

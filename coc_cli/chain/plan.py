@@ -16,7 +16,8 @@ from coc_cli.chain.baseline import (
     earlier_lineage,
 )
 from coc_cli.errors import Fault, StageError, UserError
-from coc_cli.nets.checkpoint import Ancestor, size_bytes
+from coc_cli.nets.checkpoint import size_bytes
+from coc_cli.nets.checkpoint_header import Ancestor
 from coc_cli.nets.cost import Cost, cost
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Spec

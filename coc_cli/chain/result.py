@@ -10,6 +10,9 @@ from datetime import datetime, timezone
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from coc_cli.chain.plan import Step
 from coc_cli.nets.cost import Cost, cost
 from coc_cli.nets.spec import Spec
@@ -41,8 +44,6 @@ def measured(step: Step, result: StageResult, spec: Spec, checkpoint_bytes: int)
 
 def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
     """Return the images' scores as files have them: errors to six digits, or a bit each if right, the first highest."""
-    import numpy as np
-
     if task.sign < 0:
         return [float(f"{-score:.6g}") for score in scores]
     return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
@@ -96,8 +97,6 @@ def judged(limits: Limits, stages: Sequence[Stage], sign: int) -> list[Limit]:
 
 def environment(device: str) -> Environment:
     """Return on what a run is made."""
-    import torch
-
     return Environment(
         coc=__version__,
         python=platform.python_version(),

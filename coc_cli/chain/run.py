@@ -25,7 +25,8 @@ from coc_cli.files.run_directory import CACHE, LOG, PAGE, RECIPE, REPORT, RESULT
 from coc_cli.learning.evaluation import evaluate
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
-from coc_cli.nets.checkpoint import Ancestor, load, read_header, save
+from coc_cli.nets.checkpoint import load, save
+from coc_cli.nets.checkpoint_header import Ancestor, read_header
 from coc_cli.nets.network import Network
 from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.model import Recipe, resolved

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from coc_cli.dvfs.energy import Work, Workload
 from coc_cli.exits.traces import Trace
 from coc_cli.learning.evaluation import scored
+from coc_cli.learning.tasks import task_of
 from coc_cli.nets.cost import LayerCost, cost
 from coc_cli.nets.names import head_part
 
@@ -29,10 +31,6 @@ NEAR_ZERO = 0.02  # of the mean size of an input's features
 
 def collect_traces(network: Network, split: Split) -> Trace:
     """Run a network once over a split and keep what every exit says."""
-    import torch
-
-    from coc_cli.learning.tasks import task_of
-
     task = task_of(network.spec)
     with _capture_head_inputs(network) as pooled:
         given, score = scored(network, split)
@@ -68,8 +66,6 @@ def _summary(features: Tensor) -> Tensor:
 
     No more than 4 F additions, so a prediction costs hardly more for it.
     """
-    import torch
-
     size = features.abs().mean(1, keepdim=True)
     active = (features > NEAR_ZERO * size).float().mean(1)
     return torch.stack([features.mean(1), features.std(1, correction=0), features.amax(1), active], 1)

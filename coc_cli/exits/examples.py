@@ -7,6 +7,8 @@ import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from PIL import Image
 
 from coc_cli.dvfs.energy import Array
 from coc_cli.exits.policies.policy import Paths
@@ -20,8 +22,6 @@ LARGEST = 64  # pixels; larger images are shown smaller
 
 def examples(paths: Paths, images: Split) -> list[dict[str, Any]]:
     """Give a few inputs with what they are examples of and their image as a PNG in base64."""
-    import torch
-
     found = chosen(paths)
     pixels = images.take(torch.tensor([index for index, _ in found], dtype=torch.int64)).cpu().numpy()
     return [
@@ -47,8 +47,6 @@ def chosen(paths: Paths) -> list[tuple[int, str]]:
 
 def png(image: Array) -> str:
     """Give an image, uint8 [C, H, W], as a PNG in base64, at most 64 pixels wide and high."""
-    from PIL import Image
-
     drawn = Image.fromarray(image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0))
     drawn.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()

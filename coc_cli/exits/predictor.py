@@ -111,3 +111,18 @@ def distribution(hazards: Array) -> Array:
 def hidden_for(macs: float, count: int, exits: int) -> int:
     """Give the width of the hidden layer that the budget allows; 0 leaves a table of base rates by exit."""
     return int(min(LARGEST_HIDDEN, max(0.0, macs * MACS_FRACTION // (count + exits))))
+
+
+def calibration_error(probabilities: Array, left_at: Array, bins: int = 10) -> float:
+    """Give the expected calibration error of "has left by exit j", mean over j; `chances` [n, E + 1], `leaves` [n]."""
+    by = np.cumsum(probabilities, 1)[:, :-1]
+    true = left_at[:, None] <= np.arange(by.shape[1])
+    errors = []
+    for index in range(by.shape[1]):
+        place = np.minimum((by[:, index] * bins).astype(int), bins - 1)
+        gaps = [
+            (place == bin_).sum() * abs(by[place == bin_, index].mean() - true[place == bin_, index].mean())
+            for bin_ in np.unique(place)
+        ]
+        errors.append(sum(gaps) / len(by))
+    return float(np.mean(errors)) if errors else 0.0

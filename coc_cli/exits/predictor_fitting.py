@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from coc_cli.dvfs.energy import Array, Workload
 from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
@@ -75,8 +77,6 @@ def fit(
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch work in one thread: steps are too small to share, and two take more than twice as long."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -102,9 +102,6 @@ def cross_fitted(
 
 
 def _trained(samples: Samples, used: Array, measure: str, hidden: int, exits: int, seed: int) -> Predictor:
-    import torch
-    import torch.nn.functional as F
-
     x, at, left_at = samples.x[used], samples.at[used], samples.left_at[used]
     mean, spread = x.mean(0), x.std(0) + 1e-6
     generator = torch.Generator().manual_seed(seed)
@@ -164,21 +161,6 @@ def _calibrated(predictor: Predictor, samples: Samples, used: Array) -> Predicto
             stay_predicted, stayed = reach.sum() + 2.0 - predicted, reach.sum() + 2.0 - left
             c[here, there] += np.log(left / stayed) - np.log(predicted / stay_predicted)
     return replace(predictor, c=c)
-
-
-def calibration_error(probabilities: Array, left_at: Array, bins: int = 10) -> float:
-    """Give the expected calibration error of "has left by exit j", mean over j; `chances` [n, E + 1], `leaves` [n]."""
-    by = np.cumsum(probabilities, 1)[:, :-1]
-    true = left_at[:, None] <= np.arange(by.shape[1])
-    errors = []
-    for index in range(by.shape[1]):
-        place = np.minimum((by[:, index] * bins).astype(int), bins - 1)
-        gaps = [
-            (place == bin_).sum() * abs(by[place == bin_, index].mean() - true[place == bin_, index].mean())
-            for bin_ in np.unique(place)
-        ]
-        errors.append(sum(gaps) / len(by))
-    return float(np.mean(errors)) if errors else 0.0
 
 
 def fitted_context(trace: Trace, workload: Workload, measures: tuple[str, ...], seed: int) -> PolicyContext:

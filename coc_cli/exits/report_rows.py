@@ -11,7 +11,7 @@ from coc_cli.exits.operating_points import parameters
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.policy import ThresholdedPolicy
 from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow
-from coc_cli.exits.predictor_fitting import calibration_error
+from coc_cli.exits.predictor import calibration_error
 from coc_cli.exits.traces import Trace, first_confident
 from coc_cli.report.schema import predict_exit as schema
 from coc_cli.report.schema.part import as_data

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
+from coc_cli.learning.evaluation import scored
+from coc_cli.nets.cost import cost
+from coc_cli.nets.exit_rules import NEVER, SURE_WHEN_LOW, exit_scores
+from coc_cli.nets.network import with_spec
 from coc_cli.nets.spec import ExitRule
 
 if TYPE_CHECKING:
@@ -23,10 +29,6 @@ def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: S
     `given` are the outputs of all exits, the last is final; `scores` [E, N] tells how well each answers each image;
     `costs` [E] is what leaving at each costs.
     """
-    import torch
-
-    from coc_cli.nets.exit_rules import NEVER, SURE_WHEN_LOW, exit_scores
-
     sign = -1.0 if rule.measure in SURE_WHEN_LOW else 1.0
     sure = sign * exit_scores(given, rule.measure)  # [E-1, N], larger: surer
     price = torch.tensor(list(costs), dtype=torch.float64, device=scores.device)
@@ -45,10 +47,6 @@ def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: S
 
 def calibrated(network: Network, validation: Split) -> Network:
     """Give the network with its exit rule's threshold found anew; the same network if it has no exits."""
-    from coc_cli.learning.evaluation import scored
-    from coc_cli.nets.cost import cost
-    from coc_cli.nets.network import with_spec
-
     spec = network.spec
     if spec.rule is None:
         return network

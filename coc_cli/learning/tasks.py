@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -145,7 +146,5 @@ def scale_of(targets: Tensor) -> Scale:
 
 def _r2(given: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
     """Give the share of variance explained, mean over targets; [N, T] each. 0 for a target that does not vary."""
-    import numpy as np
-
     left, whole = ((given - true) ** 2).sum(0), ((true - true.mean(0)) ** 2).sum(0)
     return float(np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1), 0).mean())

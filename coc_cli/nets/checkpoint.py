@@ -7,45 +7,24 @@ file holds nothing that differs between equal runs: no time, no host, no path.
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from pydantic import ValidationError
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from coc_cli.errors import StageError, refuse
 from coc_cli.files.atomic import write_atomically
-from coc_cli.files.run_directory import RESULT
-from coc_cli.frozen import Frozen
-from coc_cli.nets.architectures import fingerprint, is_code, resolve
+from coc_cli.nets import lsq
+from coc_cli.nets.architectures import fingerprint, is_code
+from coc_cli.nets.checkpoint_header import FORMAT, METADATA_KEY, Ancestor, Header, read_header
+from coc_cli.nets.layers import QuantizedWeight
 from coc_cli.nets.names import edge_path, is_edge, layer_at, module_path
+from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from coc_cli.nets.network import Network
-
-FORMAT = 1
-METADATA_KEY = "coc"
-LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
-PICKLE_SUFFIXES = (".pt", ".pth")
-
-
-class Ancestor(Frozen):
-    """One step of a lineage: what was done, with which settings, and from which inputs (a content key)."""
-
-    stage: str
-    settings: dict[str, Any]
-    key: str
-
-
-class Header(Frozen):
-    """What a checkpoint says before a tensor is read."""
-
-    format: Literal[1]
-    spec: Spec
-    code: str = ""  # sha256 of the user's file that makes the architecture
-    lineage: tuple[Ancestor, ...]
 
 
 def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
@@ -58,91 +37,13 @@ def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def raw_header(path: Path) -> dict[str, Any]:
-    """Read the header of a safetensors file, without torch; raises `UserError` if it is none."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
-                raise refuse(path, "not a safetensors file, or cut short")
-            header: dict[str, Any] = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            size = 8 + length + max(ends, default=0)
-    except OSError as error:
-        raise refuse(path, f"cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise refuse(path, "not a safetensors file: its header is not what the format says") from error
-    if path.stat().st_size != size:
-        raise refuse(path, "damaged: its size is not what its header says; copy or make it again")
-    return header
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Tell whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
-    return METADATA_KEY in raw_header(path).get("__metadata__", {})
-
-
-def checkpoint_at(target: Path) -> Path:
-    """Give the checkpoint that a path names: the result of a run directory, or the file itself; raises `UserError`."""
-    if target.is_dir():
-        if not (target / RESULT).is_file():
-            raise refuse(target, f"has no {RESULT}; run coc compress to its end first")
-        return target / RESULT
-    if not target.is_file():
-        raise refuse(target, "no such run directory or checkpoint")
-    return target
-
-
-def read_header(path: Path, *, trust_code: bool = False) -> Header:
-    """Read and check spec and lineage without importing torch; raises `UserError`.
-
-    So it does, unless `trust_code`, where making the architecture would run a Python file that the checkpoint names.
-    """
-    if path.suffix in PICKLE_SUFFIXES:
-        raise refuse(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
-    header = raw_header(path)
-    if METADATA_KEY not in header.get("__metadata__", {}):
-        raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
-    text = header["__metadata__"][METADATA_KEY]
-    try:
-        read = Header.model_validate_json(text)
-        resolve(read.spec.arch, read.spec.args)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"] == ("format",):
-            raise refuse(
-                path, f"has format {first['input']!r}, this coc reads {FORMAT}; use the coc that wrote it"
-            ) from error
-        raise refuse(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except StageError as error:
-        raise refuse(path, f"damaged header: {error.what}") from error
-    if is_code(read.spec.arch) and not trust_code:
-        file = read.spec.arch.split(":")[1]
-        raise refuse(path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it")
-    if is_code(read.spec.arch):
-        _check_code(path, read)
-    return read
-
-
-def _check_code(path: Path, read: Header) -> None:
-    try:
-        found = fingerprint(read.spec.arch)
-    except StageError as error:
-        raise refuse(path, error.what) from error
-    if found != read.code:
-        file = read.spec.arch.split(":")[1]
-        raise refuse(path, f"'{file}' is not the file that this network was made with; put that back, or run coc again")
-
-
 def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
     """Give name, type and shape of each stored tensor, and its bytes."""
-    from coc_cli.nets.lsq import packed_bytes
-
     stored: dict[str, tuple[str, tuple[int, ...], int]] = {}
     for name, tensor in _kept(network).items():
         layer = layer_at(name).removesuffix(".weight")
         if layer in network.spec.bits and name.endswith(".weight"):
-            size = packed_bytes(tensor.numel(), network.spec.bits[layer])
+            size = lsq.packed_bytes(tensor.numel(), network.spec.bits[layer])
             stored[f"{name}.codes"] = ("U8", (size,), size)
         else:
             stored[name] = ("F32", tuple(tensor.shape), tensor.numel() * 4)
@@ -162,8 +63,6 @@ def _kept(network: Network) -> dict[str, Tensor]:
 
 def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
     """Give the size of the file that `save` would write, without weights."""
-    from coc_cli.nets.network import build
-
     header: dict[str, Any] = {"__metadata__": {METADATA_KEY: _metadata(spec, lineage)}}
     offset = 0
     stored = _stored(build(spec, device="meta"))
@@ -177,10 +76,6 @@ def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
 
 def encode(network: Network) -> dict[str, Tensor]:
     """Give the tensors of the file, on the CPU."""
-    import torch
-
-    from coc_cli.nets import lsq
-
     tensors: dict[str, Tensor] = {}
     for name, tensor in _kept(network).items():
         layer = layer_at(name).removesuffix(".weight")
@@ -201,8 +96,6 @@ def encode(network: Network) -> dict[str, Tensor]:
 
 def save(network: Network, lineage: tuple[Ancestor, ...], path: Path) -> None:
     """Write the checkpoint, whole or not at all."""
-    from safetensors.torch import save as to_bytes
-
     write_atomically(path, to_bytes(encode(network), {METADATA_KEY: _metadata(network.spec, lineage)}))
 
 
@@ -212,11 +105,11 @@ def load(path: Path, *, trust_code: bool = False) -> Network:
     An architecture in a file of the user's needs `trust_code`, and that file, unchanged, where its path leads from the
     current folder.
     """
-    header = read_header(path, trust_code=trust_code)
-    from safetensors.torch import load_file
+    return load_with(read_header(path, trust_code=trust_code), path)
 
-    from coc_cli.nets.network import build
 
+def load_with(header: Header, path: Path) -> Network:
+    """Rebuild the network of a file whose header was read; as `load` does."""
     try:
         network = build(header.spec)
     except StageError as error:
@@ -234,10 +127,6 @@ def load(path: Path, *, trust_code: bool = False) -> Network:
 
 
 def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
-    import torch
-
-    from coc_cli.nets import lsq
-    from coc_cli.nets.layers import QuantizedWeight
 
     for index, name in enumerate(network.spec.edges):
         tensors[f"{edge_path(name)}.scale"] = tensors["edges"][index]
@@ -257,8 +146,6 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
 
 def through_file(network: Network) -> Network:
     """Give load(save(network)): what a stage hands on, also inside one process."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         save(network, (), Path(folder) / "model.safetensors")
         return load(Path(folder) / "model.safetensors", trust_code=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from safetensors.torch import load_file
+
 from coc_cli.errors import Fault, UserError
-from coc_cli.nets.checkpoint import raw_header
+from coc_cli.nets.checkpoint_header import raw_header
+from coc_cli.nets.network import build, raw
 from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
@@ -29,10 +34,6 @@ SHOWN = 3  # of each kind of misfit
 
 def check_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> None:
     """Make sure, from names and shapes alone, that a file fits an architecture; raises `UserError`."""
-    import torch
-
-    from coc_cli.nets.network import raw
-
     with torch.device("meta"):
         module = raw(spec)
     _fitting(path, keys, spec, dict(module.state_dict()), fault, device="meta")
@@ -44,10 +45,6 @@ def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
     A pickle is read with `weights_only`: a plain state dict passes, also under one of the usual names beside other
     entries; anything with code in it is refused.
     """
-    import torch
-
-    from coc_cli.nets.network import build, raw
-
     module = raw(spec)
     own = module.state_dict()
     with torch.no_grad():
@@ -65,8 +62,6 @@ def _in_deviations(network: Network, fault: FaultAt) -> Network:
     That is what fresh students and heads beside it learn. Its last layer takes over mean and deviation; raises
     `UserError` where that would not give the same numbers, as it is tried on random images.
     """
-    import torch
-
     assert network.spec.scale is not None
     example = torch.randn(4, *network.spec.input_shape, generator=torch.Generator().manual_seed(0))
     network.eval()
@@ -111,11 +106,6 @@ def _fitting(
 
 def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
     """Read a file's tensors by name; on the device "meta" they have shapes only."""
-    import pickle
-
-    import torch
-    from safetensors.torch import load_file
-
     if path.suffix == ".safetensors":
         header = raw_header(path)
         if device != "meta":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coc_cli.nets.checkpoint import Header
+from coc_cli.nets.checkpoint_header import Header
 from coc_cli.nets.cost import cost
 from coc_cli.printing.table import print_table, table_of
 from coc_cli.units import count

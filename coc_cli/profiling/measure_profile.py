@@ -17,7 +17,7 @@ from coc_cli.dvfs.profile import Measured, Profile, TimedPart, read_profile, shi
 from coc_cli.errors import refuse
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.yaml_source import written
-from coc_cli.nets.checkpoint import Header, checkpoint_at, read_header
+from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.profiling.fit import Fit, Sample, fit
 from coc_cli.profiling.machine import PROC, Clock, processor_name, read_clock, slug
 from coc_cli.profiling.measured_profile import Draw, Found, profile_of, rounded

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import torch
 
 from coc_cli.dvfs.energy import Array
+from coc_cli.nets.network import build, float_twin
+from coc_cli.nets.segments import split_heads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,8 +67,6 @@ def _once_ms(work: Work, wait: Work) -> float:
 
 def waiting(device: str) -> Work:
     """Give the function that returns when a device has done all it was told."""
-    import torch
-
     if device.startswith("cuda"):
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
@@ -84,8 +85,6 @@ def waited(work: Work, wait: Work) -> Work:
 @contextmanager
 def threads(count: int | None) -> Iterator[int]:
     """Let torch compute with so many threads (None: as many as it would), without gradients; gives their number."""
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -97,8 +96,6 @@ def threads(count: int | None) -> Iterator[int]:
 
 def float_network(network: Network) -> Network:
     """Give the network without quantisers, which torch only imitates in floating point and more slowly than that."""
-    from coc_cli.nets.network import build, float_twin
-
     if not (network.spec.bits or network.spec.edges):
         return network
     made, tensors = build(float_twin(network.spec)), network.state_dict()
@@ -111,10 +108,6 @@ def parts(network: Network) -> tuple[list[Work], Work]:
 
     After each segment of the backbone comes the head behind it; the last segment has none.
     """
-    import torch
-
-    from coc_cli.nets.segments import split_heads
-
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, *network.spec.input_shape), generator=generator, dtype=torch.uint8)
     x = network.normalise(image)

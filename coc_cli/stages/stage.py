@@ -40,7 +40,8 @@ class Lab:
         """Train in place; see `training.fit`. Random numbers drawn after it are the same when it was resumed."""
         import torch
 
-        from coc_cli.learning.training import derived_seed, fit
+        from coc_cli.learning.loop import fit
+        from coc_cli.learning.training import derived_seed
 
         fit(
             network,

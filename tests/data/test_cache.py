@@ -15,7 +15,8 @@ from coc_cli.data.images import Data
 from coc_cli.data.read_ahead import ahead
 from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.errors import StageError
-from coc_cli.learning.training import Training, fit
+from coc_cli.learning.loop import fit
+from coc_cli.learning.training import Training
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.quantize import Quantize

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic_traces import CLASSES, EXITS, synthetic
 
-from coc_cli.exits.predictor import MACS_FRACTION, distribution, hidden_for
-from coc_cli.exits.predictor_fitting import calibration_error, cross_fitted, fit, samples_of
+from coc_cli.exits.predictor import MACS_FRACTION, calibration_error, distribution, hidden_for
+from coc_cli.exits.predictor_fitting import cross_fitted, fit, samples_of
 from coc_cli.exits.traces import Trace, first_confident
 
 MACS = 1e6

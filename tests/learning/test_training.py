@@ -12,8 +12,9 @@ import torch
 from coc_cli.data.images import Data
 from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
-from coc_cli.learning import training
-from coc_cli.learning.training import Epoch, Training, fit, learning_rate
+from coc_cli.learning import loop
+from coc_cli.learning.loop import fit, learning_rate
+from coc_cli.learning.training import Epoch, Training
 from coc_cli.nets.network import Network, clone
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import Quantize
@@ -81,7 +82,7 @@ def test_training_in_bfloat16_keeps_weights_and_gradients_in_float32(
         return [stage.apply(network, replace(lab, state=lab.state / kind / stage.name)) for stage in stages]
 
     full = made("float32")
-    monkeypatch.setattr(training, "IN_BFLOAT16", ("cpu",))
+    monkeypatch.setattr(loop, "IN_BFLOAT16", ("cpu",))
     half = made("bfloat16")
     for one, other in zip(full, half, strict=True):
         kept = {tensor.dtype for tensor in other.state_dict().values() if tensor.is_floating_point()}
@@ -89,7 +90,7 @@ def test_training_in_bfloat16_keeps_weights_and_gradients_in_float32(
         weights = [torch.cat([p.detach().flatten() for p in net.parameters()]) for net in (one, other)]
         assert not torch.equal(*weights)
         assert torch.nn.functional.cosine_similarity(*weights, dim=0) > 0.98
-        with training.mixed_precision("cpu"):
+        with loop.mixed_precision("cpu"):
             assert other.layer("linear")(torch.randn(1, 16)).dtype == torch.bfloat16
 
 

@@ -17,7 +17,8 @@ from coc_cli.chain.plan import make_plan
 from coc_cli.errors import StageError, UserError
 from coc_cli.nets import architectures as sources
 from coc_cli.nets.architectures import create, fingerprint, resolve
-from coc_cli.nets.checkpoint import load, read_header, save
+from coc_cli.nets.checkpoint import load, save
+from coc_cli.nets.checkpoint_header import read_header
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Exit, ExitRule, Spec

@@ -17,7 +17,8 @@ from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import Fault, UserError
 from coc_cli.files.atomic import write_atomically
-from coc_cli.nets.checkpoint import Ancestor, is_checkpoint, load, read_header, save, size_bytes
+from coc_cli.nets.checkpoint import load, save, size_bytes
+from coc_cli.nets.checkpoint_header import Ancestor, is_checkpoint, read_header
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec

@@ -18,7 +18,7 @@ from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources import SOURCES
 from coc_cli.data.sources.source import COMMON_KEYS, Source
-from coc_cli.nets.checkpoint import read_header
+from coc_cli.nets.checkpoint_header import read_header
 from coc_cli.recipe.model import schema
 from coc_cli.recipe.reading import read
 

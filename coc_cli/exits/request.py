@@ -1,0 +1,77 @@
+"""What `coc predict-exit` is asked for, checked before any work; predict_exit.py does it. No torch here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from coc_cli.dvfs.profile import Profile, read_profile
+from coc_cli.errors import UserError, refuse
+from coc_cli.files.run_directory import RECIPE
+from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
+from coc_cli.recipe.device import torch_device
+from coc_cli.recipe.model import PredictExit
+from coc_cli.recipe.reading import RecipeFile, read
+
+DEADLINE = re.compile(r"^([0-9]*\.?[0-9]+)(x|ms)$")
+
+
+@dataclass(frozen=True)
+class PredictExitRequest:
+    """What is to be done, checked; nothing has been run."""
+
+    checkpoint: Path
+    header: Header
+    recipe: RecipeFile
+    profile: Profile
+    deadline: str
+    directory: Path
+    device: str
+
+    def deadline_ms(self, longest_ms: float, shortest_ms: float) -> float:
+        """Return the deadline in ms; raises `UserError` for one that no path keeps."""
+        match = DEADLINE.match(self.deadline)
+        assert match
+        value = float(match[1]) * (longest_ms if match[2] == "x" else 1.0)
+        if value < shortest_ms:
+            shortest = f"the shortest path takes {shortest_ms:.4g} ms at the highest frequency"
+            what = f"{self.deadline} is {value:.4g} ms, but {shortest}"
+            raise refuse("--deadline", what + (f"; 1.0x is {longest_ms:.4g} ms" if longest_ms else ""))
+        return value
+
+
+def prepare(
+    target: Path,
+    *,
+    data: Path | None = None,
+    profile: str | None = None,
+    deadline: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+    trust_code: bool = False,
+) -> PredictExitRequest:
+    """Check a request; what is not given is the recipe's `predict_exit`. Raises `UserError` before any work."""
+    checkpoint, recipe_path = checkpoint_at(target), data
+    if target.is_dir():
+        recipe_path = data or target / RECIPE
+    if recipe_path is None:
+        raise refuse(target, "is a checkpoint by itself; name a recipe with its images: --data RECIPE")
+    header = read_header(checkpoint, trust_code=trust_code)
+    if not header.spec.exits:
+        raise refuse(checkpoint, "has no exits to predict; add '- early_exit: {every: block}' to its chain")
+    recipe = read(recipe_path)
+    settings = recipe.recipe.predict_exit or PredictExit()
+    device_profile = read_profile(profile or settings.profile)
+    text = deadline or settings.deadline
+    if not (match := DEADLINE.match(text)) or float(match[1]) <= 0:
+        raise refuse("--deadline", f"'{text}' is none; it needs a form like 1.25x or 12ms")
+    info, spec = recipe.info, header.spec
+    if (info.task, info.shape, len(info.labels)) != (spec.task, spec.input_shape, len(spec.labels)):
+        what = f"{info.task} of {info.shape} images with {len(info.labels)} labels"
+        needs = f"{spec.task} of {spec.input_shape} with {len(spec.labels)}"
+        raise UserError([recipe.fault(("data",), f"is {what}; the checkpoint is for {needs}")])
+    base = target if target.is_dir() else target.parent
+    directory = out or (Path(settings.out) if settings.out else base / "predict-exit" / device_profile.name)
+    chosen = torch_device(recipe, device)
+    return PredictExitRequest(checkpoint, header, recipe, device_profile, text, directory, chosen)

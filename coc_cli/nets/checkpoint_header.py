@@ -1,0 +1,113 @@
+"""What a checkpoint says before a tensor is read: spec and lineage, checked before torch is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from coc_cli.errors import StageError, refuse
+from coc_cli.files.run_directory import RESULT
+from coc_cli.frozen import Frozen
+from coc_cli.nets.architectures import fingerprint, is_code, resolve
+from coc_cli.nets.spec import Spec
+
+FORMAT = 1
+METADATA_KEY = "coc"
+LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
+PICKLE_SUFFIXES = (".pt", ".pth")
+
+
+class Ancestor(Frozen):
+    """One step of a lineage: what was done, with which settings, and from which inputs (a content key)."""
+
+    stage: str
+    settings: dict[str, Any]
+    key: str
+
+
+class Header(Frozen):
+    """What a checkpoint says before a tensor is read."""
+
+    format: Literal[1]
+    spec: Spec
+    code: str = ""  # sha256 of the user's file that makes the architecture
+    lineage: tuple[Ancestor, ...]
+
+
+def raw_header(path: Path) -> dict[str, Any]:
+    """Read the header of a safetensors file, without torch; raises `UserError` if it is none."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
+                raise refuse(path, "not a safetensors file, or cut short")
+            header: dict[str, Any] = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            size = 8 + length + max(ends, default=0)
+    except OSError as error:
+        raise refuse(path, f"cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise refuse(path, "not a safetensors file: its header is not what the format says") from error
+    if path.stat().st_size != size:
+        raise refuse(path, "damaged: its size is not what its header says; copy or make it again")
+    return header
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
+    return METADATA_KEY in raw_header(path).get("__metadata__", {})
+
+
+def checkpoint_at(target: Path) -> Path:
+    """Give the checkpoint that a path names: the result of a run directory, or the file itself; raises `UserError`."""
+    if target.is_dir():
+        if not (target / RESULT).is_file():
+            raise refuse(target, f"has no {RESULT}; run coc compress to its end first")
+        return target / RESULT
+    if not target.is_file():
+        raise refuse(target, "no such run directory or checkpoint")
+    return target
+
+
+def read_header(path: Path, *, trust_code: bool = False) -> Header:
+    """Read and check spec and lineage without importing torch; raises `UserError`.
+
+    So it does, unless `trust_code`, where making the architecture would run a Python file that the checkpoint names.
+    """
+    if path.suffix in PICKLE_SUFFIXES:
+        raise refuse(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
+    header = raw_header(path)
+    if METADATA_KEY not in header.get("__metadata__", {}):
+        raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
+    text = header["__metadata__"][METADATA_KEY]
+    try:
+        read = Header.model_validate_json(text)
+        resolve(read.spec.arch, read.spec.args)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["loc"] == ("format",):
+            raise refuse(
+                path, f"has format {first['input']!r}, this coc reads {FORMAT}; use the coc that wrote it"
+            ) from error
+        raise refuse(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except StageError as error:
+        raise refuse(path, f"damaged header: {error.what}") from error
+    if is_code(read.spec.arch) and not trust_code:
+        file = read.spec.arch.split(":")[1]
+        raise refuse(path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it")
+    if is_code(read.spec.arch):
+        _check_code(path, read)
+    return read
+
+
+def _check_code(path: Path, read: Header) -> None:
+    try:
+        found = fingerprint(read.spec.arch)
+    except StageError as error:
+        raise refuse(path, error.what) from error
+    if found != read.code:
+        file = read.spec.arch.split(":")[1]
+        raise refuse(path, f"'{file}' is not the file that this network was made with; put that back, or run coc again")
