@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from coc_cli.errors import CocError, ExitCode, did_you_mean, refuse
+from coc_cli.errors import CocError, ExitCode, did_you_mean, user_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -102,7 +102,7 @@ def compress(
 
     print_result(result.report, result.directory)
     if result.recipe.predict_exit is not None:
-        _forecast(result.directory, device=device or result.recipe.device, trust_code=True)
+        _predict_exit(result.directory, device=device or result.recipe.device, trust_code=True)
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
 
 
@@ -114,7 +114,7 @@ def plan(
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Say what a recipe would do and cost after each stage, without data and training."""
+    """Show what a recipe would do and cost after each stage, without data and training."""
     from coc_cli.recipe.reading import read
 
     file = read(recipe, tuple(overrides), trust_code=trust_code)
@@ -126,7 +126,7 @@ def plan(
 
 @app.command("predict-exit")
 @answers
-def forecast(
+def predict_exit(
     target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="a run directory, or a model.safetensors")],
     data: Annotated[Path | None, typer.Option(metavar="RECIPE", help="whose images  [default: the run's own]")] = None,
     profile: Annotated[str | None, typer.Option(help="a device (see coc profiles), or a profile's path")] = None,
@@ -138,17 +138,17 @@ def forecast(
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Forecast where inputs leave, and plan a frequency and voltage for each; compares exit policies."""
-    _forecast(target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code)
+    """Predict where inputs leave, and plan a frequency and voltage for each; compares exit policies."""
+    _predict_exit(target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code)
 
 
-def _forecast(target: Path, **options: Any) -> None:
+def _predict_exit(target: Path, **options: Any) -> None:
     from coc_cli.exits.request import prepare
 
     request = prepare(target, **options)
-    from coc_cli.exits.predict_exit import predict_exit
+    from coc_cli.exits.predict_exit import predict_exit as run
 
-    outcome = predict_exit(request, say=lambda text: print(text, file=sys.stderr))
+    outcome = run(request, say=lambda text: print(text, file=sys.stderr))
     from coc_cli.printing.policies import print_policies
 
     print_policies(outcome.report, outcome.directory)
@@ -233,9 +233,9 @@ def measure_profile(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Time a network's segments and heads on this machine, and their energy where there is a meter; write a profile."""
-    from coc_cli.profiling.measure_profile import ask, measure
+    from coc_cli.profiling.measure_profile import measure, prepare
 
-    asked = ask(
+    request = prepare(
         target,
         out=out,
         name=name,
@@ -245,7 +245,7 @@ def measure_profile(
         device=device,
         trust_code=trust_code,
     )
-    outcome = measure(asked, say=lambda text: print(text, file=sys.stderr))
+    outcome = measure(request, say=lambda text: print(text, file=sys.stderr))
     from coc_cli.printing.profiles import print_measured
 
     print_measured(outcome, target)
@@ -265,7 +265,7 @@ def schema(
     from coc_cli.report.schema.part import json_schema
 
     if of not in ("recipe", *FILES):
-        raise refuse("--of", f"no such schema '{of}'; {did_you_mean(of, ('recipe', *FILES))}")
+        raise user_error("--of", f"no such schema '{of}'; {did_you_mean(of, ('recipe', *FILES))}")
     print(json.dumps(recipe_schema() if of == "recipe" else json_schema(FILES[of]), indent=2))
 
 

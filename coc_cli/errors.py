@@ -75,7 +75,7 @@ class DataError(StageError):
         return self.problems
 
 
-def refuse(where: object, what: str) -> UserError:
+def user_error(where: object, what: str) -> UserError:
     """Return the error for a single fault, to be raised."""
     return UserError([Fault(str(where), what)])
 
@@ -85,7 +85,7 @@ def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
     return [(key, problem) for problem in problems]
 
 
-def refuse_all(problems: Sequence[tuple[str, str]]) -> None:
+def raise_if_any(problems: Sequence[tuple[str, str]]) -> None:
     """Raise one `DataError` that holds every problem, each with its key, if there is one."""
     if problems:
         raise DataError(problems)

@@ -84,7 +84,7 @@ def numbers(data: Data) -> Data:
 def regressor(spec: Spec, data: Data) -> Network:
     """A network that gives two numbers, with norms that have seen something."""
     scale = Scale(mean=(15.0, -100.0), std=(4.1, 82.0))
-    made = build(spec.but(task="regression", labels=("place", "opposite"), scale=scale))
+    made = build(spec.with_changes(task="regression", labels=("place", "opposite"), scale=scale))
     made(made.normalise(data.train.images))
     return made.eval()
 

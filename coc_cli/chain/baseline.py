@@ -167,7 +167,7 @@ def given_or_fresh(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Netwo
     torch.manual_seed(derived_seed(seed, "init"))
     scale = scale_of(data.train.targets) if info.task == "regression" else None
     mean, std = model.mean or info.mean, model.std or info.std
-    spec = spec.but(mean=mean, std=std, labels=info.labels, scale=scale)
+    spec = spec.with_changes(mean=mean, std=std, labels=info.labels, scale=scale)
     if model.weights is None:
         return build(spec)
     path, passes = Path(model.weights.path), model.weights.passes

@@ -54,11 +54,11 @@ class Plan:
     steps: tuple[Step, ...]
 
     def is_exact(self, step: Step) -> bool:
-        """Tell whether the run will have just these numbers: not where a pruning decides on widths."""
+        """Return whether the run will have just these numbers: not where a pruning decides on widths."""
         return all(before.spec.modules in ({}, self.steps[0].spec.modules) for before in self.steps[: step.index + 1])
 
     def bitops_ratio(self, step: Step) -> tuple[float, float]:
-        """Give the strict ratio with every image on the full path, and with every image leaving at the first exit."""
+        """Return the strict ratio with every image on the full path, and with every image leaving at the first exit."""
         baseline = self.steps[0].cost.bitops
         return baseline / step.cost.bitops, baseline / step.cost.cheapest().bitops
 

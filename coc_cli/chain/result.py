@@ -20,7 +20,7 @@ from coc_cli.profiling.machine import processor_name
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Limits
 from coc_cli.report.schema.part import as_data
-from coc_cli.report.schema.run import Environment, Factor, Layer, Limit, Stage, StageResult
+from coc_cli.report.schema.run import Environment, Factor, LayerEntry, LimitEntry, StageEntry, StageResult
 from coc_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
     return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
 
 
-def entries(stages: Sequence[MeasuredStage]) -> list[Stage]:
+def entries(stages: Sequence[MeasuredStage]) -> list[StageEntry]:
     """Return what report.json has of each stage, set against the first, the baseline."""
     return [_entry(stage, stages[0]) for stage in stages]
 
 
-def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> Stage:
+def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> StageEntry:
     result, cost_ = stage.result, stage.cost
-    return Stage(
+    return StageEntry(
         index=stage.step.index,
         name=stage.step.name,
         metric_value=result.metric_value,
@@ -72,26 +72,26 @@ def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> Stage:
         validation_value=result.validation_value,
         **as_data(result.details),
         environment=result.environment,
-        layers=[Layer(**asdict(layer), bitops=layer.bitops) for layer in cost_.layers],
+        layers=[LayerEntry(**asdict(layer), bitops=layer.bitops) for layer in cost_.layers],
         bitops_ratio=baseline.cost.bitops / cost_.bitops,
         bitops_ratio_nominal=cost_.nominal_ratio(baseline.cost),
         bytes_ratio=baseline.checkpoint_bytes / stage.checkpoint_bytes,
     )
 
 
-def factors(stages: Sequence[Stage]) -> list[Factor]:
+def factors(stages: Sequence[StageEntry]) -> list[Factor]:
     """Return what each stage behind the baseline contributes to the ratio of BitOps."""
     return [
         Factor(index=now.index, name=now.name, ratio=before.bitops / now.bitops) for before, now in pairwise(stages)
     ]
 
 
-def judged(limits: Limits, stages: Sequence[Stage], sign: int) -> list[Limit]:
+def judged(limits: Limits, stages: Sequence[StageEntry], sign: int) -> list[LimitEntry]:
     """Return the limits of the recipe, met or missed; `sign` is 1 if a larger metric is better, else -1."""
     judged_limits = []
     for name, limit in limits.given.items():
         value = LIMITS[name].value(stages[0], stages[-1], sign)
-        judged_limits.append(Limit(name=name, limit=limit, value=value, ok=LIMITS[name].is_met(limit, value)))
+        judged_limits.append(LimitEntry(name=name, limit=limit, value=value, ok=LIMITS[name].is_met(limit, value)))
     return judged_limits
 
 

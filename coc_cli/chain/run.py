@@ -18,7 +18,7 @@ from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
 from coc_cli.data.images import Data
-from coc_cli.errors import RunError, StageError, refuse
+from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import CACHE, LOG, PAGE, RECIPE, REPORT, RESULT, RUNS, STAGE_RESULT
@@ -70,16 +70,16 @@ def _locked(directory: Path) -> Iterator[None]:
     try:
         CACHE.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise refuse(CACHE, f"cannot be the stage cache: {error.strerror}; run coc in another directory") from error
+        raise user_error(CACHE, f"cannot be the stage cache: {error.strerror}; run coc in another directory") from error
     with ExitStack() as stack:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(directory / ".lock", wait=False))
         except BlockingIOError as error:
-            raise refuse(directory, "another coc is at work in it; wait, or choose another with --out") from error
+            raise user_error(directory, "another coc is at work in it; wait, or choose another with --out") from error
         except OSError as error:
             what = f"cannot be the run directory: {error.strerror}; choose another with --out"
-            raise refuse(directory, what) from error
+            raise user_error(directory, what) from error
         yield
 
 
@@ -192,10 +192,10 @@ class _Run:
             n_test=test.n,
             validation_value=validation.value,
             scores=packed(task_of(network.spec), test.scores),
-            exits=[schema.Exit(**asdict(share)) for share in test.exits],
+            exits=[schema.ExitEntry(**asdict(share)) for share in test.exits],
             details=schema.Details(**test.details),
             seconds=sum(epoch.seconds for epoch in history),
-            epochs=[schema.Epoch(**asdict(epoch)) for epoch in history],
+            epochs=[schema.EpochEntry(**asdict(epoch)) for epoch in history],
             sha256=sha256_of(folder / RESULT),
             environment=environment(self.device),
         )

@@ -203,7 +203,7 @@ def _decoded_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
             yield np.ascontiguousarray(np.stack(images))  # a stack of transposed arrays is not in C order
         if job.progress:
             job.progress(min(start + CHUNK, len(job.names)), len(job.names))
-    unusable.refuse()
+    unusable.raise_if_any()
 
 
 def _attempt(fetch: Fetch, name: str, form: Form) -> NDArray[np.uint8] | Exception:

@@ -16,7 +16,7 @@ from coc_cli.data.pixels import shape_of
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from coc_cli.data.splitting import Rows, cut_all
-from coc_cli.errors import StageError, refuse_all
+from coc_cli.errors import StageError, raise_if_any
 from coc_cli.units import counted, named
 
 TEST_SHARE = 0.2
@@ -82,7 +82,7 @@ def _refuse_given_splits(listing: Listing, settings: DataSettings) -> None:
     """Raise `DataError` if a split is to be cut off that the source brings."""
     cuts = (("validation", settings.validation, VALIDATION), ("test", settings.test, TEST))
     both = [key for key, fraction, split in cuts if fraction is not None and (listing.given == split).any()]
-    refuse_all([(key, f"the source brings its own {key} split; leave it out") for key in both])
+    raise_if_any([(key, f"the source brings its own {key} split; leave it out") for key in both])
 
 
 def _shape(listing: Listing, settings: DataSettings) -> tuple[int, int, int]:

@@ -35,7 +35,7 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     ]
 
 
-class Table:
+class CsvTable:
     """The rows of a csv, and all that is wrong in them, by key and kind, as columns are asked for."""
 
     def __init__(self, path: Path, rows: list[Row]) -> None:

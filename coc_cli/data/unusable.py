@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from coc_cli.errors import at_key, refuse_all
+from coc_cli.errors import at_key, raise_if_any
 from coc_cli.units import counted, named
 
 
@@ -43,7 +43,7 @@ class UnusableImages:
             elif isinstance(image, Exception):
                 self.broken.append(f"{name} ({_reason(image)})")
 
-    def refuse(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise `DataError` if any image was noted."""
         problems = []
         if self.broken:
@@ -54,7 +54,7 @@ class UnusableImages:
         if self.coloured:
             what = f"{counted(len(self.coloured), 'image')} in colour, but the first is grey: {named(self.coloured)}"
             problems.append(f"{what}; give 'channels', 3 or 1")
-        refuse_all(at_key("source", problems))
+        raise_if_any(at_key("source", problems))
 
 
 def _reason(error: Exception) -> str:

@@ -46,22 +46,22 @@ class Workload:
 
     @property
     def segment_macs(self) -> Array:
-        """Give the MACs of the backbone's segments, [E + 1]."""
+        """Return the MACs of the backbone's segments, [E + 1]."""
         return np.array([work.total_macs for work in self.segments])
 
     @property
     def head_macs(self) -> Array:
-        """Give the MACs of the heads, [E]."""
+        """Return the MACs of the heads, [E]."""
         return np.array([work.total_macs for work in self.heads])
 
     @property
     def full_macs(self) -> float:
-        """Give the MACs of the path without exits."""
+        """Return the MACs of the path without exits."""
         return float(self.segment_macs.sum())
 
     @cached_property
     def stretch_macs(self) -> Array:
-        """Give the MACs of each stretch [from + 1, to], [E + 1, E + 1]; of those that go nowhere 0."""
+        """Return the MACs of each stretch [from + 1, to], [E + 1, E + 1]; of those that go nowhere 0."""
         done, heads = np.cumsum([0.0, *self.segment_macs]), np.append(self.head_macs, 0.0)
         start, end = np.arange(self.exits + 1)[:, None], np.arange(self.exits + 1)[None]
         return np.where(end >= start, done[end + 1] - done[start] + heads[end], 0.0)
@@ -94,7 +94,7 @@ class EnergyModel:
         self.idle_mw = profile.idle_power_mw.value
 
     def _cost(self, work: Work, *, overhead: bool) -> Array:
-        """Give time (ms) and energy (mJ) of a part at each level, [2, levels]."""
+        """Return time (ms) and energy (mJ) of a part at each level, [2, levels]."""
         dynamic = self.frequency_ratio * self.voltage_ratio**2
         computing, energy = np.zeros_like(self.frequency_ratio), np.zeros_like(self.frequency_ratio)
         for kind, macs in work.macs.items():
@@ -117,13 +117,13 @@ class EnergyModel:
 
     @cached_property
     def visit_ms(self) -> Array:
-        """Give what visiting an inner exit on the way adds at each level: head, overhead, prediction; [E, levels]."""
+        """Return what visiting an inner exit on the way adds at each level: head, overhead, prediction; [E, levels]."""
         inner = np.arange(self.workload.exits)
         result: Array = self.time_ms[0, inner] + self.time_ms[inner + 1, -1] - self.time_ms[0, -1]
         return result
 
     def ahead_ms(self, may_visit: Sequence[int], at: int, latest_exit: int, max_visits: int) -> Array:
-        """Give the longest time from exit `at` to the answer at exit `last` at each level throughout, [levels].
+        """Return the longest time from exit `at` to the answer at exit `last` at each level throughout, [levels].
 
         On the way an input visits at most `most` of those exits that it `may`.
         """
@@ -135,7 +135,7 @@ class EnergyModel:
         return result
 
     def path_ms(self, exits: Sequence[int]) -> Array:
-        """Give the time of the path that visits these exits, at each level throughout; [levels]."""
+        """Return the time of the path that visits these exits, at each level throughout; [levels]."""
         starts = [0, *[exit_ + 1 for exit_ in exits[:-1]]]
         total: Array = np.zeros_like(self.frequency_ratio)
         for start, end in zip(starts, exits, strict=True):

@@ -41,7 +41,7 @@ class PacePlan:
 
 
 def answered_mj(model: EnergyModel, left_ms: Array, level: Array | int, rest: int) -> Array:
-    """Give what follows the answer: going back to rest, and waiting; infinite if it came too late."""
+    """Return what follows the answer: going back to rest, and waiting; infinite if it came too late."""
     back = np.asarray(level) != rest
     idle = np.maximum(0.0, left_ms - back * model.transition_ms) * model.idle_mw / 1e3
     result: Array = np.where(left_ms < LATE, np.inf, idle + back * model.transition_mj)
@@ -77,7 +77,7 @@ def plan_with_rest(
 def _ahead(
     model: EnergyModel, planned: PacePlan, index: int, stretch: tuple[int, int], exit_rate: float, *, change: int
 ) -> Array:
-    """Give the cost of a stretch at each level and of what follows, [levels, ticks], with a change before it or none.
+    """Return the cost of a stretch at each level and of what follows, [levels, ticks], with a change before it or none.
 
     What follows the visit number `index`, to which the stretch leads, has been planned.
     """

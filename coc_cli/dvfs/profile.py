@@ -15,8 +15,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError
 
-from coc_cli.errors import UserError, did_you_mean, refuse
-from coc_cli.files.yaml_source import Source
+from coc_cli.errors import UserError, did_you_mean, user_error
+from coc_cli.files.yaml_source import YamlSource
 from coc_cli.frozen import Frozen
 
 Kind: TypeAlias = Literal["fp32", "fp16", "int8"]
@@ -109,11 +109,11 @@ class Profile(Frozen):
         return len(self.frequency_mhz.values)
 
     def sources(self) -> list[str]:
-        """Give where each of its numbers (a table counts as one) comes from."""
+        """Return where each of its numbers (a table counts as one) comes from."""
         return [number.source for _, number in self.named_numbers()]
 
     def named_numbers(self) -> Iterator[tuple[str, Above | Amount | Levels]]:
-        """Give each number, or table of them, by the key under which it stands."""
+        """Return each number, or table of them, by the key under which it stands."""
         for key in ("frequency_mhz", "voltage_mv", "static_power_mw", "idle_power_mw"):
             yield key, getattr(self, key)
         yield "memory_bandwidth_gbs", self.memory_bandwidth_gbs
@@ -125,14 +125,14 @@ class Profile(Frozen):
         yield "transition.energy_uj", self.transition.energy_uj
 
     def arithmetic_for(self, kind: Kind) -> Arithmetic:
-        """Give the arithmetic that runs numbers of a kind: its own, or the next wider one that the device has."""
+        """Return the arithmetic that runs numbers of a kind: its own, or the next wider one that the device has."""
         wider: tuple[Kind, ...] = ("int8", "fp16", "fp32")
         order = wider[wider.index(kind) :]
         return next(self.arithmetic[one] for one in order if one in self.arithmetic)
 
 
 def shipped() -> list[str]:
-    """Give the names of the profiles that come with coc."""
+    """Return the names of the profiles that come with coc."""
     folder = files("coc_cli.dvfs") / "profiles"
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
@@ -144,12 +144,12 @@ def read_profile(named: str, *, option: str = "--profile") -> Profile:
     else:
         path = Path(named)
         if not path.is_file():
-            raise refuse(option, f"no such profile or file '{named}'; {did_you_mean(named, shipped())}")
+            raise user_error(option, f"no such profile or file '{named}'; {did_you_mean(named, shipped())}")
         try:
             where, text = str(path), path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise refuse(path, f"cannot be read: {error}") from error
-    source = Source(where, text)
+            raise user_error(path, f"cannot be read: {error}") from error
+    source = YamlSource(where, text)
     faults = list(source.faults)
     try:
         profile = Profile.model_validate_json(json.dumps(source.content), strict=True)

@@ -28,7 +28,7 @@ def schedule(
     answers: Iterable[Answer],
     deadline_ms: float,
 ) -> Iterator[dict[str, Any]]:
-    """Give a line for each input; its segments, waiting included, sum to its energy.
+    """Return a line for each input; its segments, waiting included, sum to its energy.
 
     `from` and `to` count the network's segments: a stretch runs those from `from` up to, not including, `to`, and the
     head of the exit there.
@@ -93,7 +93,7 @@ def _back(model: EnergyModel, segments: list[dict[str, Any]], rest: int) -> list
 
 
 def as_csv(lines: Iterable[dict[str, Any]]) -> str:
-    """Give a schedule as a table, a row a segment."""
+    """Return a schedule as a table, a row a segment."""
     text = io.StringIO()
     writer = csv.writer(text)
     for number, line in enumerate(lines):

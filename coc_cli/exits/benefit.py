@@ -22,7 +22,7 @@ DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
 BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy has before it predicts
 
 
-def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Worth:
+def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.BenefitEntry:
     """Return what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
 
     Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
@@ -31,7 +31,7 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Worth:
     """
     passive, ours, bound = best(rows, names_in("passive")), best(rows, names_in("ours")), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
-        return schema.Worth(passive=None, ours=None, oracle=None, gap_closed=None, saved_passive=None)
+        return schema.BenefitEntry(passive=None, ours=None, oracle=None, gap_closed=None, saved_passive=None)
     gap = passive.energy_mj - bound.energy_mj
     better = ours.evaluated.score - passive.evaluated.score
     intervals: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Worth:
         known = gap > 0 and not np.isnan(closed).any()
         intervals["score_difference_ci95"] = middle_95(weights @ better)
         intervals["gap_closed_ci95"] = middle_95(closed) if known else None
-    return schema.Worth(
+    return schema.BenefitEntry(
         passive=named(passive),
         ours=named(ours),
         oracle=named(bound),
@@ -57,7 +57,7 @@ def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> schem
     """Return the whole cross table at a deadline, which is so many times the longest path, with intervals."""
     weights = resampled_weights(len(rows[0].levels.level))
     entries = [
-        schema.Row(
+        schema.DeadlineRow(
             **as_data(summary(row, rows[0])),
             energy_mj_ci95=middle_95(weights @ row.totals.energy_mj),
         )
@@ -67,7 +67,7 @@ def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> schem
 
 
 def _scaled(profile: Profile, factor: float, *path: str) -> Profile:
-    """Give a profile in which one number is another."""
+    """Return a profile in which one number is another."""
     content = profile.model_dump()
     at = content
     for key in path:
@@ -77,7 +77,7 @@ def _scaled(profile: Profile, factor: float, *path: str) -> Profile:
 
 
 def _spread(profile: Profile, factor: float) -> Profile:
-    """Give a profile whose voltages lie so many times as far below the highest, half of it at least."""
+    """Return a profile whose voltages lie so many times as far below the highest, half of it at least."""
     top = profile.voltage_mv.values[-1]
     values = tuple(max(top / 2, top - factor * (top - value)) for value in profile.voltage_mv.values)
     return profile.model_copy(update={"voltage_mv": profile.voltage_mv.model_copy(update={"values": values})})
@@ -98,7 +98,7 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
 
 def sensitivity(
     evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float, profile: Profile
-) -> list[schema.Change]:
+) -> list[schema.ChangeEntry]:
     """Return what the prediction is worth where one assumed number is another; the deadline in ms stays."""
     weights = resampled_weights(len(next(iter(evaluated.values()))[0].batch))
     changes = []
@@ -109,5 +109,7 @@ def sensitivity(
             for policy in (*names_in("none", "passive", "ours"), BOUND)
             if policy in evaluated
         }
-        changes.append(schema.Change(change=name, **as_data(benefit(list(grid_rows(again, deadline_ms)), weights))))
+        changes.append(
+            schema.ChangeEntry(change=name, **as_data(benefit(list(grid_rows(again, deadline_ms)), weights)))
+        )
     return changes

@@ -62,7 +62,7 @@ def _capture_head_inputs(network: Network) -> Iterator[list[list[Any]]]:
 
 
 def _summary(features: Tensor) -> Tensor:
-    """Give mean, deviation and largest of an input's pooled features [n, F], and the share that is not near 0; [n, 4].
+    """Return mean, deviation and largest of pooled features [n, F], and the fraction that is not near 0; [n, 4].
 
     No more than 4 F additions, so a prediction costs hardly more for it.
     """
@@ -72,7 +72,7 @@ def _summary(features: Tensor) -> Tensor:
 
 
 def workload(spec: Spec) -> Workload:
-    """Give what each part of a network does for one input.
+    """Return what each part of a network does for one input.
 
     Bytes are the weights, read once, and each layer's output, written once and read once. A layer whose weights and
     input have 8 bits or fewer runs as int8 with a byte a number, any other in fp32 with four.

@@ -43,7 +43,7 @@ def curve(points: list[OperatingPoint], trace: Trace, workload: Workload) -> Cur
 
 
 def macs_at(score: Array, macs: Array, target: float) -> float:
-    """Give the least MACs at which a curve of points (score [P], macs [P]) reaches a score, interpolated; else NaN."""
+    """Return the least MACs at which points (score [P], macs [P]) reach a score, interpolated; NaN if they do not."""
     order = np.lexsort((-score, macs))
     score, macs = score[order], macs[order]
     better = score > np.concatenate([[-np.inf], np.maximum.accumulate(score)[:-1]])
@@ -54,7 +54,7 @@ def macs_at(score: Array, macs: Array, target: float) -> float:
 
 
 def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> dict[str, dict[str, Saving]]:
-    """Give, for each policy, what it saves against classic and against the best passive policy at equal score.
+    """Return, for each policy, what it saves against classic and against the best passive policy at equal score.
 
     `target` is a score relative to the mean of `full_score` [N], that of the final output on the same images. The best
     passive policy is chosen anew in every bootstrap sample, so that the choice is part of the interval.

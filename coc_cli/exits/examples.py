@@ -21,7 +21,7 @@ LARGEST = 64  # pixels; larger images are shown smaller
 
 
 def examples(paths: Paths, images: Split) -> list[dict[str, Any]]:
-    """Give a few inputs with what they are examples of and their image as a PNG in base64."""
+    """Return a few inputs with what they are examples of and their image as a PNG in base64."""
     found = chosen(paths)
     pixels = images.take(torch.tensor([index for index, _ in found], dtype=torch.int64)).cpu().numpy()
     return [
@@ -30,7 +30,7 @@ def examples(paths: Paths, images: Split) -> list[dict[str, Any]]:
 
 
 def chosen(paths: Paths) -> list[tuple[int, str]]:
-    """Give the first inputs of each kind: easy leaves first of all, hard goes to the end, mispredicted is asked again.
+    """Return the first inputs of each kind: easy ones leave first of all, hard ones last, mispredicted ones go on.
 
     A kind of which there are no inputs is left out.
     """
@@ -46,7 +46,7 @@ def chosen(paths: Paths) -> list[tuple[int, str]]:
 
 
 def png(image: Array) -> str:
-    """Give an image, uint8 [C, H, W], as a PNG in base64, at most 64 pixels wide and high."""
+    """Return an image, uint8 [C, H, W], as a PNG in base64, at most 64 pixels wide and high."""
     drawn = Image.fromarray(image[0] if len(image) == 1 else image[:3].transpose(1, 2, 0))
     drawn.thumbnail((LARGEST, LARGEST))
     file = io.BytesIO()

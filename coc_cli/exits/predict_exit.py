@@ -171,7 +171,7 @@ def _report(
         predictor_macs=context.predictor.macs if context.predictor else None,
         full_macs=context.workload.full_macs,
         checkpoint_sha256=sha256_of(request.checkpoint),
-        examples=[schema.Example(**example) for example in examples(row.evaluated.paths, data.test)],
+        examples=[schema.ExampleEntry(**example) for example in examples(row.evaluated.paths, data.test)],
         schedule=schema.Scheduled(policy=row.policy, governor=row.governor.name),
     )
 

@@ -20,7 +20,7 @@ MACS_FRACTION = 1e-3  # of the full path: what one prediction may cost
 
 
 def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float, measure: str) -> Array:
-    """Give what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
+    """Return what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
 
     How far the exit is from being sure enough, now and at the exit before; of classes also the logits of the largest
     shares, their margin and the entropy; and what is known of the features that its head pooled.
@@ -47,7 +47,7 @@ def _logit(probability: Array) -> Array:
 
 
 def _stretched(confidence: Array, measure: str) -> Array:
-    """Give sureness on a scale on which steps near certainty count: its logit for shares, its logarithm for others."""
+    """Return confidence on a scale on which steps near certainty count: the logit of probabilities, else the log."""
     if measure == "max_softmax":
         return _logit(confidence)
     result: Array = -np.log(np.maximum(-confidence, 1e-9))
@@ -55,7 +55,7 @@ def _stretched(confidence: Array, measure: str) -> Array:
 
 
 def feature_count(trace: Trace) -> int:
-    """Give F."""
+    """Return F."""
     of_classes = min(LARGEST_PROBABILITIES, trace.outputs[0].shape[1]) + 3 if trace.is_classes else 0
     return 4 + of_classes + (0 if trace.pooled is None else trace.pooled.shape[2])
 
@@ -78,7 +78,7 @@ class Predictor:
         return float(self.w.size + self.v.size)
 
     def hazards(self, x: Array, at: int) -> Array:
-        """Give, for features [n, F] at exit `at`, the chance to leave at each exit of those that reach it; [n, E]."""
+        """Return, for features [n, F] at exit `at`, the chance to leave at each exit of those that reach it; [n, E]."""
         hidden = np.maximum((x - self.mean) / self.spread @ self.w + self.b[at], 0.0)
         logits = np.clip(hidden @ self.v + self.c[at], -30, 30)
         hazard: Array = 1 / (1 + np.exp(-logits))
@@ -86,12 +86,12 @@ class Predictor:
         return hazard
 
     def probabilities(self, trace: Trace, at: int, rows: Array, before: Array, threshold: float) -> Array:
-        """Give the chance of each exit to be the one where the inputs `rows` leave, the final one last; [n, E + 1]."""
+        """Return the probabilities that the inputs `rows` leave at each exit, the final one last; [n, E + 1]."""
         x = features(trace, at, rows, before, threshold, self.measure)
         return distribution(self.hazards(x, at))
 
     def encoded(self) -> bytes:
-        """Give the predictor as a safetensors file."""
+        """Return the predictor as a safetensors file."""
         from safetensors.numpy import save
 
         tensors = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in TENSORS}
@@ -102,19 +102,22 @@ TENSORS = ("mean", "spread", "w", "b", "v", "c")
 
 
 def distribution(hazards: Array) -> Array:
-    """Give chances [n, E + 1] from hazards [n, E]; who leaves at none of the inner exits leaves at the final one."""
+    """Return chances [n, E + 1] from hazards [n, E]; who leaves at none of the inner exits leaves at the final one."""
     survives = np.cumprod(1 - hazards, 1)
     before = np.concatenate([np.ones((len(hazards), 1)), survives], 1)
     return np.concatenate([before[:, :-1] * hazards, survives[:, -1:]], 1)
 
 
 def hidden_for(macs: float, count: int, exits: int) -> int:
-    """Give the width of the hidden layer that the budget allows; 0 leaves a table of base rates by exit."""
+    """Return the width of the hidden layer that the budget allows; 0 leaves a table of base rates by exit."""
     return int(min(LARGEST_HIDDEN, max(0.0, macs * MACS_FRACTION // (count + exits))))
 
 
 def calibration_error(probabilities: Array, left_at: Array, bins: int = 10) -> float:
-    """Give the expected calibration error of "has left by exit j", mean over j; `chances` [n, E + 1], `leaves` [n]."""
+    """Return the expected calibration error of "has left by exit j", mean over j.
+
+    `probabilities` [n, E + 1] are those predicted, `left_at` [n] the exits at which inputs left.
+    """
     by = np.cumsum(probabilities, 1)[:, :-1]
     true = left_at[:, None] <= np.arange(by.shape[1])
     errors = []

@@ -35,7 +35,7 @@ class Samples:
 
 
 def samples_of(trace: Trace, measure: str, thresholds: Sequence[float], seed: int) -> Samples:
-    """Give, for each threshold and each exit, those inputs of a trace that have not left by then.
+    """Return, for each threshold and each exit, those inputs of a trace that have not left by then.
 
     Half of them are told that they came from an exit further back, as they do once exits are skipped.
     """
@@ -88,7 +88,7 @@ def one_thread() -> Iterator[None]:
 def cross_fitted(
     trace: Trace, measure: str, thresholds: Sequence[float], macs: float, seed: int
 ) -> list[tuple[Predictor, Array]]:
-    """Give, for each fold, a predictor that has not seen it, and the images of the fold."""
+    """Return, for each fold, a predictor that has not seen it, and the images of the fold."""
     order = np.random.default_rng(seed).permutation(len(trace))
     fitted = []
     for fold in range(FOLDS):
@@ -134,7 +134,7 @@ def _trained(samples: Samples, used: Array, measure: str, hidden: int, exits: in
 
 
 def _base_rates(at: Array, left_at: Array, exits: int) -> Array:
-    """Give the logit of each exit's hazard, by the exit where it is asked; [E, E]."""
+    """Return the logit of each exit's hazard, by the exit where it is asked; [E, E]."""
     table = np.zeros((exits, exits))
     for here in range(exits):
         gone = left_at[at == here]

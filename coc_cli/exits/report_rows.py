@@ -35,10 +35,10 @@ def named(row: GridRow) -> schema.Choice:
     return schema.Choice(policy=row.policy, governor=row.governor.name, energy_mj_mean=row.energy_mj)
 
 
-def policy_row(row: GridRow, first: GridRow, test: Trace) -> schema.Policy:
+def policy_row(row: GridRow, first: GridRow, test: Trace) -> schema.PolicyRow:
     """Return what predict-exit.json has of a row; `first` is classic under race."""
     one, full = row.evaluated, row.evaluated.model.workload.full_macs
-    return schema.Policy(
+    return schema.PolicyRow(
         **as_data(summary(row, first)),
         metric_value=float(one.score.mean()) * (1 if test.is_classes else -1),
         macs_mean=float(one.macs.mean()),
@@ -50,7 +50,7 @@ def policy_row(row: GridRow, first: GridRow, test: Trace) -> schema.Policy:
     )
 
 
-def _hits(one: EvaluatedPolicy, test: Trace) -> schema.Predictor | None:
+def _hits(one: EvaluatedPolicy, test: Trace) -> schema.PredictorEntry | None:
     """Return how good a policy's forecasts are: against the first exit behind that would have been sure enough."""
     policy = one.point.policy
     if not policy.predicts or not isinstance(policy, ThresholdedPolicy):
@@ -63,15 +63,15 @@ def _hits(one: EvaluatedPolicy, test: Trace) -> schema.Predictor | None:
         )
     gaps, asked = np.concatenate(errors), (one.paths.predicted >= 0).sum(1)
     if not len(gaps):
-        return schema.Predictor(hit_rate=1.0, mean_abs_error=0.0, repredictions_mean=0.0)
-    return schema.Predictor(
+        return schema.PredictorEntry(hit_rate=1.0, mean_abs_error=0.0, repredictions_mean=0.0)
+    return schema.PredictorEntry(
         hit_rate=float((gaps == 0).mean()),
         mean_abs_error=float(np.abs(gaps).mean()),
         repredictions_mean=float(np.maximum(asked - 1, 0).mean()),
     )
 
 
-def savings_rows(curves: dict[str, Curve], test: Trace) -> list[schema.Saving]:
+def savings_rows(curves: dict[str, Curve], test: Trace) -> list[schema.SavingEntry]:
     """Return what each policy saves at scores that are so much below the final output's, with 95 % intervals."""
     full = test.score[-1]
     unit = 1.0 if test.is_classes else abs(float(full.mean()))
@@ -79,7 +79,7 @@ def savings_rows(curves: dict[str, Curve], test: Trace) -> list[schema.Saving]:
     for drop in DROPS[test.is_classes]:
         for name, against in savings(curves, -drop * unit, full).items():
             classic, passive = against["classic"], against["passive"]
-            entry = schema.Saving(
+            entry = schema.SavingEntry(
                 policy=name,
                 drop=drop * unit,
                 macs=_number(passive.macs),
@@ -96,10 +96,10 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def curve_row(name: str, curve: Curve) -> schema.Curve:
+def curve_row(name: str, curve: Curve) -> schema.CurveEntry:
     """Return a policy's operating points with their mean score and MACs on test."""
     points = [
-        schema.Point(
+        schema.PointEntry(
             parameters=parameters(point.policy),
             validation_score=point.score,
             validation_macs=point.macs,
@@ -108,7 +108,7 @@ def curve_row(name: str, curve: Curve) -> schema.Curve:
         )
         for point, score, macs in zip(curve.points, curve.score, curve.macs, strict=True)
     ]
-    return schema.Curve(policy=name, points=points, family=curve.points[0].policy.family)
+    return schema.CurveEntry(policy=name, points=points, family=curve.points[0].policy.family)
 
 
 def calibration(context: PolicyContext) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coc_cli.dvfs.profile import Profile, read_profile
-from coc_cli.errors import UserError, refuse
+from coc_cli.errors import UserError, user_error
 from coc_cli.files.run_directory import RECIPE
 from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.recipe.device import torch_device
@@ -37,7 +37,7 @@ class PredictExitRequest:
         if value < shortest_ms:
             shortest = f"the shortest path takes {shortest_ms:.4g} ms at the highest frequency"
             what = f"{self.deadline} is {value:.4g} ms, but {shortest}"
-            raise refuse("--deadline", what + (f"; 1.0x is {longest_ms:.4g} ms" if longest_ms else ""))
+            raise user_error("--deadline", what + (f"; 1.0x is {longest_ms:.4g} ms" if longest_ms else ""))
         return value
 
 
@@ -56,16 +56,16 @@ def prepare(
     if target.is_dir():
         recipe_path = data or target / RECIPE
     if recipe_path is None:
-        raise refuse(target, "is a checkpoint by itself; name a recipe with its images: --data RECIPE")
+        raise user_error(target, "is a checkpoint by itself; name a recipe with its images: --data RECIPE")
     header = read_header(checkpoint, trust_code=trust_code)
     if not header.spec.exits:
-        raise refuse(checkpoint, "has no exits to predict; add '- early_exit: {every: block}' to its chain")
+        raise user_error(checkpoint, "has no exits to predict; add '- early_exit: {every: block}' to its chain")
     recipe = read(recipe_path)
     settings = recipe.recipe.predict_exit or PredictExit()
     device_profile = read_profile(profile or settings.profile)
     text = deadline or settings.deadline
     if not (match := DEADLINE.match(text)) or float(match[1]) <= 0:
-        raise refuse("--deadline", f"'{text}' is none; it needs a form like 1.25x or 12ms")
+        raise user_error("--deadline", f"'{text}' is none; it needs a form like 1.25x or 12ms")
     info, spec = recipe.info, header.spec
     if (info.task, info.shape, len(info.labels)) != (spec.task, spec.input_shape, len(spec.labels)):
         what = f"{info.task} of {info.shape} images with {len(info.labels)} labels"

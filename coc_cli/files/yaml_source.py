@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from coc_cli.errors import Fault, refuse
+from coc_cli.errors import Fault, user_error
 
 SET = "--set "  # the place of what came from the command line begins so, and has no line number
 Loc: TypeAlias = tuple[str | int, ...]  # ("chain", 1, "quantize", "weights")
@@ -39,17 +39,17 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def written(content: Any, *, short: bool = False) -> str:
-    """Give YAML that `Source` reads as the same content; `short`: what holds no list or mapping stands on one line."""
+    """Return YAML that `YamlSource` reads back alike; `short`: what holds no list or mapping stands on one line."""
     style = None if short else False
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=style)
 
 
 def dotted(loc: Loc) -> str:
-    """Give a place as messages name it: 'chain[1].prune'."""
+    """Return a place as messages name it: 'chain[1].prune'."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
-class Source:
+class YamlSource:
     """A document's content, the line of each key, and what is wrong with the text itself."""
 
     def __init__(self, path: str, text: str) -> None:
@@ -60,9 +60,9 @@ class Source:
         try:
             self._read(text)
         except RecursionError as error:
-            raise refuse(path, "is nested too deeply, or an alias holds itself") from error
+            raise user_error(path, "is nested too deeply, or an alias holds itself") from error
         except ValueError as error:
-            raise refuse(path, f"holds a value that cannot be read: {str(error).splitlines()[0]}") from error
+            raise user_error(path, f"holds a value that cannot be read: {str(error).splitlines()[0]}") from error
 
     def _read(self, text: str) -> None:
         path = self.path
@@ -70,14 +70,14 @@ class Source:
             node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise refuse(f"{path}:{mark.line + 1 if mark else 1}", f"not YAML: {error.problem}") from error
+            raise user_error(f"{path}:{mark.line + 1 if mark else 1}", f"not YAML: {error.problem}") from error
         except yaml.YAMLError as error:
-            raise refuse(path, f"not YAML: {str(error).splitlines()[0]}") from error
+            raise user_error(path, f"not YAML: {str(error).splitlines()[0]}") from error
         self.lines[()] = path if path.startswith(SET) else f"{path}:1"
         self.content: Any = self._value(node, ()) if node is not None else None
 
     def fault(self, loc: Loc, what: str) -> Fault:
-        """Give a fault at a key, or at the nearest key above it that was written."""
+        """Return a fault at a key, or at the nearest key above it that was written."""
         known = loc
         while known not in self.lines:
             known = known[:-1]
@@ -126,12 +126,14 @@ class Source:
             int(part) if part.isascii() and part.isdigit() else part for part in re.split(r"[.\[\]]+", key) if part
         )
         if not equals or not loc:
-            raise refuse(where, "needs the form key.key=value, as in --set seed=3 or --set chain.0.distill.epochs=5")
+            raise user_error(
+                where, "needs the form key.key=value, as in --set seed=3 or --set chain.0.distill.epochs=5"
+            )
         target = self.content
         for depth, part in enumerate(loc):
             _check_place(target, part, loc[:depth], where)
             if depth == len(loc) - 1:
-                given = Source(where, value)
+                given = YamlSource(where, value)
                 self.faults += given.faults
                 target[part] = given.content
             elif isinstance(target, dict) and target.get(part) is None:
@@ -145,9 +147,9 @@ class Source:
 def _check_place(target: Any, part: str | int, above: Loc, where: str) -> None:
     name = dotted(above) or "the recipe"
     if isinstance(target, list) and not (isinstance(part, int) and part < len(target)):
-        raise refuse(where, f"{name} has {len(target)} items, counted from 0; none is '{part}'")
+        raise user_error(where, f"{name} has {len(target)} items, counted from 0; none is '{part}'")
     if not isinstance(target, list | dict) or (isinstance(target, dict) and not isinstance(part, str)):
-        raise refuse(where, f"{name} has no place '{part}'")
+        raise user_error(where, f"{name} has no place '{part}'")
 
 
 def _scalar(node: yaml.Node) -> Any:

@@ -44,7 +44,7 @@ CPU_PIXELS = 2**16  # in a batch; a ResNet-20 with 18 bof heads takes 6.2 s so, 
 
 
 def outputs(network: Network, split: Split, *, batch: int | None = None) -> list[torch.Tensor]:
-    """Give the outputs of all exits on a whole split, in eval mode, each [N, K]. The mode is put back."""
+    """Return the outputs of all exits on a whole split, in eval mode, each [N, K]. The mode is put back."""
     was_training = network.training
     network.eval()
     with torch.no_grad():
@@ -60,13 +60,13 @@ def _batch(split: Split) -> int:
 
 
 def scored(network: Network, split: Split) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Give the outputs of all exits on a whole split, each [N, K], and how well each answers each image, [E, N]."""
+    """Return the outputs of all exits on a whole split, each [N, K], and how well each answers each image, [E, N]."""
     task, given = task_of(network.spec), outputs(network, split)
     return given, torch.stack([task.scores(output, split.targets) for output in given])
 
 
 def exit_of(given: list[torch.Tensor], rule: ExitRule | None) -> torch.Tensor:
-    """Give, for the outputs of all exits, the exit [N] at which each image leaves: the first whose rule fires."""
+    """Return, for the outputs of all exits, the exit [N] at which each image leaves: the first whose rule fires."""
     befores = [None, *given]
     fires = [leaves(output, rule, before) for output, before in zip(given[:-1], befores, strict=False)]
     return torch.stack([*fires, torch.ones_like(given[-1][:, 0]) > 0]).int().argmax(0)

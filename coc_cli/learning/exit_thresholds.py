@@ -24,7 +24,7 @@ CANDIDATES = 1000
 
 
 def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: Sequence[float]) -> float:
-    """Give the threshold of least mean cost that keeps the mean score of the final output less `rule.max_drop`.
+    """Return the threshold of least mean cost that keeps the mean score of the final output less `rule.max_drop`.
 
     `given` are the outputs of all exits, the last is final; `scores` [E, N] tells how well each answers each image;
     `costs` [E] is what leaving at each costs.
@@ -46,7 +46,7 @@ def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: S
 
 
 def calibrated(network: Network, validation: Split) -> Network:
-    """Give the network with its exit rule's threshold found anew; the same network if it has no exits."""
+    """Return the network with its exit rule's threshold found anew; the same network if it has no exits."""
     spec = network.spec
     if spec.rule is None:
         return network
@@ -54,4 +54,4 @@ def calibrated(network: Network, validation: Split) -> Network:
     costs = [whole.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
     given, scores = scored(network, validation)
     threshold = best_threshold(given, scores, spec.rule, costs)
-    return with_spec(network, spec.but(rule=spec.rule.model_copy(update={"threshold": threshold})))
+    return with_spec(network, spec.with_changes(rule=spec.rule.model_copy(update={"threshold": threshold})))

@@ -30,7 +30,7 @@ FLOOR = 0.01  # the cosine ends at this share of the learning rate
 
 
 def learning_rate(settings: Training, step: int, steps: int) -> float:
-    """Give the rate of a step: a linear rise, then a cosine down to a hundredth."""
+    """Return the rate of a step: a linear rise, then a cosine down to a hundredth."""
     rising = settings.warmup * steps
     if step < rising:
         return settings.lr * (step + 1) / (rising + 1)
@@ -51,7 +51,7 @@ def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
 
 
 def mixed_precision(device_type: str) -> AbstractContextManager[Any]:
-    """Give the context in which a loss is taken: convolutions and linear layers in bfloat16 where that is faster."""
+    """Return the context in which a loss is taken: convolutions and linear layers in bfloat16 where that is faster."""
     return torch.autocast(device_type, torch.bfloat16) if device_type in IN_BFLOAT16 else nullcontext()
 
 

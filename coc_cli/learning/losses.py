@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Give T^2 times the KL divergence from the teacher's softened classes to the student's, mean over the batch.
+    """Return T^2 times the KL divergence from the teacher's softened classes to the student's, mean over the batch.
 
     Both are logits [B, C]. Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network", section 2.
     """
@@ -18,12 +18,12 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def attention(feature: Tensor) -> Tensor:
-    """Give the mean of squares over channels of a feature [B, C, H, W], flat and of length 1: [B, H*W]."""
+    """Return the mean of squares over channels of a feature [B, C, H, W], flat and of length 1: [B, H*W]."""
     return F.normalize(feature.square().mean(1).flatten(1), dim=1)
 
 
 def attention_transfer(student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-    """Give the mean squared distance of attention maps, summed over pairs of features of equal resolution.
+    """Return the mean squared distance of attention maps, summed over pairs of features of equal resolution.
 
     Zagoruyko and Komodakis 2017, "Paying More Attention to Attention", section 3.1.
     """

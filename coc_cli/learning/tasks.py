@@ -33,30 +33,30 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Give the loss of one exit against what is true, mean over the batch."""
+        """Return the loss of one exit against what is true, mean over the batch."""
 
     @abstractmethod
-    def imitation(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
-        """Give the loss of one exit against a teacher's final output, mean over the batch."""
+    def distillation_loss(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
+        """Return the loss of one exit against a teacher's final output, mean over the batch."""
 
     @abstractmethod
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Give how well each image was answered, larger is better; float64 [N]."""
+        """Return how well each image was answered, larger is better; float64 [N]."""
 
     @abstractmethod
     def answers(self, output: Tensor) -> Tensor:
-        """Give what a user asked for: class indices [N], or numbers [N, T] in the targets' own units."""
+        """Return what a user asked for: class indices [N], or numbers [N, T] in the targets' own units."""
 
     @abstractmethod
     def interval(self, scores: Tensor) -> tuple[float, float]:
-        """Give the 95 % interval of the metric."""
+        """Return the 95 % interval of the metric."""
 
     def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: ARG002
-        """Give further figures for the report."""
+        """Return further figures for the report."""
         return {}
 
     def value(self, scores: Tensor) -> float:
-        """Give the metric."""
+        """Return the metric."""
         return self.sign * float(scores.mean())
 
 
@@ -69,7 +69,7 @@ class Classification(Task):
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(output, targets)
 
-    def imitation(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    def distillation_loss(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
         return distillation(output, taught, temperature)
 
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
@@ -92,11 +92,11 @@ class Regression(Task):
         self.labels, self.scale = labels, scale
 
     def _split(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the numbers [N, T] and, of an exit that has them, the log-variances [N, T] (else [N, 0])."""
+        """Return the numbers [N, T] and, of an exit that has them, the log-variances [N, T] (else [N, 0])."""
         return output[:, : len(self.labels)], output[:, len(self.labels) :]
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Give the smooth absolute error; log-variances learn by the Gaussian likelihood of the error that is there."""
+        """Return the smooth absolute error; log-variances learn by the Gaussian likelihood of the error at hand."""
         numbers, log_variances = self._split(output)
         wanted = self.scale.outputs(targets)
         found = F.smooth_l1_loss(numbers, wanted, beta=SMOOTH)
@@ -105,7 +105,7 @@ class Regression(Task):
             found = found + (log_variances + squared * (-log_variances).exp()).mean() / 2
         return found
 
-    def imitation(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
+    def distillation_loss(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
         return F.smooth_l1_loss(self._split(output)[0], taught, beta=SMOOTH)
 
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
@@ -131,20 +131,20 @@ class Regression(Task):
 
 
 def task_of(spec: Spec) -> Task:
-    """Give the task of a network."""
+    """Return the task of a network."""
     if spec.task == "classification":
         return Classification()
     return Regression(spec.labels, spec.scale or Scale.plain(len(spec.labels)))
 
 
 def scale_of(targets: Tensor) -> Scale:
-    """Give mean and standard deviation of training targets [N, T], to six digits; 1 where a target does not vary."""
+    """Return mean and standard deviation of training targets [N, T], to six digits; 1 where a target does not vary."""
     std, mean = torch.std_mean(targets.double(), 0)
     spread = [float(f"{value:.6g}") or 1.0 for value in std.tolist()]
     return Scale(mean=tuple(float(f"{value:.6g}") for value in mean.tolist()), std=tuple(spread))
 
 
 def _r2(given: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
-    """Give the share of variance explained, mean over targets; [N, T] each. 0 for a target that does not vary."""
+    """Return the share of variance explained, mean over targets; [N, T] each. 0 for a target that does not vary."""
     left, whole = ((given - true) ** 2).sum(0), ((true - true.mean(0)) ** 2).sum(0)
     return float(np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1), 0).mean())

@@ -58,5 +58,5 @@ class EpochLog(Protocol):
 
 
 def derived_seed(*parts: object) -> int:
-    """Give a seed that depends on every part, and on nothing else."""
+    """Return a seed that depends on every part, and on nothing else."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "little")

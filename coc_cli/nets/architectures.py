@@ -101,11 +101,11 @@ class ArchitectureSettings(Frozen):
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether no argument was set."""
+        """Return whether no argument was set."""
         return not (self.depth or self.width or self.args)
 
     def arguments(self, arch: str, incoming: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Give every argument of `arch`: those set here over the incoming ones; raises `StageError`."""
+        """Return every argument of `arch`: those set here over the incoming ones; raises `StageError`."""
         resolve(arch, {})  # what is wrong with its name comes first
         sized = {key: value for key in ("depth", "width") if (value := getattr(self, key)) is not None}
         for key in sized:
@@ -126,7 +126,7 @@ class ArchitectureSettings(Frozen):
 
 
 def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Give every argument of an architecture, defaults filled in; raises `StageError` for what it does not know.
+    """Return every argument of an architecture, defaults filled in; raises `StageError` for what it does not know.
 
     Of the families with free arguments only the form of the name is checked; `create` says the rest.
     """
@@ -168,18 +168,18 @@ def create(arch: str, args: Mapping[str, Scalar], *, outputs: int, channels: int
 
 
 def fingerprint(arch: str) -> str:
-    """Give what an architecture depends on besides coc: the library's version, or the checksum of the user's file."""
+    """Return what an architecture depends on besides coc: the library's version, or the checksum of the user's file."""
     prefix, _, name = arch.partition(":")
     return "" if arch in ARCHITECTURES else FAMILIES[prefix].fingerprint(name)
 
 
 def is_code(arch: str) -> bool:
-    """Tell whether making the architecture runs code from a file of the user's."""
+    """Return whether making the architecture runs code from a file of the user's."""
     return arch.startswith("file:")
 
 
 @contextmanager
-def blamed(arch: str) -> Iterator[None]:
+def user_code_errors(arch: str) -> Iterator[None]:
     """Turn what goes wrong in the user's code into a `StageError` that names its file and line."""
     path = arch.split(":")[1] if is_code(arch) else None
     try:
@@ -194,7 +194,7 @@ def blamed(arch: str) -> Iterator[None]:
 
 
 def _line_in(path: str, error: BaseException) -> int | None:
-    """Give the last line of the file at `path` in which an error was, or None if it was not in it."""
+    """Return the last line of the file at `path` in which an error was, or None if it was not in it."""
     here = Path(path).resolve()
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == here:
         return error.lineno
@@ -223,17 +223,17 @@ RGB = 3
 
 
 def _with_channels(made: nn.Module, channels: int, arch: str) -> nn.Module:
-    """Give a network for RGB images another number of input channels, in place: its first convolution is made anew."""
+    """Change a network for RGB images to other input channels, in place: its first convolution is replaced."""
     from torch import nn
 
-    from coc_cli.nets.layers import numbers_of, remade
+    from coc_cli.nets.layers import numbers_of, resized
 
     path, first = next((item for item in made.named_modules() if isinstance(item[1], nn.Conv2d)), ("", None))
     numbers = numbers_of(first) if first else None
     if first is None or numbers is None or (numbers["in"], numbers["groups"]) != (RGB, 1):
         raise StageError(f"{arch} takes images of {RGB} channels, not {channels}", "arch")
     parent, _, last = path.rpartition(".")
-    again = remade(first, {**numbers, "in": channels})
+    again = resized(first, {**numbers, "in": channels})
     again.reset_parameters()  # type: ignore[operator]
     setattr(made.get_submodule(parent), last, again)
     return made
@@ -266,7 +266,7 @@ def _from_file(name: str, args: Mapping[str, Scalar], outputs: int, channels: in
     from torch import nn
 
     path, _, function = name.rpartition(":")
-    with blamed(f"file:{name}"):
+    with user_code_errors(f"file:{name}"):
         module = _executed(path)
         make = getattr(module, function, None)
         if not callable(make):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-def plain(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
+def canonicalize(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """Replace, in place, what computes the same as plain layers for images of this shape [C, H, W].
 
     - A convolution that pads as TensorFlow does (timm's Conv2dSame) pads by numbers that only its input size decides.
@@ -26,7 +26,7 @@ def plain(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         if _is_same(module):
             made = _static(module, sizes[path])
         elif type(module).__name__ in _ACTIVATED:
-            made = _apart(module)
+            made = _split_norm_act(module)
         elif isinstance(module, nn.Linear) and type(module).__name__ == "Linear":
             module.__class__ = nn.Linear
         if made is not None:
@@ -40,7 +40,7 @@ def _is_same(module: nn.Module) -> bool:
 
 
 def _input_sizes(network: nn.Module, shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
-    """Give the height and width that each such convolution reads; a dry run on a copy on the meta device."""
+    """Return the height and width that each such convolution reads; a dry run on a copy on the meta device."""
     sizes: dict[str, tuple[int, int]] = {}
     twin = copy.deepcopy(network).to("meta").eval()
     for path, module in twin.named_modules():
@@ -56,7 +56,7 @@ def _input_sizes(network: nn.Module, shape: tuple[int, ...]) -> dict[str, tuple[
 
 
 def _static(same: nn.Module, size: tuple[int, int]) -> nn.Module:
-    """Give a convolution that pads as `same` does on an input of that size: half of it before, the rest after."""
+    """Return a convolution that pads as `same` does on an input of that size: half of it before, the rest after."""
     before, after = [], []
     conv: Any = copy.copy(same)
     conv.__class__ = nn.Conv2d
@@ -82,8 +82,8 @@ def _group_norm(norm: Any) -> nn.Module:
 _ACTIVATED: dict[str, Callable[[Any], nn.Module]] = {"BatchNormAct2d": _batch_norm, "GroupNormAct": _group_norm}
 
 
-def _apart(module: nn.Module) -> nn.Module:
-    """Give the norm, and what stands inside of it behind it."""
+def _split_norm_act(module: nn.Module) -> nn.Module:
+    """Return the norm, and what stands inside of it behind it."""
     with torch.device("meta"):
         norm = _ACTIVATED[type(module).__name__](module)
     norm._parameters.update(module._parameters)  # noqa: SLF001  (the same tensors, whichever there are)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coc_cli.errors import StageError, refuse
+from coc_cli.errors import StageError, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.nets import lsq
 from coc_cli.nets.architectures import fingerprint, is_code
@@ -38,7 +38,7 @@ def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
 
 
 def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Give name, type and shape of each stored tensor, and its bytes."""
+    """Return name, type and shape of each stored tensor, and its bytes."""
     stored: dict[str, tuple[str, tuple[int, ...], int]] = {}
     for name, tensor in _kept(network).items():
         layer = layer_at(name).removesuffix(".weight")
@@ -53,7 +53,7 @@ def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
 
 
 def _kept(network: Network) -> dict[str, Tensor]:
-    """Give the state that is stored under its own name: edges go together, batch counters nowhere."""
+    """Return the state that is stored under its own name: edges go together, batch counters nowhere."""
     return {
         name: tensor
         for name, tensor in network.state_dict().items()
@@ -62,7 +62,7 @@ def _kept(network: Network) -> dict[str, Tensor]:
 
 
 def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
-    """Give the size of the file that `save` would write, without weights."""
+    """Return the size of the file that `save` would write, without weights."""
     header: dict[str, Any] = {"__metadata__": {METADATA_KEY: _metadata(spec, lineage)}}
     offset = 0
     stored = _stored(build(spec, device="meta"))
@@ -75,7 +75,7 @@ def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
 
 
 def encode(network: Network) -> dict[str, Tensor]:
-    """Give the tensors of the file, on the CPU."""
+    """Return the tensors of the file, on the CPU."""
     tensors: dict[str, Tensor] = {}
     for name, tensor in _kept(network).items():
         layer = layer_at(name).removesuffix(".weight")
@@ -113,15 +113,15 @@ def load_with(header: Header, path: Path) -> Network:
     try:
         network = build(header.spec)
     except StageError as error:
-        raise refuse(path, error.what) from error
+        raise user_error(path, error.what) from error
     except (AttributeError, AssertionError, KeyError) as error:
-        raise refuse(path, f"damaged spec: it does not fit its architecture: {error}") from error
+        raise user_error(path, f"damaged spec: it does not fit its architecture: {error}") from error
     tensors = load_file(path)
     expected = {name: shape for name, (_, shape, _) in _stored(network).items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
         odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise refuse(path, f"its tensors do not fit its spec, first at '{odd[0]}'")
+        raise user_error(path, f"its tensors do not fit its spec, first at '{odd[0]}'")
     _fill(network, tensors)
     return network.eval()
 
@@ -145,7 +145,7 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
 
 
 def through_file(network: Network) -> Network:
-    """Give load(save(network)): what a stage hands on, also inside one process."""
+    """Return load(save(network)): what a stage hands on, also inside one process."""
     with tempfile.TemporaryDirectory() as folder:
         save(network, (), Path(folder) / "model.safetensors")
         return load(Path(folder) / "model.safetensors", trust_code=True)

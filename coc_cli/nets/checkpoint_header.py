@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from coc_cli.errors import StageError, refuse
+from coc_cli.errors import StageError, user_error
 from coc_cli.files.run_directory import RESULT
 from coc_cli.frozen import Frozen
 from coc_cli.nets.architectures import fingerprint, is_code, resolve
@@ -43,32 +43,32 @@ def raw_header(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
-                raise refuse(path, "not a safetensors file, or cut short")
+                raise user_error(path, "not a safetensors file, or cut short")
             header: dict[str, Any] = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             size = 8 + length + max(ends, default=0)
     except OSError as error:
-        raise refuse(path, f"cannot be read: {error.strerror}") from error
+        raise user_error(path, f"cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise refuse(path, "not a safetensors file: its header is not what the format says") from error
+        raise user_error(path, "not a safetensors file: its header is not what the format says") from error
     if path.stat().st_size != size:
-        raise refuse(path, "damaged: its size is not what its header says; copy or make it again")
+        raise user_error(path, "damaged: its size is not what its header says; copy or make it again")
     return header
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Tell whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
+    """Return whether a safetensors file is a checkpoint of coc, not just tensors; raises `UserError` if unreadable."""
     return METADATA_KEY in raw_header(path).get("__metadata__", {})
 
 
 def checkpoint_at(target: Path) -> Path:
-    """Give the checkpoint that a path names: the result of a run directory, or the file itself; raises `UserError`."""
+    """Return the checkpoint that a path names: a run directory's result, or the file itself; raises `UserError`."""
     if target.is_dir():
         if not (target / RESULT).is_file():
-            raise refuse(target, f"has no {RESULT}; run coc compress to its end first")
+            raise user_error(target, f"has no {RESULT}; run coc compress to its end first")
         return target / RESULT
     if not target.is_file():
-        raise refuse(target, "no such run directory or checkpoint")
+        raise user_error(target, "no such run directory or checkpoint")
     return target
 
 
@@ -78,10 +78,10 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
     So it does, unless `trust_code`, where making the architecture would run a Python file that the checkpoint names.
     """
     if path.suffix in PICKLE_SUFFIXES:
-        raise refuse(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
+        raise user_error(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
     header = raw_header(path)
     if METADATA_KEY not in header.get("__metadata__", {}):
-        raise refuse(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
+        raise user_error(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
     text = header["__metadata__"][METADATA_KEY]
     try:
         read = Header.model_validate_json(text)
@@ -89,15 +89,17 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("format",):
-            raise refuse(
+            raise user_error(
                 path, f"has format {first['input']!r}, this coc reads {FORMAT}; use the coc that wrote it"
             ) from error
-        raise refuse(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise user_error(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except StageError as error:
-        raise refuse(path, f"damaged header: {error.what}") from error
+        raise user_error(path, f"damaged header: {error.what}") from error
     if is_code(read.spec.arch) and not trust_code:
         file = read.spec.arch.split(":")[1]
-        raise refuse(path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it")
+        raise user_error(
+            path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it"
+        )
     if is_code(read.spec.arch):
         _check_code(path, read)
     return read
@@ -107,7 +109,9 @@ def _check_code(path: Path, read: Header) -> None:
     try:
         found = fingerprint(read.spec.arch)
     except StageError as error:
-        raise refuse(path, error.what) from error
+        raise user_error(path, error.what) from error
     if found != read.code:
         file = read.spec.arch.split(":")[1]
-        raise refuse(path, f"'{file}' is not the file that this network was made with; put that back, or run coc again")
+        raise user_error(
+            path, f"'{file}' is not the file that this network was made with; put that back, or run coc again"
+        )

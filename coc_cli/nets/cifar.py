@@ -66,12 +66,12 @@ class ResNet(nn.Module):
 
 
 def resnet_thin(*, depth: int, width: int, outputs: int, channels: int) -> ResNet:
-    """Give the three-stage family: depth = 6n + 2, widths w, 2w, 4w."""
+    """Return the three-stage family: depth = 6n + 2, widths w, 2w, 4w."""
     return ResNet(((depth - 2) // 6,) * 3, width, outputs=outputs, channels=channels)
 
 
 def resnet_wide(*, depth: int, width: int, outputs: int, channels: int) -> ResNet:
-    """Give the four-stage family (ResNet-18, ResNet-34): widths w, 2w, 4w, 8w."""
+    """Return the four-stage family (ResNet-18, ResNet-34): widths w, 2w, 4w, 8w."""
     blocks = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}[depth]
     return ResNet(blocks, width, outputs=outputs, channels=channels)
 
@@ -159,7 +159,7 @@ class MobileNetV2(nn.Module):
 
 
 def vgg(*, depth: int, width: int, outputs: int, channels: int) -> VGG:
-    """Give VGG-11, 13, 16 or 19; depth counts the two linear layers that the original had before its last one."""
+    """Return VGG-11, 13, 16 or 19; depth counts the two linear layers that the original had before its last one."""
     groups = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}[depth]
     return VGG(groups, width, outputs=outputs, channels=channels)
 

@@ -37,7 +37,7 @@ class LayerCost:
 
     @property
     def is_head(self) -> bool:
-        """Tell whether it belongs to an exit."""
+        """Return whether it belongs to an exit."""
         return is_head(self.name)
 
 
@@ -58,16 +58,16 @@ class Cost:
         return sum(layer.bitops * self.reach[layer.segment] for layer in self.layers)
 
     def leaving(self, shares: Sequence[float]) -> Cost:
-        """Give the mean cost when that share of the images leaves at each exit, the final one included."""
+        """Return the mean cost when that share of the images leaves at each exit, the final one included."""
         reach = tuple(sum(shares[index:]) for index in range(len(self.reach)))
         return Cost(self.layers, self.params, reach)
 
     def cheapest(self) -> Cost:
-        """Give the cost of an image that leaves at the first exit."""
+        """Return the cost of an image that leaves at the first exit."""
         return self.leaving([1.0, *[0.0] * (len(self.reach) - 1)])
 
     def nominal_ratio(self, baseline: Cost) -> float:
-        """Give the papers' figure: the ratio of MACs x w x a, heads left out as they are there.
+        """Return the papers' figure: the ratio of MACs x w x a, heads left out as they are there.
 
         w and a are those of most MACs between first and last layer; against a float baseline this is MACs ratio x
         1024 / (w x a).

@@ -10,7 +10,7 @@ from torch.fx import Node
 from coc_cli.nets.graph import ELEMENTWISE, belongs_to_layer, operation
 from coc_cli.nets.macs import layer_macs
 from coc_cli.nets.names import is_head, module_path
-from coc_cli.nets.network import Network, build, float_twin
+from coc_cli.nets.network import Network, build, without_quantizers
 from coc_cli.nets.shapes import node_shapes
 from coc_cli.nets.spec import Spec
 
@@ -32,7 +32,9 @@ class Places:
 
     def __init__(self, spec: Spec) -> None:
         backbone = {name: numbers for name, numbers in spec.modules.items() if not is_head(name)}
-        self.network = build(float_twin(spec).but(exits=(), rule=None, modules=backbone), device="meta")
+        self.network = build(
+            without_quantizers(spec).with_changes(exits=(), rule=None, modules=backbone), device="meta"
+        )
         self.body = [node for node in self.network.graph.nodes if node.op != "output"]
         self.position = {node: index for index, node in enumerate(self.body)}
         self.shapes = node_shapes(self.network)
@@ -40,14 +42,14 @@ class Places:
         self.macs = {node: macs[str(node.target)] for node in self.network.layer_nodes}
 
     def at(self, node: Node) -> Place:
-        """Give what is known of the place behind a node."""
+        """Return what is known of the place behind a node."""
         end = self.position[node]
         done = sum(macs for layer, macs in self.macs.items() if self.position[layer] <= end)
         live = [n for n in self.body[: end + 1] if any(self.position.get(user, -1) > end for user in n.users)]
         return Place(node.name, self.shapes[node.name][1], done / sum(self.macs.values()), live == [node])
 
     def every_conv(self) -> list[Place]:
-        """Give the places behind each convolution (its norm, activation and sum included) and each max-pool.
+        """Return the places behind each convolution (its norm, activation and sum included) and each max-pool.
 
         Without the last, behind which only the classifier is left. 32 on ResNet-34, 20 on VGG-19.
         """
@@ -60,11 +62,11 @@ class Places:
         return [self.at(node) for node in sorted(ends, key=self.position.__getitem__)[:-1]]
 
     def every_block(self) -> list[Place]:
-        """Give those of them at which no other tensor is alive."""
+        """Return those of them at which no other tensor is alive."""
         return [place for place in self.every_conv() if place.is_single]
 
     def named(self, name: str) -> Place | None:
-        """Give the place behind a module of the backbone or a node of the graph; None if there is no such tensor."""
+        """Return the place behind a module of the backbone or a node of the graph; None if there is no such tensor."""
         path = module_path(name)
         inside = [
             node
@@ -76,7 +78,7 @@ class Places:
         return self.at(inside[-1])
 
     def names(self) -> list[str]:
-        """Give the names of modules in the backbone at which there is a place."""
+        """Return the names of modules in the backbone at which there is a place."""
         return [name for name, _ in self.network.backbone.named_modules() if name and self.named(name)]
 
 

@@ -12,7 +12,7 @@ NEVER = {"max_softmax": 2.0, "entropy": -1.0, "variance": -1.0, "agreement": -1.
 
 
 def leaves(output: Tensor, rule: ExitRule | None, before: Tensor | None) -> Tensor:
-    """Tell which inputs leave at an exit with these outputs [N, K]; bool [N], none without a rule.
+    """Return which inputs leave at an exit with these outputs [N, K]; bool [N], none without a rule.
 
     `before` is what the same inputs were given at the exit before, None at the first.
     """
@@ -23,7 +23,7 @@ def leaves(output: Tensor, rule: ExitRule | None, before: Tensor | None) -> Tens
 
 
 def exit_score(output: Tensor, measure: str, before: Tensor | None) -> Tensor:
-    """Give what an exit rule looks at; [N].
+    """Return what an exit rule looks at; [N].
 
     From logits [N, C]: `max_softmax`, the greatest share, or `entropy` in nats. From numbers, in standard deviations of
     the training targets and as a mean over targets: `variance`, the deviation that the exit expects of itself (its
@@ -41,6 +41,6 @@ def exit_score(output: Tensor, measure: str, before: Tensor | None) -> Tensor:
 
 
 def exit_scores(outputs: list[Tensor], measure: str) -> Tensor:
-    """Give the scores [E-1, N] of all inner exits from the outputs of all exits, the final one last."""
+    """Return the scores [E-1, N] of all inner exits from the outputs of all exits, the final one last."""
     befores = [None, *outputs]
     return torch.stack([exit_score(now, measure, before) for now, before in zip(outputs[:-1], befores, strict=False)])

@@ -40,7 +40,7 @@ def check_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> None:
 
 
 def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
-    """Give a network filled with weights from a .safetensors, .pt or .pth file; raises `UserError` listing misfits.
+    """Return a network filled with weights from a .safetensors, .pt or .pth file; raises `UserError` listing misfits.
 
     A pickle is read with `weights_only`: a plain state dict passes, also under one of the usual names beside other
     entries; anything with code in it is refused.
@@ -57,7 +57,7 @@ def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
 
 
 def _in_deviations(network: Network, fault: FaultAt) -> Network:
-    """Give a network that says numbers in their own units one that says them in standard deviations from their mean.
+    """Return a network that says numbers in their own units one that says them in standard deviations from their mean.
 
     That is what fresh students and heads beside it learn. Its last layer takes over mean and deviation; raises
     `UserError` where that would not give the same numbers, as it is tried on random images.
@@ -85,7 +85,7 @@ def _in_deviations(network: Network, fault: FaultAt) -> Network:
 def _fitting(
     path: Path, keys: Keys, spec: Spec, own: Mapping[str, Tensor], fault: FaultAt, *, device: str
 ) -> dict[str, Tensor]:
-    """Give the file's tensors by the architecture's names, all of them in its shapes."""
+    """Return the file's tensors by the architecture's names, all of them in its shapes."""
     state = _state(path, fault, device)
     if state and all(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): value for name, value in state.items()}
@@ -134,7 +134,7 @@ def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
 
 
 def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> dict[str, str]:
-    """Give the new name of each name that is kept; the first pattern that matches a whole name decides.
+    """Return the new name of each name that is kept; the first pattern that matches a whole name decides.
 
     Raises `UserError` for each pattern that decides nothing and for two names that become one.
     """

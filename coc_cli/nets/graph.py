@@ -17,7 +17,7 @@ ELEMENTWISE = frozenset(("add", "iadd", "mul", "imul", "sub"))
 
 
 def operation(node: Node, root: nn.Module) -> str:
-    """Give one lower-case name for what a node does, however it is written: 'conv2d', 'relu', 'add', 'flatten'."""
+    """Return one lower-case name for what a node does, however it is written: 'conv2d', 'relu', 'add', 'flatten'."""
     if node.op == "call_module":
         return type(root.get_submodule(str(node.target))).__name__.lower()
     if node.op == "call_function":
@@ -26,17 +26,17 @@ def operation(node: Node, root: nn.Module) -> str:
 
 
 def is_layer(node: Node, root: nn.Module) -> bool:
-    """Tell whether the node is a convolution or a linear layer."""
+    """Return whether the node is a convolution or a linear layer."""
     return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED)
 
 
 def layer_name(node: Node) -> str:
-    """Give the name of the layer that a node calls: that in the backbone, or exits.N.NAME in a head."""
+    """Return the name of the layer that a node calls: that in the backbone, or exits.N.NAME in a head."""
     return layer_at(str(node.target))
 
 
 def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
-    """Give the nodes of all layers, in the order in which they run."""
+    """Return the nodes of all layers, in the order in which they run."""
     return [node for node in graph.nodes if is_layer(node, root)]
 
 
@@ -47,12 +47,12 @@ def _is_norm(node: Node, root: nn.Module) -> bool:
 
 
 def belongs_to_layer(node: Node, root: nn.Module) -> bool:
-    """Tell whether a node is a norm or an activation, which an integer runtime folds into the layer before it."""
+    """Return whether a node is a norm or an activation, which an integer runtime folds into the layer before it."""
     return _is_norm(node, root) or operation(node, root) in ACTIVATIONS
 
 
 def node_named(graph: Graph, name: str) -> Node | None:
-    """Give the node of that name, or None."""
+    """Return the node of that name, or None."""
     return next((node for node in graph.nodes if node.name == name), None)
 
 
@@ -62,7 +62,7 @@ _ARITHMETIC = frozenset(("_operator", "builtins", "math"))
 
 
 def is_number(node: Node) -> bool:
-    """Tell whether a node gives a shape, a size or what is computed from them, or a flag: not a tensor."""
+    """Return whether a node gives a shape, a size or what is computed from them, or a flag: not a tensor."""
     if node.op == "get_attr":
         return str(node.target).endswith(".training")
     if node.op == "call_method":

@@ -26,7 +26,7 @@ class QuantizedWeight(nn.Module):
         self.weight_scale = nn.Parameter(torch.ones(self.weight.shape[0], device=self.weight.device))
 
     def scale_for_weight(self) -> Tensor:
-        """Give the scale in a shape that broadcasts against the weight: [O, 1, 1, 1] or [O, 1]."""
+        """Return the scale in a shape that broadcasts against the weight: [O, 1, 1, 1] or [O, 1]."""
         return self.weight_scale.view(-1, *[1] * (self.weight.dim() - 1))
 
     def rounded_weight(self) -> Tensor:
@@ -85,12 +85,12 @@ class ActivationQuantizer(nn.Module):
 
 
 def weight_bits(layer: nn.Module) -> int:
-    """Give the bits of a layer's weights; 32 where they are not quantised."""
+    """Return the bits of a layer's weights; 32 where they are not quantised."""
     return layer.bits if isinstance(layer, QuantizedWeight) else FLOAT_BITS
 
 
-def remade(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
-    """Give a fresh module of the same class with other constructor numbers (in, out, groups, features).
+def resized(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
+    """Return a fresh module of the same class with other constructor numbers (in, out, groups, features).
 
     All else (kernel, stride, padding, bias, whatever a subclass adds) stays as it is.
     """
@@ -118,7 +118,7 @@ def remade(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
 
 
 def _empty(module: nn.Module, **shapes: tuple[int, ...]) -> None:
-    """Give a module new tensors of these shapes, where it has tensors of these names."""
+    """Return a module new tensors of these shapes, where it has tensors of these names."""
     for name, shape in shapes.items():
         old = getattr(module, name, None)
         if isinstance(old, nn.Parameter):
@@ -131,7 +131,7 @@ BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def numbers_of(layer: nn.Module) -> dict[str, int] | None:
-    """Give the constructor numbers of a module that has some that pruning can change; None for all others."""
+    """Return the constructor numbers of a module that has some that pruning can change; None for all others."""
     if isinstance(layer, nn.Conv2d):
         return {"in": layer.in_channels, "out": layer.out_channels, "groups": layer.groups}
     if isinstance(layer, nn.Linear):
@@ -146,10 +146,10 @@ def numbers_of(layer: nn.Module) -> dict[str, int] | None:
 
 
 def quantized(layer: Layer, bits: int) -> QuantizedConv2d | QuantizedLinear:
-    """Give a quantised layer of the same shape; it shares no tensor with the one given."""
+    """Return a quantised layer of the same shape; it shares no tensor with the one given."""
     numbers = numbers_of(layer)
     assert numbers is not None
-    made: Any = remade(layer, numbers)
+    made: Any = resized(layer, numbers)
     made.__class__ = QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedConv2d
     made.add_scale(bits)
     return made  # type: ignore[no-any-return]

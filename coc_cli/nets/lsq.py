@@ -17,7 +17,7 @@ SMALLEST_SCALE = 1e-8
 
 
 def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
-    """Give the lowest and the highest integer code; 1 bit means the two codes -1 and 1."""
+    """Return the lowest and the highest integer code; 1 bit means the two codes -1 and 1."""
     if not signed:
         return 0, 2**bits - 1
     highest = max(2 ** (bits - 1) - 1, 1)
@@ -63,7 +63,7 @@ class _LearnedSign(Function):
 
 
 def positive(scale: Tensor) -> Tensor:
-    """Give the scale as it is used: its size, and never zero."""
+    """Return the scale as it is used: its size, and never zero."""
     return scale.abs().clamp_min(SMALLEST_SCALE)
 
 
@@ -83,7 +83,7 @@ def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: f
 
 
 def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:
-    """Give the integer codes (int32, the shape of v) that `fake_quantize` would use."""
+    """Return the integer codes (int32, the shape of v) that `fake_quantize` would use."""
     if bits == 1:
         return torch.where(v < 0, -1, 1).to(torch.int32)
     low, high = code_range(bits, signed=signed)
@@ -91,7 +91,7 @@ def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:
 
 
 def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Tensor:
-    """Give, for each row of [R, M], the scale [R] with the least mean square error of rounding.
+    """Return, for each row of [R, M], the scale [R] with the least mean square error of rounding.
 
     One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` parts of the largest.
     """
@@ -125,7 +125,7 @@ def _packed(flat: Tensor, bits: int) -> Tensor:
 
 
 def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
-    """Give back the codes (int32, [shape]) that `pack` was given."""
+    """Return back the codes (int32, [shape]) that `pack` was given."""
     count = torch.Size(shape).numel()
     parts = [_unpacked(part, bits) for part in packed.split(_AT_ONCE // 8 * bits)]
     return torch.cat(parts)[:count].view(shape)
@@ -139,5 +139,5 @@ def _unpacked(packed: Tensor, bits: int) -> Tensor:
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Give the bytes that `pack` needs for `count` codes."""
+    """Return the bytes that `pack` needs for `count` codes."""
     return (count * bits + 7) // 8

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from coc_cli.nets import architectures as sources
-from coc_cli.nets.canonical import plain
+from coc_cli.nets.canonical import canonicalize
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
-from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, remade
+from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, resized
 from coc_cli.nets.names import layer_at, module_path
 from coc_cli.nets.quantizer_places import input_bits, insert
 from coc_cli.nets.segments import Segment, segments, splice
@@ -46,10 +46,10 @@ class Network(nn.Module):
     def __init__(self, spec: Spec, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone = plain(backbone or raw(spec), spec.input_shape)
+        self.backbone = canonicalize(backbone or raw(spec), spec.input_shape)
         self.exits = nn.ModuleList(make_head(place, spec.head_outputs) for place in spec.exits)
         for name, numbers in spec.modules.items():
-            self._replace(name, remade(self.layer(name), numbers))
+            self._replace(name, resized(self.layer(name), numbers))
         for name, shape in spec.parameters.items():
             self._replace(name, nn.Parameter(torch.empty(shape)))
         for name, bits in spec.bits.items():
@@ -57,7 +57,7 @@ class Network(nn.Module):
             assert isinstance(layer, nn.Conv2d | nn.Linear)
             self._replace(name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
-        with sources.blamed(spec.arch):
+        with sources.user_code_errors(spec.arch):
             self.graph = trace(_Traced(self.backbone))
         # with heads and quantisers in it; targets are names below this module
         for index, place in enumerate(spec.exits):
@@ -80,7 +80,7 @@ class Network(nn.Module):
         return self._cut[taps]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Give float images for `forward` from uint8 images [N, C, H, W]."""
+        """Return float images for `forward` from uint8 images [N, C, H, W]."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         made: Tensor = (images.to(mean.device, torch.float32) / 255).sub_(mean).div_(std)
         return made.contiguous(memory_format=torch.channels_last)
@@ -90,7 +90,7 @@ class Network(nn.Module):
         return self.run(x)[0]
 
     def run(self, x: Tensor, taps: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
-        """Give what `forward` gives, and the tensors of the graph nodes named in `taps`."""
+        """Return what `forward` gives, and the tensors of the graph nodes named in `taps`."""
         live: tuple[Tensor, ...] = (x,)
         outputs = []
         for segment in self._segments_with(taps):
@@ -138,7 +138,7 @@ class Network(nn.Module):
         return super().load_state_dict(state, strict, assign)
 
     def layer(self, name: str) -> nn.Module:
-        """Give the module of that name in the backbone, or exits.N.NAME in a head."""
+        """Return the module of that name in the backbone, or exits.N.NAME in a head."""
         return self.get_submodule(module_path(name))
 
     def _replace(self, name: str, part: nn.Module | nn.Parameter) -> None:
@@ -156,7 +156,7 @@ class Network(nn.Module):
         return {layer_name(node): self.get_submodule(str(node.target)) for node in self.layer_nodes}
 
     def input_bits(self) -> dict[str, int]:
-        """Give, for every layer, the bits of the tensor that it reads."""
+        """Return, for every layer, the bits of the tensor that it reads."""
         return {layer_name(node): input_bits(node, self, self.spec.edges) for node in self.layer_nodes}
 
 
@@ -201,25 +201,25 @@ def build(spec: Spec, *, device: str = "cpu", backbone: nn.Module | None = None)
 
 
 def clone(network: Network) -> Network:
-    """Give a network with the same spec and tensors on the same device that shares none of them."""
+    """Return a network with the same spec and tensors on the same device that shares none of them."""
     return with_spec(network, network.spec)
 
 
 def with_spec(network: Network, spec: Spec) -> Network:
-    """Give a network with the same tensors and another spec of the same shapes: other signs, another threshold."""
+    """Return a network with the same tensors and another spec of the same shapes: other signs, another threshold."""
     made = build(spec)
     made.load_state_dict(network.state_dict())
     return made.to(network.get_buffer("_mean").device)
 
 
-def float_twin(spec: Spec) -> Spec:
-    """Give the spec without any quantiser."""
-    return spec.but(bits={}, edges={})
+def without_quantizers(spec: Spec) -> Spec:
+    """Return the spec without any quantiser."""
+    return spec.with_changes(bits={}, edges={})
 
 
 def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]:
-    """Give a spec's `modules`: the numbers in which a network differs from what its architecture makes by itself."""
-    plain = build(float_twin(spec.but(modules={})), device="meta")
+    """Return a spec's `modules`: the numbers in which a network differs from what its architecture makes by itself."""
+    plain = build(without_quantizers(spec.with_changes(modules={})), device="meta")
     changed = {}
     for path, module in plain.named_modules():
         numbers = numbers_of(module)
@@ -230,7 +230,7 @@ def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]
 
 
 def changed_parameters(network: nn.Module, spec: Spec) -> dict[str, tuple[int, ...]]:
-    """Give a spec's `parameters`: the shapes of bare parameters that its `modules` do not already tell."""
-    plain = dict(build(float_twin(spec.but(parameters={})), device="meta").named_parameters())
+    """Return a spec's `parameters`: the shapes of bare parameters that its `modules` do not already tell."""
+    plain = dict(build(without_quantizers(spec.with_changes(parameters={})), device="meta").named_parameters())
     found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     return {layer_at(name): found[name] for name in found if found[name] != tuple(plain[name].shape)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from coc_cli.nets import quantizer_places
 from coc_cli.nets.layers import Layer
 from coc_cli.nets.names import is_head
-from coc_cli.nets.network import Network, build, float_twin
+from coc_cli.nets.network import Network, build, without_quantizers
 from coc_cli.nets.spec import FLOAT_BITS, Spec
 
 
@@ -36,7 +36,7 @@ class Precision:
         return ", ".join(f"{role} w{b.weights}a{b.activations}" for role, b in roles) + f", sums {self.residual}"
 
     def by_layer(self, names: list[str]) -> dict[str, LayerBits]:
-        """Give every layer's bits; `names` are all layers in the order in which they run, heads among them.
+        """Return every layer's bits; `names` are all layers in the order in which they run, heads among them.
 
         The last layer of a head is a classifier too and gets the bits of the last, its other layers are inner ones.
         """
@@ -53,28 +53,28 @@ def unsupported(network: Network) -> dict[str, str]:
 
 
 def with_precision(spec: Spec, precision: Precision) -> Spec:
-    """Give the spec with these bits instead of those it had; the signs of its edges are what the graph tells."""
-    network = build(float_twin(spec), device="meta")
+    """Return the spec with these bits instead of those it had; the signs of its edges are what the graph tells."""
+    network = build(without_quantizers(spec), device="meta")
     bits = precision.by_layer(list(network.layers))
     policy = quantizer_places.ActivationBitsPolicy(lambda name: bits[name].activations, precision.residual)
-    return spec.but(
+    return spec.with_changes(
         bits={name: b.weights for name, b in bits.items() if b.weights < FLOAT_BITS},
         edges=quantizer_places.place(network.graph, network, policy),
     )
 
 
 def with_rounded_heads(spec: Spec, precision: Precision) -> Spec:
-    """Give a quantised spec whose backbone stays as it is with bits for the heads of its exits as well."""
-    network = build(float_twin(spec), device="meta")
+    """Return a quantised spec whose backbone stays as it is with bits for the heads of its exits as well."""
+    network = build(without_quantizers(spec), device="meta")
     bits = precision.by_layer(list(network.layers))
     policy = quantizer_places.ActivationBitsPolicy(lambda name: bits[name].activations, precision.residual)
     edges = quantizer_places.place_heads(network.graph, network, policy, spec.edges)
     heads = {name: b.weights for name, b in bits.items() if is_head(name) and b.weights < FLOAT_BITS}
-    return spec.but(bits={**spec.bits, **heads}, edges=edges)
+    return spec.with_changes(bits={**spec.bits, **heads}, edges=edges)
 
 
 def layers_with_own_bits(spec: Spec) -> list[str]:
-    """Give the layers of a quantised spec whose bits are not those of their role."""
+    """Return the layers of a quantised spec whose bits are not those of their role."""
     precision = precision_of(spec)
     if precision is None:
         return []
@@ -88,7 +88,7 @@ def layers_with_own_bits(spec: Spec) -> list[str]:
 
 
 def precision_of(spec: Spec) -> Precision | None:
-    """Give the bits of a quantised spec by role, the most common where a role has several; None for a float one."""
+    """Return the bits of a quantised spec by role, the most common where a role has several; None for a float one."""
     if not spec.bits and not spec.edges:
         return None
     network = build(spec, device="meta")

@@ -25,7 +25,9 @@ def initialize_quantizers(network: Network, spec: Spec, train: Split, device: st
     """
     before = network.spec
     same = {name for name, edge in spec.edges.items() if _unsigned(before.edges.get(name)) == _unsigned(edge)}
-    spec = spec.but(edges={name: before.edges[name] if name in same else edge for name, edge in spec.edges.items()})
+    spec = spec.with_changes(
+        edges={name: before.edges[name] if name in same else edge for name, edge in spec.edges.items()}
+    )
     quantized = build(spec).to(device)
     dropped = tuple(f"{edge_path(name)}." for name in before.edges if name not in same)
     known = {name: value for name, value in network.state_dict().items() if not name.startswith(dropped or ("-",))}
@@ -37,7 +39,7 @@ def initialize_quantizers(network: Network, spec: Spec, train: Split, device: st
     edges = {
         name: edge.model_copy(update={"signed": signs.get(name, edge.signed)}) for name, edge in spec.edges.items()
     }
-    return with_spec(quantized, spec.but(edges=edges))
+    return with_spec(quantized, spec.with_changes(edges=edges))
 
 
 def _calibrate_weights(network: Network, names: list[str]) -> None:

@@ -68,7 +68,7 @@ def _operands(graph: Graph, root: nn.Module) -> Iterator[Node]:
 
 
 def summed(graph: Graph, root: nn.Module) -> set[str]:
-    """Give the names of the tensors that enter a sum or a product of two tensors, before any quantiser."""
+    """Return the names of the tensors that enter a sum or a product of two tensors, before any quantiser."""
     operands = {origin for node in _operands(graph, root) for origin in (node, _origin(node, root))}
     quantizers = {node for node in operands if is_edge(str(node.target))}
     return {node.name for node in operands} | {str(node.args[0]) for node in quantizers}
@@ -90,7 +90,7 @@ class ActivationBitsPolicy:
 
 
 def place(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy) -> dict[str, Edge]:
-    """Give all edges of a network without any, by name, in the order of the graph."""
+    """Return all edges of a network without any, by name, in the order of the graph."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     layers = layer_nodes(graph, root)
     wanted = {layer: policy.wanted(layer_name(layer)) for layer in layers}
@@ -129,7 +129,7 @@ def _reads(layer: Node) -> Node:
 
 
 def place_heads(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy, edges: dict[str, Edge]) -> dict[str, Edge]:
-    """Give the edges of a network whose backbone has these already, with those its heads need added.
+    """Return the edges of a network whose backbone has these already, with those its heads need added.
 
     The backbone's stay as they are: a head that wants fewer bits rounds what it reads once more, for itself.
     """
@@ -169,7 +169,7 @@ def insert(graph: Graph, edges: dict[str, Edge]) -> dict[str, str]:
 
 
 def input_bits(layer: Node, root: nn.Module, edges: dict[str, Edge]) -> int:
-    """Give the bits of the tensor that a layer reads; 32 where no quantiser made it."""
+    """Return the bits of the tensor that a layer reads; 32 where no quantiser made it."""
     node = _origin(_reads(layer), root)
     name = str(node.target).removeprefix(EDGES)
     return edges[name].bits if node.op == "call_module" and name in edges else FLOAT_BITS

@@ -25,7 +25,7 @@ class Segment:
 
 
 def _above(node: Node) -> set[Node]:
-    """Give a node and all that it is computed from."""
+    """Return a node and all that it is computed from."""
     found, left = {node}, [node]
     while left:
         new = set(left.pop().all_input_nodes) - found

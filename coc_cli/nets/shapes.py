@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import Interpreter, Node
 
 from coc_cli.errors import StageError
-from coc_cli.nets.architectures import blamed
+from coc_cli.nets.architectures import user_code_errors
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 
@@ -27,7 +27,7 @@ class _Shapes(Interpreter):
 
 
 def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each node's tensor for a batch of one; the network lies on the meta device."""
+    """Return the shape of each node's tensor for a batch of one; the network lies on the meta device."""
     interpreter = _Shapes(network)
     network.eval()
     with torch.no_grad():
@@ -39,7 +39,7 @@ def check_runs(spec: Spec) -> None:
     """Raise `StageError` if a network cannot be made, traced or run on its images, or gives no output per class."""
     network = build(spec, device="meta").eval()
     try:
-        with torch.no_grad(), blamed(spec.arch):
+        with torch.no_grad(), user_code_errors(spec.arch):
             outputs = network(torch.empty(1, *spec.input_shape, device="meta"))
     except RuntimeError as error:
         size = "x".join(map(str, spec.input_shape))

@@ -20,12 +20,12 @@ class SliceIndices:
 
 
 def sliced_spec(spec: Spec, keep: SliceIndices) -> Spec:
-    """Give the spec of what stays."""
-    return spec.but(modules=keep.modules, parameters=keep.parameters)
+    """Return the spec of what stays."""
+    return spec.with_changes(modules=keep.modules, parameters=keep.parameters)
 
 
 def sliced(network: Network, keep: SliceIndices) -> Network:
-    """Give what stays of a network: weights, norms, scales and heads cut by the same indices."""
+    """Return what stays of a network: weights, norms, scales and heads cut by the same indices."""
     smaller = build(sliced_spec(network.spec, keep))
     state = {}
     for name, tensor in network.state_dict().items():

@@ -58,7 +58,7 @@ class Scale(Frozen):
 
     @classmethod
     def plain(cls, targets: int) -> Scale:
-        """Give the scale that changes nothing."""
+        """Return the scale that changes nothing."""
         return cls(mean=(0.0,) * targets, std=(1.0,) * targets)
 
     def values(self, outputs: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class Scale(Frozen):
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
 
     def outputs(self, values: Tensor) -> Tensor:
-        """Give the outputs [N, T] that would say these values."""
+        """Return the outputs [N, T] that would say these values."""
         return (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
 
 
@@ -97,6 +97,6 @@ class Spec(Frozen):
         """How many numbers an inner exit gives: one a class or target, and a log-variance each if it leaves by that."""
         return len(self.labels) * (2 if self.rule and self.rule.measure == "variance" else 1)
 
-    def but(self, **changes: object) -> Spec:
-        """Give a checked copy in which some fields are changed."""
+    def with_changes(self, **changes: object) -> Spec:
+        """Return a checked copy in which some fields are changed."""
         return Spec(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})  # type: ignore[arg-type]

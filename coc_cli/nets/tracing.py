@@ -58,7 +58,7 @@ def _traced(root: nn.Module) -> Graph:
 
 
 def _module_of(node: Node) -> str:
-    """Give the name of the module in whose forward a node stands."""
+    """Return the name of the module in whose forward a node stands."""
     stack = list(node.meta.get("nn_module_stack", {"the network's forward": None}))
     if node.op == "call_module":
         stack = stack[:-1] or stack
@@ -66,7 +66,7 @@ def _module_of(node: Node) -> str:
 
 
 def _flagged(training: Graph, evaluation: Graph) -> Graph:
-    """Give the first of two graphs, in which every constant that is True there and False here is a flag looked up."""
+    """Return the first of two graphs, in which every constant that is True there and False here is a flag looked up."""
     pairs = list(zip(training.nodes, evaluation.nodes, strict=False))
     for one, other in pairs:
         flags: list[Node] = []

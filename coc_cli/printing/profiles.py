@@ -10,7 +10,7 @@ from coc_cli.printing.table import print_table, table_of
 from coc_cli.units import count
 
 if TYPE_CHECKING:
-    from coc_cli.profiling.measure_profile import Outcome
+    from coc_cli.profiling.measure_profile import MeasureResult
 
 SCATTER = 1.5  # a p95 above so many medians is worth a word
 
@@ -36,7 +36,7 @@ def print_profiles(profiles: list[Profile]) -> None:
     print_table(table)
 
 
-def print_measured(outcome: Outcome, target: Path) -> None:
+def print_measured(outcome: MeasureResult, target: Path) -> None:
     """Print what `coc profiles measure` found: times beside the model's, how well it fits, and what is assumed."""
     profile, fit = outcome.profile, outcome.fit
     assert profile.measured
@@ -56,7 +56,7 @@ def print_measured(outcome: Outcome, target: Path) -> None:
     )
     if not fit.is_tested:
         print("these are too few parts to test the model: any times would fit; take a network with more exits")
-    if outcome.is_twin:
+    if outcome.is_float_copy:
         print("the network is quantised, which torch only imitates: its float twin was timed")
     print(f"energy: {profile.measured.energy}")
     if max(part.p95_ms / part.median_ms for part in profile.measured.parts) > SCATTER:

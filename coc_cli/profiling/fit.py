@@ -36,7 +36,7 @@ class Fit:
 
     @property
     def is_tested(self) -> bool:
-        """Tell whether there are more times than numbers fitted to them; if not, small errors mean nothing."""
+        """Return whether there are more times than numbers fitted to them; if not, small errors mean nothing."""
         numbers = (self.throughput_gmacs, self.bandwidth_gbs, self.overhead_us)
         return len(self.error) > sum(number is not None for number in numbers)
 
@@ -76,7 +76,7 @@ def fit(samples: Sequence[Sample]) -> Fit:
 
 
 def _divisions(macs: Array, moved: Array) -> Iterator[Array]:
-    """Give every set [parts] of parts that may wait for arithmetic while the others wait for memory."""
+    """Return every set [parts] of parts that may wait for arithmetic while the others wait for memory."""
     intensity = np.divide(macs, moved, out=np.full(len(macs), np.inf), where=moved > 0)
     yield np.full(len(macs), True)
     for most in np.unique(intensity):
@@ -96,7 +96,7 @@ def _non_negative(columns: Array) -> Array:
 
 
 def non_limiting_rates(samples: Sequence[Sample], fitted: Fit) -> tuple[float, float]:
-    """Give the throughput (GMAC/s) and the bandwidth (GB/s) from which on they hold up no part, given the other.
+    """Return the throughput (GMAC/s) and the bandwidth (GB/s) from which on they hold up no part, given the other.
 
     0 where nothing can be said. For a number that the fit leaves open.
     """

@@ -22,20 +22,20 @@ class Clock:
 
 
 def processor_name(proc: Path = PROC) -> str:
-    """Give the processor's name, or that of a board without one."""
+    """Return the processor's name, or that of a board without one."""
     named = re.search(r"^model name\s*:\s*(.+)$", read_text(proc / "cpuinfo"), re.MULTILINE)
     board = read_text(proc / "device-tree/model").strip("\0\n ")
     return (named[1].strip() if named else board) or platform.processor() or platform.machine() or "unknown processor"
 
 
 def slug(name: str) -> str:
-    """Give a name as profiles have it: 'Intel(R) Core(TM) i7-10700 CPU @ 2.90GHz' is 'intel-core-i7-10700'."""
+    """Return a name as profiles have it: 'Intel(R) Core(TM) i7-10700 CPU @ 2.90GHz' is 'intel-core-i7-10700'."""
     plain = re.sub(r"\((?:R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", name, flags=re.IGNORECASE)
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "machine"
 
 
 def read_clock(sysfs: Path = SYSFS, proc: Path = PROC) -> Clock:
-    """Give the frequency of the processor that is fastest now, and its levels."""
+    """Return the frequency of the processor that is fastest now, and its levels."""
     at = {}
     for folder in sorted(sysfs.glob("devices/system/cpu/cpu[0-9]*/cpufreq")):
         text = read_text(folder / "scaling_cur_freq").strip()

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from coc_cli.dvfs.energy import Work
 from coc_cli.dvfs.profile import Measured, Profile, TimedPart, read_profile, shipped
-from coc_cli.errors import refuse
+from coc_cli.errors import user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.yaml_source import written
 from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.profiling.fit import Fit, Sample, fit
 from coc_cli.profiling.machine import PROC, Clock, processor_name, read_clock, slug
-from coc_cli.profiling.measured_profile import Draw, Found, profile_of, rounded
-from coc_cli.profiling.meters import SYSFS, Meter, Missing, find_meter
+from coc_cli.profiling.measured_profile import MeasuredDevice, PowerReading, profile_of, rounded
+from coc_cli.profiling.meters import SYSFS, Meter, NoMeter, find_meter
 from coc_cli.recipe.device import device_named
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ WINDOW_S = 1.0  # over which the power of one part is averaged
 
 
 @dataclass(frozen=True)
-class Asked:
+class MeasureRequest:
     """What is to be measured, checked; nothing has been run."""
 
     target: Path
@@ -57,7 +57,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MeasureResult:
     """What was found, and where it lies."""
 
     path: Path
@@ -65,10 +65,10 @@ class Outcome:
     fit: Fit
     whole_ms: float  # the network in one go, median
     base: str  # where the rest is from
-    is_twin: bool  # the network is quantised; its float twin ran
+    is_float_copy: bool  # the network is quantised; its float twin ran
 
 
-def ask(
+def prepare(
     target: Path,
     *,
     out: Path | None = None,
@@ -78,105 +78,110 @@ def ask(
     seconds: float = 5.0,
     device: str = "cpu",
     trust_code: bool = False,
-) -> Asked:
+) -> MeasureRequest:
     """Check what was asked; raises `UserError` before any work."""
     if threads is not None and threads < 1:
-        raise refuse("--threads", f"needs 1 or more, got {threads}")
+        raise user_error("--threads", f"needs 1 or more, got {threads}")
     if not 0 < seconds < float("inf"):
-        raise refuse("--seconds", f"needs a time above 0, got {seconds:g}")
+        raise user_error("--seconds", f"needs a time above 0, got {seconds:g}")
     if name is not None and not NAME.fullmatch(name):
-        raise refuse("--name", f"'{name}' is none; use lower-case letters, digits and '-', a letter or digit first")
+        raise user_error("--name", f"'{name}' is none; use lower-case letters, digits and '-', a letter or digit first")
     if name in shipped():
-        raise refuse("--name", f"'{name}' is a profile that comes with coc; choose another")
+        raise user_error("--name", f"'{name}' is a profile that comes with coc; choose another")
     checkpoint = checkpoint_at(target)
     header = read_header(checkpoint, trust_code=trust_code)
     known = None if base is None else read_profile(base, option="--base")
     _check_place(out or Path(f"{name or 'profile'}.yaml"))
     chosen = device_named(device, "--device")
     known = known or read_profile(BASES[chosen.partition(":")[0]])
-    return Asked(target, checkpoint, header, known, name, out, threads, seconds, chosen)
+    return MeasureRequest(target, checkpoint, header, known, name, out, threads, seconds, chosen)
 
 
 def _check_place(path: Path) -> None:
     """Refuse a path at which no file can be written."""
     if path.is_dir():
-        raise refuse("--out", f"{path} is a directory; name a file in it")
+        raise user_error("--out", f"{path} is a directory; name a file in it")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
-        raise refuse("--out", f"{path} cannot be written: {folder} is not a directory")
+        raise user_error("--out", f"{path} cannot be written: {folder} is not a directory")
     if not os.access(folder, os.W_OK):
-        raise refuse("--out", f"{path} cannot be written: no permission in {folder}")
+        raise user_error("--out", f"{path} cannot be written: no permission in {folder}")
 
 
 @dataclass(frozen=True)
-class Taken:
+class RawMeasurement:
     """What was taken on the device."""
 
     device: str
     threads: int
     times: timing.Times  # of the parts, and last of the network in one go
     clock: Clock
-    draw: Draw
+    draw: PowerReading
     spec: Spec  # of what ran
     environment: str
 
 
 def measure(
-    asked: Asked,
+    request: MeasureRequest,
     *,
     say: Callable[[str], None] = print,
     sysfs: Path = SYSFS,
     proc: Path = PROC,
-    meter: Meter | Missing | None = None,
+    meter: Meter | NoMeter | None = None,
     window_s: float = WINDOW_S,
-) -> Outcome:
+) -> MeasureResult:
     """Time the parts, measure their power where there is a meter, and write the profile; raises `UserError`."""
-    meter = meter or find_meter(sysfs, for_gpu=asked.device != "cpu")
-    taken = take(asked, meter, window_s, sysfs, proc, say)
-    samples = samples_of(taken.spec, taken.times.median_ms.tolist())
+    meter = meter or find_meter(sysfs, for_gpu=request.device != "cpu")
+    raw = run_parts(request, meter, window_s, sysfs, proc, say)
+    samples = samples_of(raw.spec, raw.times.median_ms.tolist())
     time_ms = [one.time_ms for one in samples]
     fitted = fit(samples)
-    measured = _measured(asked, taken, samples, fitted)
+    measured = _measured(request, raw, samples, fitted)
     source = f"measured {measured.date[:10]} on {measured.machine}"
-    found = Found(samples, fitted, taken.clock, taken.draw.power(time_ms), measured, source)
-    name = asked.name or slug(taken.device) + (f"-{taken.threads}t" if asked.device == "cpu" else "")
-    profile = profile_of(found, asked.base, name, f"{taken.device}, timed with {asked.header.spec.arch}")
-    path = asked.out or Path(f"{name}.yaml")
+    found = MeasuredDevice(samples, fitted, raw.clock, raw.draw.power(time_ms), measured, source)
+    name = request.name or slug(raw.device) + (f"-{raw.threads}t" if request.device == "cpu" else "")
+    profile = profile_of(found, request.base, name, f"{raw.device}, timed with {request.header.spec.arch}")
+    path = request.out or Path(f"{name}.yaml")
     _write(path, profile)
-    return Outcome(
-        path, profile, fitted, float(taken.times.median_ms[-1]), asked.base.name, taken.spec != asked.header.spec
+    return MeasureResult(
+        path, profile, fitted, float(raw.times.median_ms[-1]), request.base.name, raw.spec != request.header.spec
     )
 
 
-def take(
-    asked: Asked, meter: Meter | Missing, window_s: float, sysfs: Path, proc: Path, say: Callable[[str], None]
-) -> Taken:
+def run_parts(
+    request: MeasureRequest,
+    meter: Meter | NoMeter,
+    window_s: float,
+    sysfs: Path,
+    proc: Path,
+    say: Callable[[str], None],
+) -> RawMeasurement:
     """Run the network's parts on the device: first nothing, for the power when idle, then times, then power."""
     import torch
 
     from coc_cli.nets.checkpoint import load
     from coc_cli.profiling import timing
 
-    on_cpu = asked.device == "cpu"
-    device = processor_name(proc) if on_cpu else torch.cuda.get_device_name(asked.device)
-    network = timing.float_network(load(asked.checkpoint, trust_code=True)).to(asked.device)
-    idle_mw = 0.0 if isinstance(meter, Missing) else meter.mean_mw(lambda: time.sleep(0.01), window_s)
-    wait = timing.waiting(asked.device)
-    with timing.threads(asked.threads) as threads:
+    on_cpu = request.device == "cpu"
+    device = processor_name(proc) if on_cpu else torch.cuda.get_device_name(request.device)
+    network = timing.float_network(load(request.checkpoint, trust_code=True)).to(request.device)
+    idle_mw = 0.0 if isinstance(meter, NoMeter) else meter.mean_mw(lambda: time.sleep(0.01), window_s)
+    wait = timing.synchronizer(request.device)
+    with timing.threads(request.threads) as threads:
         works, whole = timing.parts(network)
-        say(f"timing {len(works)} parts on {device} with torch, {_threads(threads)}, {asked.seconds:g} s")
-        times = timing.timed([*works, whole], asked.seconds, wait)
+        say(f"timing {len(works)} parts on {device} with torch, {_threads(threads)}, {request.seconds:g} s")
+        times = timing.timed([*works, whole], request.seconds, wait)
         clock = read_clock(sysfs, proc) if on_cpu else Clock()
-        draw = Draw(meter, idle_mw)
-        if not isinstance(meter, Missing):
+        draw = PowerReading(meter, idle_mw)
+        if not isinstance(meter, NoMeter):
             say(f"power of {len(works)} parts with {meter.name}, {window_s:g} s each")
-            busy_mw = [meter.mean_mw(timing.waited(work, wait), window_s) for work in works]
-            draw = Draw(meter, idle_mw, tuple(busy_mw))
-    return Taken(device, threads, times, clock, draw, network.spec, f"torch {torch.__version__}")
+            busy_mw = [meter.mean_mw(timing.synchronized(work, wait), window_s) for work in works]
+            draw = PowerReading(meter, idle_mw, tuple(busy_mw))
+    return RawMeasurement(device, threads, times, clock, draw, network.spec, f"torch {torch.__version__}")
 
 
 def samples_of(spec: Spec, time_ms: Sequence[float]) -> tuple[Sample, ...]:
-    """Give what each part of a network does beside its time, in the order in which they run."""
+    """Return what each part of a network does beside its time, in the order in which they run."""
     from coc_cli.exits.collect_traces import workload
 
     found = workload(spec)
@@ -190,9 +195,9 @@ def samples_of(spec: Spec, time_ms: Sequence[float]) -> tuple[Sample, ...]:
     )
 
 
-def _measured(asked: Asked, taken: Taken, samples: Sequence[Sample], fitted: Fit) -> Measured:
+def _measured(request: MeasureRequest, raw: RawMeasurement, samples: Sequence[Sample], fitted: Fit) -> Measured:
     time_ms = [one.time_ms for one in samples]
-    rows = zip(samples, taken.times.p95_ms.tolist(), fitted.model_ms, taken.draw.energy_mj(time_ms), strict=False)
+    rows = zip(samples, raw.times.p95_ms.tolist(), fitted.model_ms, raw.draw.energy_mj(time_ms), strict=False)
     parts = tuple(
         TimedPart(
             name=one.name,
@@ -205,18 +210,18 @@ def _measured(asked: Asked, taken: Taken, samples: Sequence[Sample], fitted: Fit
         )
         for one, p95, model, energy in rows
     )
-    twin = "; its float twin, as torch only imitates quantised numbers" if taken.spec != asked.header.spec else ""
+    twin = "; its float twin, as torch only imitates quantised numbers" if raw.spec != request.header.spec else ""
     return Measured(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        machine=f"{taken.device}, {_threads(taken.threads)}, {taken.environment}",
+        machine=f"{raw.device}, {_threads(raw.threads)}, {raw.environment}",
         method=(
-            f"each segment of the backbone and each head by itself, batch 1, in turn: {len(taken.times.ms)} rounds"
-            f" after {taken.times.warm_up} to warm up; the medians fitted by max(MACs / throughput, bytes / bandwidth)"
+            f"each segment of the backbone and each head by itself, batch 1, in turn: {len(raw.times.ms)} rounds"
+            f" after {raw.times.warm_up} to warm up; the medians fitted by max(MACs / throughput, bytes / bandwidth)"
             f" + overhead of a head, least squares of relative errors{twin}"
         ),
-        energy=taken.draw.said,
-        checkpoint=f"{asked.checkpoint}, {asked.header.spec.arch}",
-        command=asked.command,
+        energy=raw.draw.said,
+        checkpoint=f"{request.checkpoint}, {request.header.spec.arch}",
+        command=request.command,
         parts=parts,
     )
 
@@ -226,7 +231,7 @@ def _threads(count: int) -> str:
 
 
 def rendered(profile: Profile) -> str:
-    """Give the YAML of a profile, each number with its source behind it, that `read_profile` reads as the same."""
+    """Return the YAML of a profile, each number with its source behind it, that `read_profile` reads as the same."""
     return written(_ordered(profile.model_dump(mode="json", exclude_none=True)), short=True)
 
 
@@ -241,4 +246,4 @@ def _write(path: Path, profile: Profile) -> None:
     try:
         write_atomically(path, rendered(profile).encode())
     except OSError as error:
-        raise refuse("--out", f"{path} cannot be written: {error.strerror}") from error
+        raise user_error("--out", f"{path} cannot be written: {error.strerror}") from error

@@ -10,7 +10,7 @@ import numpy as np
 from coc_cli.dvfs.profile import NOT_MEASURED, Above, Amount, Arithmetic, Kind, Levels, Measured, Profile, Transition
 from coc_cli.profiling.fit import Fit, Sample, non_limiting_rates
 from coc_cli.profiling.machine import Clock
-from coc_cli.profiling.meters import Meter, Missing
+from coc_cli.profiling.meters import Meter, NoMeter
 
 DIGITS = 6  # significant ones, of every number in a profile
 
@@ -25,33 +25,33 @@ class Power:
 
 
 @dataclass(frozen=True)
-class Draw:
+class PowerReading:
     """What a meter showed, or why there is none."""
 
-    meter: Meter | Missing
+    meter: Meter | NoMeter
     idle_mw: float = 0.0
     busy_mw: tuple[float, ...] = ()  # by part
 
     @property
     def said(self) -> str:
         """How the energy was measured, or why not."""
-        return f"{NOT_MEASURED}: {self.meter.reason}" if isinstance(self.meter, Missing) else self.meter.name
+        return f"{NOT_MEASURED}: {self.meter.reason}" if isinstance(self.meter, NoMeter) else self.meter.name
 
     def energy_mj(self, time_ms: Sequence[float]) -> list[float | None]:
-        """Give the energy of each part above idle in mJ; None: not measured."""
-        if isinstance(self.meter, Missing):
+        """Return the energy of each part above idle in mJ; None: not measured."""
+        if isinstance(self.meter, NoMeter):
             return [None] * len(time_ms)
         return [max(0.0, mw - self.idle_mw) * ms / 1e3 for mw, ms in zip(self.busy_mw, time_ms, strict=True)]
 
     def power(self, time_ms: Sequence[float]) -> Power | None:
-        """Give the power of the parts, each by its share of the time."""
-        if isinstance(self.meter, Missing):
+        """Return the power of the parts, each by its share of the time."""
+        if isinstance(self.meter, NoMeter):
             return None
         return Power(float(np.average(self.busy_mw, weights=time_ms)), self.idle_mw, self.meter.name)
 
 
 @dataclass(frozen=True)
-class Found:
+class MeasuredDevice:
     """What was measured of a device."""
 
     samples: tuple[Sample, ...]
@@ -62,8 +62,8 @@ class Found:
     source: str  # "measured DATE on DEVICE, N threads, torch V"
 
 
-def profile_of(found: Found, base: Profile, name: str, description: str) -> Profile:
-    """Give the profile of a device that was timed."""
+def profile_of(found: MeasuredDevice, base: Profile, name: str, description: str) -> Profile:
+    """Return the profile of a device that was timed."""
     frequency = frequencies(found.clock, base)
     share = np.array(frequency.values) / frequency.values[-1]
     of_base = np.array(base.frequency_mhz.values) / base.frequency_mhz.values[-1]
@@ -92,12 +92,12 @@ def profile_of(found: Found, base: Profile, name: str, description: str) -> Prof
 
 
 def rounded(value: float) -> float:
-    """Give a number with six significant digits."""
+    """Return a number with six significant digits."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def frequencies(clock: Clock, base: Profile) -> Levels:
-    """Give the levels that the system lists, else the base's, scaled so that the highest is the frequency now."""
+    """Return the levels that the system lists, else the base's, scaled so that the highest is the frequency now."""
     if clock.levels_mhz:
         return Levels(values=clock.levels_mhz, source=f"{clock.now_source}: scaling_available_frequencies")
     values = base.frequency_mhz.values
@@ -109,7 +109,7 @@ def frequencies(clock: Clock, base: Profile) -> Levels:
 
 
 def level_share(clock: Clock) -> float:
-    """Give the frequency at which the device was timed as a share of its highest level."""
+    """Return the frequency at which the device was timed as a share of its highest level."""
     if not clock.levels_mhz or clock.now_mhz is None:
         return 1.0
     return min(1.0, max(clock.now_mhz, clock.levels_mhz[0]) / clock.levels_mhz[-1])
@@ -119,7 +119,7 @@ def _scaling(at: float, law: str) -> str:
     return "" if at == 1 else f"; timed at {at:.0%} of the highest frequency and scaled up to it, {law} assumed"
 
 
-def _fitted(found: Found) -> str:
+def _fitted(found: MeasuredDevice) -> str:
     worst, typical = found.fit.largest_error, found.fit.median_error
     parts = "1 part" if len(found.samples) == 1 else f"{len(found.samples)} parts"
     off = f"off by {typical:.1%} (median), {worst:.1%} (worst)" if found.fit.is_tested else "too few to test the model"
@@ -134,8 +134,8 @@ def _taken(base: Profile, source: str) -> str:
     return f"{NOT_MEASURED}; assumed: as {base.name}, where it is: {source}"
 
 
-def _arithmetic(found: Found, base: Profile, at: float, squeeze: float) -> dict[Kind, Arithmetic]:
-    """Give fp32 as it was found, and the other kinds of the base in its ratios to fp32."""
+def _arithmetic(found: MeasuredDevice, base: Profile, at: float, squeeze: float) -> dict[Kind, Arithmetic]:
+    """Return fp32 as it was found, and the other kinds of the base in its ratios to fp32."""
     base_plain = base.arithmetic["fp32"]
     plain = Arithmetic(
         throughput_gmacs=_throughput(found, base, at), dynamic_power_mw=_dynamic(found, base, at, squeeze)
@@ -157,7 +157,7 @@ def _arithmetic(found: Found, base: Profile, at: float, squeeze: float) -> dict[
     return made
 
 
-def _throughput(found: Found, base: Profile, at: float) -> Above:
+def _throughput(found: MeasuredDevice, base: Profile, at: float) -> Above:
     number = base.arithmetic["fp32"].throughput_gmacs
     if found.fit.throughput_gmacs is not None:
         scaling = _scaling(at, "time ~ 1/f")
@@ -165,14 +165,14 @@ def _throughput(found: Found, base: Profile, at: float) -> Above:
     return _open(base, number, non_limiting_rates(found.samples, found.fit)[0] / at)
 
 
-def _bandwidth(found: Found, base: Profile) -> Above:
+def _bandwidth(found: MeasuredDevice, base: Profile) -> Above:
     if found.fit.bandwidth_gbs is not None:
         return Above(value=rounded(found.fit.bandwidth_gbs), source=_fitted(found))
     return _open(base, base.memory_bandwidth_gbs, non_limiting_rates(found.samples, found.fit)[1])
 
 
 def _open(base: Profile, number: Above, least: float) -> Above:
-    """Give a number that no part was held up by: the base's, or as much as it is at least."""
+    """Return a number that no part was held up by: the base's, or as much as it is at least."""
     if number.value >= least:
         return Above(value=number.value, source=_taken(base, number.source))
     return Above(
@@ -180,13 +180,13 @@ def _open(base: Profile, number: Above, least: float) -> Above:
     )
 
 
-def _overhead(found: Found, base: Profile) -> Amount:
+def _overhead(found: MeasuredDevice, base: Profile) -> Amount:
     if found.fit.overhead_us is None:
         return _as_in(base, base.overhead_us)
     return Amount(value=rounded(found.fit.overhead_us), source=_fitted(found))
 
 
-def _dynamic(found: Found, base: Profile, at: float, squeeze: float) -> Amount:
+def _dynamic(found: MeasuredDevice, base: Profile, at: float, squeeze: float) -> Amount:
     if found.power is None:
         return _as_in(base, base.arithmetic["fp32"].dynamic_power_mw)
     above = max(0.0, found.power.busy_mw - found.power.idle_mw) / (at * squeeze**2)
@@ -194,7 +194,7 @@ def _dynamic(found: Found, base: Profile, at: float, squeeze: float) -> Amount:
     return Amount(value=rounded(above), source=what + _scaling(at, "power ~ f V^2"))
 
 
-def _static(found: Found, base: Profile, squeeze: float) -> Amount:
+def _static(found: MeasuredDevice, base: Profile, squeeze: float) -> Amount:
     if found.power is None:
         return _as_in(base, base.static_power_mw)
     what = f"{found.source} with {found.power.meter}: power when idle, assumed to flow while it works too"
@@ -202,7 +202,7 @@ def _static(found: Found, base: Profile, squeeze: float) -> Amount:
     return Amount(value=rounded(found.power.idle_mw / squeeze), source=what + scaling)
 
 
-def _idle(found: Found, base: Profile) -> Amount:
+def _idle(found: MeasuredDevice, base: Profile) -> Amount:
     if found.power is None:
         return _as_in(base, base.idle_power_mw)
     return Amount(value=rounded(found.power.idle_mw), source=f"{found.source} with {found.power.meter}: asleep")

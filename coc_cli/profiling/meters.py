@@ -26,7 +26,7 @@ class Meter(Protocol):
 
 
 @dataclass(frozen=True)
-class Missing:
+class NoMeter:
     """No meter, and why."""
 
     reason: str
@@ -65,7 +65,7 @@ class Rapl:
 
 
 def passed_uj(before: int, after: int, counter: Counter) -> int:
-    """Give the energy between two readings of a counter, which may have begun at 0 again once."""
+    """Return the energy between two readings of a counter, which may have begun at 0 again once."""
     return after - before if after >= before else after + counter.range_uj - before
 
 
@@ -112,29 +112,29 @@ def _turns(work: Callable[[], object], seconds: float) -> Iterator[float]:
         yield now
 
 
-def find_meter(sysfs: Path = SYSFS, *, for_gpu: bool = False) -> Meter | Missing:
-    """Give the meter that this machine has and lets one read; RAPL does not see what a GPU draws."""
+def find_meter(sysfs: Path = SYSFS, *, for_gpu: bool = False) -> Meter | NoMeter:
+    """Return the meter that this machine has and lets one read; RAPL does not see what a GPU draws."""
     rails = _rails(sysfs)
     if rails:
         refused = _unreadable([path for rail in rails for path in rail.paths])
         return refused or Ina3221(rails)
     counters = _counters(sysfs)
     if for_gpu:
-        return Missing("no INA3221 here, and RAPL does not see the GPU" if counters else "no INA3221 here")
+        return NoMeter("no INA3221 here, and RAPL does not see the GPU" if counters else "no INA3221 here")
     if counters:
         return _unreadable([counter.path for counter in counters]) or Rapl(counters)
-    return Missing("neither RAPL nor INA3221 here")
+    return NoMeter("neither RAPL nor INA3221 here")
 
 
-def _unreadable(paths: list[Path]) -> Missing | None:
+def _unreadable(paths: list[Path]) -> NoMeter | None:
     path = paths[0]
     try:
         for path in paths:
             float(path.read_text())
     except PermissionError:
-        return Missing(f"{path} is there, but may not be read; often root may")
+        return NoMeter(f"{path} is there, but may not be read; often root may")
     except (OSError, ValueError) as error:
-        return Missing(f"{path} is there, but cannot be read: {error}")
+        return NoMeter(f"{path} is there, but cannot be read: {error}")
     return None
 
 
@@ -147,7 +147,7 @@ def read_text(path: Path) -> str:
 
 
 def _counters(sysfs: Path) -> tuple[Counter, ...]:
-    """Give RAPL's packages and memories; cores lie within packages, and `psys` holds packages, so they are left out."""
+    """Return RAPL's packages and memories; not cores, which lie in packages, nor `psys`, which holds packages."""
     found = []
     zones = sysfs / "class/powercap"
     for zone in sorted(zones.glob("intel-rapl:*")):
@@ -160,7 +160,7 @@ def _counters(sysfs: Path) -> tuple[Counter, ...]:
 
 
 def _rails(sysfs: Path) -> tuple[Rail, ...]:
-    """Give the rails of all INA3221, by either of two drivers."""
+    """Return the rails of all INA3221, by either of two drivers."""
     found = {rail.name: rail for rail in (*_iio_rails(sysfs), *_hwmon_rails(sysfs))}
     return (found[WHOLE_MODULE],) if WHOLE_MODULE in found else tuple(found.values())
 

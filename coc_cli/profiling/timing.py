@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from coc_cli.dvfs.energy import Array
-from coc_cli.nets.network import build, float_twin
+from coc_cli.nets.network import build, without_quantizers
 from coc_cli.nets.segments import split_heads
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ class Times:
 
     @property
     def median_ms(self) -> Array:
-        """Give the medians, [works]."""
+        """Return the medians, [works]."""
         return np.asarray(np.median(self.ms, 0))
 
     @property
     def p95_ms(self) -> Array:
-        """Give the 95th percentiles, [works]."""
+        """Return the 95th percentiles, [works]."""
         return np.asarray(np.percentile(self.ms, 95, axis=0))
 
 
@@ -65,15 +65,15 @@ def _once_ms(work: Work, wait: Work) -> float:
     return (time.perf_counter_ns() - began) / 1e6
 
 
-def waiting(device: str) -> Work:
-    """Give the function that returns when a device has done all it was told."""
+def synchronizer(device: str) -> Work:
+    """Return the function that returns when a device has done all it was told."""
     if device.startswith("cuda"):
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
 
 
-def waited(work: Work, wait: Work) -> Work:
-    """Give a work that ends when the device has done it."""
+def synchronized(work: Work, wait: Work) -> Work:
+    """Return a work that ends when the device has done it."""
 
     def done() -> None:
         work()
@@ -95,16 +95,16 @@ def threads(count: int | None) -> Iterator[int]:
 
 
 def float_network(network: Network) -> Network:
-    """Give the network without quantisers, which torch only imitates in floating point and more slowly than that."""
+    """Return the network without quantisers, which torch only imitates in floating point and more slowly than that."""
     if not (network.spec.bits or network.spec.edges):
         return network
-    made, tensors = build(float_twin(network.spec)), network.state_dict()
+    made, tensors = build(without_quantizers(network.spec)), network.state_dict()
     made.load_state_dict({name: tensors[name] for name in made.state_dict()})
     return made.to(network.get_buffer("_mean").device).eval()
 
 
 def parts(network: Network) -> tuple[list[Work], Work]:
-    """Give the works of a network in eval mode on one random image: its parts as they run, and all of it in one go.
+    """Return the works of a network in eval mode on one random image: its parts as they run, and all of it in one go.
 
     After each segment of the backbone comes the head behind it; the last segment has none.
     """

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from coc_cli.data.info import DataInfo
 from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError
-from coc_cli.files.yaml_source import Loc, Source
+from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.frozen import Frozen
 from coc_cli.nets.spec import Scalar
 from coc_cli.recipe.model import ChainItem, Checkpoint, Link, Model, PredictExit
@@ -30,7 +30,7 @@ def parse_section(kind: type[Section], content: Any) -> Section | None:
         return None
 
 
-def cross_key_faults(source: Source, info: DataInfo | None) -> Iterator[Fault]:
+def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Fault]:
     """Yield the faults of a recipe's sections; `info` is what is known of its data, if anything is."""
     model = parse_section(Model, source.content.get("model"))
     if model is not None:
@@ -48,7 +48,7 @@ def cross_key_faults(source: Source, info: DataInfo | None) -> Iterator[Fault]:
             yield from (source.fault(("chain", index, *loc), what) for loc, what in faults)
 
 
-def _profile_faults(wanted: PredictExit, source: Source) -> Iterator[Fault]:
+def _profile_faults(wanted: PredictExit, source: YamlSource) -> Iterator[Fault]:
     try:
         read_profile(wanted.profile)
     except UserError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coc_cli.errors import refuse
+from coc_cli.errors import user_error
 from coc_cli.recipe.reading import RecipeFile
 
 
@@ -21,9 +21,9 @@ def device_named(name: str, where: str) -> str:
     try:
         kind = torch.device(name)
     except RuntimeError as error:
-        raise refuse(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
+        raise user_error(where, f"no such device '{name}'; use auto, cpu, cuda or cuda:N") from error
     if kind.type not in ("cpu", "cuda"):
-        raise refuse(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
+        raise user_error(where, f"device '{name}' is not supported; use auto, cpu, cuda or cuda:N")
     if kind.type == "cuda" and (kind.index or 0) >= torch.cuda.device_count():
-        raise refuse(where, f"there is no {name} here; use cpu, or auto")
+        raise user_error(where, f"there is no {name} here; use cpu, or auto")
     return name

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from coc_cli.errors import Fault, did_you_mean
-from coc_cli.files.yaml_source import Loc, Source, dotted
+from coc_cli.files.yaml_source import Loc, YamlSource, dotted
 from coc_cli.frozen import KINDS, WRONG_KIND
 from coc_cli.recipe.model import Recipe
 
@@ -28,7 +28,7 @@ NEEDS: dict[str, str] = {
 BOUNDS = (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than"))
 
 
-def readable(error: ValidationError, source: Source) -> Iterator[Fault]:
+def readable(error: ValidationError, source: YamlSource) -> Iterator[Fault]:
     """Yield the faults that pydantic found, each at its key."""
     for details in error.errors():
         loc = _place(details)

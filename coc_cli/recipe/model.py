@@ -144,7 +144,7 @@ class Recipe(Frozen):
     chain: Annotated[tuple[Link, ...], Field(min_length=1, description="the stages, in the order in which they run")]
     limits: Limits = Limits()
     predict_exit: Annotated[
-        PredictExit | None, Field(description="forecast exits and plan frequencies when the chain is done")
+        PredictExit | None, Field(description="predict exits and plan frequencies when the chain is done")
     ] = None
 
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from coc_cli.data import sources
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
-from coc_cli.errors import Fault, StageError, UserError, refuse
+from coc_cli.errors import Fault, StageError, UserError, user_error
 from coc_cli.files.run_directory import CACHE
-from coc_cli.files.yaml_source import Loc, Source
+from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.recipe.checks import cross_key_faults, parse_section
 from coc_cli.recipe.messages import readable
 from coc_cli.recipe.model import Recipe
@@ -29,7 +29,7 @@ class RecipeFile:
     """A recipe that was read, the text it was read from, and what is known of its data."""
 
     recipe: Recipe
-    source: Source
+    source: YamlSource
     info: DataInfo
     trust_code: bool = False  # run code that a checkpoint names, not only what the recipe names
 
@@ -45,7 +45,7 @@ class RecipeFile:
             raise UserError(_data_faults(self.source, error)) from error
 
 
-def _data_faults(source: Source, error: StageError) -> list[Fault]:
+def _data_faults(source: YamlSource, error: StageError) -> list[Fault]:
     return [source.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
 
 
@@ -65,16 +65,16 @@ def read(path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = Fals
     return RecipeFile(recipe, source, info, trust_code)
 
 
-def _source(path: Path, overrides: tuple[str, ...]) -> Source:
+def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise refuse(path, "is not a text file") from error
+        raise user_error(path, "is not a text file") from error
     except OSError as error:
-        raise refuse(path, f"cannot be read: {error.strerror}") from error
-    source = Source(str(path), text)
+        raise user_error(path, f"cannot be read: {error.strerror}") from error
+    source = YamlSource(str(path), text)
     if not isinstance(source.content, dict):
-        raise refuse(f"{path}:1", "is not a recipe: it needs the keys name, data, model and chain")
+        raise user_error(f"{path}:1", "is not a recipe: it needs the keys name, data, model and chain")
     for override in overrides:
         source.override(override)
     return source
@@ -85,7 +85,7 @@ def _line_number(fault: Fault) -> tuple[bool, int]:
     return (False, int(number)) if number.isdigit() else (True, 0)
 
 
-def _described(source: Source) -> tuple[DataInfo | None, list[Fault]]:
+def _described(source: YamlSource) -> tuple[DataInfo | None, list[Fault]]:
     """Return what is known of the data, or what is wrong with that section."""
     data = parse_section(DataSettings, source.content.get("data"))
     if data is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from coc_cli.report.model import Run, Stage
+from coc_cli.report.model import Run, StageView
 
 OTHER_SEED = "another seed than the first run's, so other test images if the split is drawn"
 
@@ -40,7 +40,7 @@ def differences(runs: tuple[Run, ...]) -> tuple[Difference, ...]:
 
 
 def remarks(found: Iterable[Difference]) -> tuple[str, ...]:
-    """Give the notes of all differences, each once with the runs that it is about."""
+    """Return the notes of all differences, each once with the runs that it is about."""
     runs: dict[str, list[str]] = {}
     for each in found:
         for note in each.notes:
@@ -83,8 +83,8 @@ def unlike(run: Run, first: Run) -> str | None:
     return None
 
 
-def overlap(one: Stage, other: Stage) -> bool | None:
-    """Tell whether two 95 % intervals have a value in common."""
+def overlap(one: StageView, other: StageView) -> bool | None:
+    """Return whether two 95 % intervals have a value in common."""
     if one.metric_ci95 is None or other.metric_ci95 is None:
         return None
     return one.metric_ci95[0] <= other.metric_ci95[1] and other.metric_ci95[0] <= one.metric_ci95[1]
@@ -111,9 +111,9 @@ def _ratio(theirs: float | None, mine: float | None) -> float | None:
 
 
 def _same_plan(run: Run, first: Run) -> tuple[float | None, float | None]:
-    """Give the energies of the first device and deadline in ms that both have planned for."""
-    for mine in run.forecasts:
-        for theirs in first.forecasts:
+    """Return the energies of the first device and deadline in ms that both have planned for."""
+    for mine in run.predictions:
+        for theirs in first.predictions:
             same = mine.profile == theirs.profile and mine.deadline_ms == theirs.deadline_ms
             if same and mine.scheduled and theirs.scheduled:
                 return mine.scheduled.energy_mj_mean, theirs.scheduled.energy_mj_mean
@@ -121,7 +121,7 @@ def _same_plan(run: Run, first: Run) -> tuple[float | None, float | None]:
 
 
 def settings(runs: Iterable[Run]) -> tuple[Setting, ...]:
-    """Give what the runs' recipes differ in, but for their names."""
+    """Return what the runs' recipes differ in, but for their names."""
     flat = [dict(_flat(run.settings)) for run in runs]
     keys = list(dict.fromkeys(key for one in flat for key in one if key != "name"))
     found = (Setting(key, tuple(one.get(key) for one in flat)) for key in keys)
@@ -140,8 +140,8 @@ def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def front(runs: Iterable[Run]) -> tuple[tuple[Run, Stage], ...]:
-    """Give the stages to which none is better in both BitOps and metric, fewest BitOps first.
+def front(runs: Iterable[Run]) -> tuple[tuple[Run, StageView], ...]:
+    """Return the stages to which none is better in both BitOps and metric, fewest BitOps first.
 
     Runs whose metric cannot be compared with the first one's are left out.
     """
@@ -154,7 +154,7 @@ def front(runs: Iterable[Run]) -> tuple[tuple[Run, Stage], ...]:
         if stage.bitops is not None and stage.metric_value is not None
     ]
     found.sort(key=lambda pair: (pair[1].bitops, -pair[0].sign * (pair[1].metric_value or 0.0)))
-    best: list[tuple[Run, Stage]] = []
+    best: list[tuple[Run, StageView]] = []
     for run, stage in found:
         if not best or run.sign * (stage.metric_value or 0.0) > run.sign * (best[-1][1].metric_value or 0.0):
             best.append((run, stage))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coc_cli.errors import did_you_mean, refuse
+from coc_cli.errors import did_you_mean, user_error
 from coc_cli.report.model import Run
 from coc_cli.report.read.run import holds_run, read_runs
 
@@ -16,14 +16,14 @@ ENDINGS = {"terminal": "txt"}
 
 
 def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
-    """Give the report of some runs: its text, or the file that holds it now.
+    """Return the report of some runs: its text, or the file that holds it now.
 
     HTML without `out` becomes report.html in the run directory, or here if there are several runs. Raises `UserError`
     for a format that is none, directories that are no runs or given twice, and a file that cannot be written.
     """
     render = _renderer(form)
     if out is not None and out.is_dir():
-        raise refuse(
+        raise user_error(
             "--out", f"'{out}' is a directory; name the file, e.g. {out / f'report.{ENDINGS.get(form, form)}'}"
         )
     text = render(read_runs(directories))
@@ -36,7 +36,7 @@ def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
     try:
         write_atomically(out, text.encode())
     except OSError as error:
-        raise refuse(out, f"cannot be written: {error.strerror}; choose another with --out") from error
+        raise user_error(out, f"cannot be written: {error.strerror}; choose another with --out") from error
     return out
 
 
@@ -53,12 +53,12 @@ def _renderer(form: str) -> Renderer:
         "json": texts.data,
     }
     if form not in known:
-        raise refuse("--format", f"no such format '{form}'; {did_you_mean(form, known)}")
+        raise user_error("--format", f"no such format '{form}'; {did_you_mean(form, known)}")
     return known[form]
 
 
 def page_of(directory: Path) -> Path:
-    """Give the page on which a run directory, or the folder of a forecast, is shown."""
+    """Return the page on which a run directory, or the folder of a forecast, is shown."""
     above = directory.parent.parent
     return (above if directory.parent.name == "predict-exit" and holds_run(above) else directory) / PAGE
 

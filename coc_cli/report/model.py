@@ -7,7 +7,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Exit:
+class ExitView:
     """An exit on the test images; the last one is the final output."""
 
     index: int
@@ -17,7 +17,7 @@ class Exit:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerView:
     """A layer with weights; counts are those of an image that runs it."""
 
     name: str
@@ -29,7 +29,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochView:
     """One pass over the training images; `metric` is on validation."""
 
     epoch: int
@@ -38,7 +38,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyView:
     """A measured time for one batch."""
 
     median: float | None
@@ -49,7 +49,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Change:
+class DifferenceView:
     """How the metric differs from the baseline's: value minus value, and the 95 % interval if it is known (paired)."""
 
     value: float
@@ -57,7 +57,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageView:
     """A network of the chain and what it scored; the first is the baseline."""
 
     index: int
@@ -73,12 +73,12 @@ class Stage:
     params: float | None
     checkpoint_bytes: float | None
     bytes_ratio: float | None
-    latency_ms: Latency | None
-    change: Change | None  # against the baseline
+    latency_ms: LatencyView | None
+    change: DifferenceView | None  # against the baseline
     seconds: float | None
-    exits: tuple[Exit, ...]
-    layers: tuple[Layer, ...]
-    epochs: tuple[Epoch, ...]
+    exits: tuple[ExitView, ...]
+    layers: tuple[LayerView, ...]
+    epochs: tuple[EpochView, ...]
 
     @property
     def title(self) -> str:
@@ -87,7 +87,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Limit:
+class LimitView:
     """A limit of the recipe."""
 
     name: str
@@ -97,7 +97,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Predictor:
+class PredictorView:
     """How good a policy's forecasts of exits are, measured on test."""
 
     hit_rate: float | None
@@ -105,7 +105,7 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Policy:
+class PolicyView:
     """An exit policy under a governor; times and energies are a model."""
 
     policy: str
@@ -118,12 +118,12 @@ class Policy:
     energy_saving: float | None
     deadline_miss_rate: float | None
     one_level: bool | None  # no input changes the frequency on its way
-    predictor: Predictor | None
+    predictor: PredictorView | None
     family: str | None = None  # none, passive, paper, ours or bound; None in files that do not say it
 
 
 @dataclass(frozen=True)
-class Point:
+class PointView:
     """An operating point of a policy on test."""
 
     metric_value: float
@@ -131,11 +131,11 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class CurveView:
     """A policy's operating points."""
 
     policy: str
-    points: tuple[Point, ...]
+    points: tuple[PointView, ...]
     family: str | None = None
 
 
@@ -150,7 +150,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleView:
     """A test image, and how it ran through the schedule."""
 
     input: int
@@ -166,7 +166,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Best:
+class BestView:
     """The policy and governor of a kind that need least energy; a model."""
 
     policy: str
@@ -177,13 +177,13 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Worth:
+class BenefitView:
     """What prediction is worth at a deadline or on a changed device: the best passive policy, ours, and the bound."""
 
     name: str
-    passive: Best | None
-    ours: Best | None
-    oracle: Best | None
+    passive: BestView | None
+    ours: BestView | None
+    oracle: BestView | None
     saved_passive: float | None
     saved_passive_ci95: tuple[float, float] | None
     score_difference: float | None  # how much better ours scores on test: accuracy, or less error
@@ -193,7 +193,7 @@ class Worth:
 
 
 @dataclass(frozen=True)
-class Saving:
+class SavingView:
     """What a policy saves at a metric that is so much worse than the final output's; None where it is not reached."""
 
     policy: str
@@ -206,7 +206,7 @@ class Saving:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class PredictionView:
     """What `coc predict-exit` found on one device."""
 
     profile: str
@@ -216,15 +216,15 @@ class Forecast:
     n_test: float | None
     full_macs: float | None
     final_exit: int | None  # the index by which a schedule names the final output
-    policies: tuple[Policy, ...]
+    policies: tuple[PolicyView, ...]
     not_applicable: tuple[str, ...]
-    curves: tuple[Curve, ...]
-    savings: tuple[Saving, ...]
-    deadlines: tuple[Worth, ...]
-    sensitivity: tuple[Worth, ...]  # at the deadline; the first is the device as it is
-    scheduled: Policy | None  # the row whose schedule was written
+    curves: tuple[CurveView, ...]
+    savings: tuple[SavingView, ...]
+    deadlines: tuple[BenefitView, ...]
+    sensitivity: tuple[BenefitView, ...]  # at the deadline; the first is the device as it is
+    scheduled: PolicyView | None  # the row whose schedule was written
     notes: tuple[str, ...]
-    examples: tuple[Example, ...]
+    examples: tuple[ExampleView, ...]
 
 
 @dataclass(frozen=True)
@@ -237,23 +237,23 @@ class Run:
     task: str | None
     metric: str
     ok: bool | None  # every limit is met; None while that is not known
-    stages: tuple[Stage, ...]
-    limits: tuple[Limit, ...]
+    stages: tuple[StageView, ...]
+    limits: tuple[LimitView, ...]
     environment: dict[str, str]
     command: str | None
     seed: int | None
     recipe: str | None  # resolved, as it was written
     settings: dict[str, Any]  # the same, read
-    forecasts: tuple[Forecast, ...]
+    predictions: tuple[PredictionView, ...]
     missing: tuple[str, ...]
 
     @property
-    def first(self) -> Stage | None:
+    def first(self) -> StageView | None:
         """The baseline, if there is any stage."""
         return self.stages[0] if self.stages else None
 
     @property
-    def last(self) -> Stage | None:
+    def last(self) -> StageView | None:
         """The result, if there is any stage."""
         return self.stages[-1] if self.stages else None
 
@@ -273,15 +273,17 @@ class Run:
 
 
 def sign(metric: str) -> int:
-    """Give 1 for a metric of which more is better, -1 for an error."""
+    """Return 1 for a metric of which more is better, -1 for an error."""
     return 1 if metric == "accuracy" else -1
 
 
+KEYS = {"predictions": "forecasts"}  # how `coc report --format json` names a field
+
+
 def as_data(run: Run) -> dict[str, Any]:
-    """Give a run as plain data, without images."""
-    data = asdict(run)
-    del data["settings"]
-    for forecast in data["forecasts"]:
-        for example in forecast["examples"]:
+    """Return a run as plain data, without images."""
+    data = {KEYS.get(name, name): value for name, value in asdict(run).items() if name != "settings"}
+    for prediction in data[KEYS["predictions"]]:
+        for example in prediction["examples"]:
             del example["png"]
     return data

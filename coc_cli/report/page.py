@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coc_cli.report import wording
-from coc_cli.report.charts.benefit import savings, sensitivity, worth, worth_table
+from coc_cli.report.charts.benefit import benefit, benefit_table, savings, sensitivity
 from coc_cli.report.charts.figure import Figure, Table
 from coc_cli.report.charts.layers import layers, training
 from coc_cli.report.charts.predictions import energy, policies
 from coc_cli.report.charts.stages import exits, trade_off, waterfall
 from coc_cli.report.charts.timelines import Timeline, timelines
 from coc_cli.report.comparison import Difference, differences, remarks, settings
-from coc_cli.report.model import Forecast, Run
+from coc_cli.report.model import PredictionView, Run
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -30,16 +30,16 @@ WHOLE = 3  # so many runs on one page are shown with layers, training and foreca
 class Device:
     """A forecast with its figures."""
 
-    forecast: Forecast
+    prediction: PredictionView
     figures: tuple[Figure, ...]
     savings: Table | None
-    worth: Table | None
-    worth_figures: tuple[Figure, ...]
+    benefit: Table | None
+    benefit_figures: tuple[Figure, ...]
     timelines: tuple[Timeline, ...]
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A run with its figures."""
 
     run: Run
@@ -49,7 +49,7 @@ class Part:
 
 
 def html(runs: tuple[Run, ...]) -> str:
-    """Give the page of one run, or of several with their differences."""
+    """Return the page of one run, or of several with their differences."""
     is_whole = len(runs) <= WHOLE
     return _template().render(
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
@@ -61,7 +61,7 @@ def html(runs: tuple[Run, ...]) -> str:
         settings=settings(runs) if len(runs) > 1 else (),
         w=wording,
         again=again,
-        forecast_command=forecast_command,
+        prediction_command=prediction_command,
     )
 
 
@@ -79,7 +79,7 @@ def _template() -> Template:
     return environment.get_template("page.html")
 
 
-def _part(run: Run, *, is_whole: bool, is_alone: bool) -> Part:
+def _part(run: Run, *, is_whole: bool, is_alone: bool) -> PageSection:
     figures = [
         waterfall(run),
         trade_off([run]) if is_alone else None,
@@ -89,7 +89,7 @@ def _part(run: Run, *, is_whole: bool, is_alone: bool) -> Part:
         figures.append(training(run))
         figures += layers(run.stages[0], run.stages[-1]) if len(run.stages) > 1 else ()
     devices = tuple(_devices(run)) if is_whole else ()
-    return Part(run, _there(figures), devices, is_whole)
+    return PageSection(run, _there(figures), devices, is_whole)
 
 
 def _there(figures: list[Figure | None]) -> tuple[Figure, ...]:
@@ -98,19 +98,19 @@ def _there(figures: list[Figure | None]) -> tuple[Figure, ...]:
 
 def _devices(run: Run) -> Iterator[Device]:
     left = MOST_IMAGES
-    for forecast in run.forecasts:
-        size = sum(len(one.png) for one in forecast.examples)
+    for prediction in run.predictions:
+        size = sum(len(one.png) for one in prediction.examples)
         if size > left:
-            forecast = replace(forecast, examples=tuple(replace(one, png="") for one in forecast.examples))  # noqa: PLW2901
+            prediction = replace(prediction, examples=tuple(replace(one, png="") for one in prediction.examples))  # noqa: PLW2901
         else:
             left -= size
         yield Device(
-            forecast,
-            figures=_there([policies(forecast), energy(forecast)]),
-            savings=savings(forecast),
-            worth=worth_table(forecast),
-            worth_figures=_there([worth(forecast), sensitivity(forecast)]),
-            timelines=timelines(forecast),
+            prediction,
+            figures=_there([policies(prediction), energy(prediction)]),
+            savings=savings(prediction),
+            benefit=benefit_table(prediction),
+            benefit_figures=_there([benefit(prediction), sensitivity(prediction)]),
+            timelines=timelines(prediction),
         )
 
 
@@ -119,7 +119,7 @@ def _differences(runs: tuple[Run, ...]) -> list[tuple[Run, Difference | None]]:
 
 
 def again(run: Run) -> str:
-    """Give the command that makes a run again from its own recipe."""
+    """Return the command that makes a run again from its own recipe."""
     import shlex
 
     return shlex.join(
@@ -127,9 +127,9 @@ def again(run: Run) -> str:
     )
 
 
-def forecast_command(run: Run, forecast: Forecast) -> str:
-    """Give the command that makes a forecast again."""
+def prediction_command(run: Run, prediction: PredictionView) -> str:
+    """Return the command that makes a forecast again."""
     import shlex
 
-    words = ["coc", "predict-exit", run.directory, "--profile", forecast.profile]
-    return shlex.join([*words, *(["--deadline", forecast.deadline] if forecast.deadline else [])])
+    words = ["coc", "predict-exit", run.directory, "--profile", prediction.profile]
+    return shlex.join([*words, *(["--deadline", prediction.deadline] if prediction.deadline else [])])

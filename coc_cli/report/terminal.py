@@ -11,7 +11,7 @@ from rich.text import Text
 
 from coc_cli.report import wording
 from coc_cli.report.comparison import differences, remarks
-from coc_cli.report.model import Run, Stage
+from coc_cli.report.model import Run, StageView
 
 WIDTH = 160
 
@@ -73,7 +73,7 @@ def _run(run: Run) -> Iterator[Table | str]:
         yield f"missing: {sentence}"
 
 
-def _row(run: Run, stage: Stage) -> Iterator[str]:
+def _row(run: Run, stage: StageView) -> Iterator[str]:
     yield stage.title
     yield wording.value(run.metric, stage.metric_value)
     yield wording.interval(run.metric, stage.metric_ci95)

@@ -11,14 +11,14 @@ from dataclasses import asdict
 
 from coc_cli.report import wording
 from coc_cli.report.comparison import differences, front, remarks, settings
-from coc_cli.report.model import Run, Stage, as_data
+from coc_cli.report.model import Run, StageView, as_data
 
 SPECIAL = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
 MOST_NOTES = 8  # of what is missing, in a comment
 
 
 def data(runs: tuple[Run, ...]) -> str:
-    """Give everything that is known, as JSON; images are left out."""
+    """Return everything that is known, as JSON; images are left out."""
     content = {
         "schema": 1,
         "runs": [as_data(run) for run in runs],
@@ -54,7 +54,7 @@ CSV_COLUMNS = (
 
 
 def csv_text(runs: tuple[Run, ...]) -> str:
-    """Give a row a stage; what is not known is empty."""
+    """Return a row a stage; what is not known is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "directory", "metric", *CSV_COLUMNS])
@@ -63,7 +63,7 @@ def csv_text(runs: tuple[Run, ...]) -> str:
     return text.getvalue()
 
 
-def _cells(stage: Stage) -> Iterator[object]:
+def _cells(stage: StageView) -> Iterator[object]:
     known = {
         **vars(stage),
         **_ends("metric_ci95", stage.metric_ci95),
@@ -81,7 +81,7 @@ def _ends(name: str, ends: tuple[float, float] | None) -> dict[str, float | None
 
 
 def markdown(runs: tuple[Run, ...]) -> str:
-    """Give a comment for a pull request: verdict, a small table, and differences where there are several runs."""
+    """Return a comment for a pull request: verdict, a small table, and differences where there are several runs."""
     parts = [_single(runs[0])] if len(runs) == 1 else [_several(runs)]
     named = len(runs) > 1
     missing = [f"- {escaped(f'{run.label}: {what}' if named else what)}" for run in runs for what in run.missing]
@@ -92,7 +92,7 @@ def markdown(runs: tuple[Run, ...]) -> str:
 
 
 def escaped(text: object) -> str:
-    """Give a text that Markdown shows as it is, in one line: no markup, no HTML, no cell, no mention."""
+    """Return a text that Markdown shows as it is, in one line: no markup, no HTML, no cell, no mention."""
     line = " ".join(str(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return SPECIAL.sub(r"\\\g<0>", line).replace("@", "&#64;")
@@ -115,7 +115,7 @@ def _single(run: Run) -> str:
     return "\n\n".join([heading, _sentence(run, last), _table(head, rows), *([f"Limits: {limits}"] if limits else [])])
 
 
-def _sentence(run: Run, last: Stage) -> str:
+def _sentence(run: Run, last: StageView) -> str:
     return (
         f"**{escaped(run.metric)} {wording.value(run.metric, last.metric_value)}**"
         f", {wording.change(run.metric, last.change)} against the baseline;"
@@ -126,7 +126,7 @@ def _sentence(run: Run, last: Stage) -> str:
     )
 
 
-def _row(run: Run, stage: Stage) -> Iterator[str]:
+def _row(run: Run, stage: StageView) -> Iterator[str]:
     yield stage.title
     yield wording.value(run.metric, stage.metric_value)
     yield wording.interval(run.metric, stage.metric_ci95)

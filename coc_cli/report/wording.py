@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coc_cli import units
-from coc_cli.report.model import Change, Forecast, Limit, Run, Stage
+from coc_cli.report.model import DifferenceView, LimitView, PredictionView, Run, StageView
 from coc_cli.units import count, shown
 
 NONE = "\u2013"  # a dash
@@ -13,22 +13,22 @@ WHOLE = 1000  # numbers from here on have no fraction worth reading
 
 
 def fitted(name: str, longest: int) -> str:
-    """Give a name that is not too long for its place: beginning and end."""
+    """Return a name that is not too long for its place: beginning and end."""
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}…{name[longest // 2 - longest :]}"
 
 
 def value(metric: str, number: float | None) -> str:
-    """Give a metric's value."""
+    """Return a metric's value."""
     return NONE if number is None else shown(metric, number)
 
 
 def titled(metric: str) -> str:
-    """Give a metric's name as a sentence begins."""
+    """Return a metric's name as a sentence begins."""
     return "MAE" if metric == "mae" else metric[:1].upper() + metric[1:]
 
 
 def interval(metric: str, ends: tuple[float, float] | None) -> str:
-    """Give a 95 % interval."""
+    """Return a 95 % interval."""
     if ends is None:
         return NONE
     low, high = (f"{end:.1%}" if metric == "accuracy" else f"{end:.4g}" for end in ends)
@@ -36,51 +36,51 @@ def interval(metric: str, ends: tuple[float, float] | None) -> str:
 
 
 def counted(number: float | None) -> str:
-    """Give a count with a unit of a thousand."""
+    """Return a count with a unit of a thousand."""
     return NONE if number is None else count(number)
 
 
 def times(number: float | None) -> str:
-    """Give a ratio: how many times less."""
+    """Return a ratio: how many times less."""
     if number is None:
         return NONE
     return f"{number:.1f}x" if number >= 10 else f"{number:.2f}x" if number >= 1 else f"{number:.3g}x"  # noqa: PLR2004
 
 
 def part(number: float | None) -> str:
-    """Give a ratio of sizes: 1/46.3."""
+    """Return a ratio of sizes: 1/46.3."""
     return NONE if number is None else f"1/{number:.1f}"
 
 
 def percent(number: float | None) -> str:
-    """Give a share."""
+    """Return a share."""
     return NONE if number is None else units.percent(number)
 
 
 def milli(number: float | None, unit: str) -> str:
-    """Give ms or mJ to three digits."""
+    """Return ms or mJ to three digits."""
     return NONE if number is None else f"{number:.3g} {unit}"
 
 
 def energies_between(ends: tuple[float, float] | None) -> str:
-    """Give an interval of energies in mJ."""
+    """Return an interval of energies in mJ."""
     return NONE if ends is None else f"{ends[0]:.3g}..{ends[1]:.3g}"
 
 
 def bits(number: float | None) -> str:
-    """Give a number of bits."""
+    """Return a number of bits."""
     return NONE if number is None else f"{number:g}"
 
 
 def points(metric: str, number: float | None) -> str:
-    """Give a difference of metrics: of accuracies in percentage points, of errors in their own unit."""
+    """Return a difference of metrics: of accuracies in percentage points, of errors in their own unit."""
     if number is None:
         return NONE
     return f"{number * 100:+.2f} points" if metric == "accuracy" else f"{number:+.4g}"
 
 
-def change(metric: str, found: Change | None, *, with_interval: bool = True) -> str:
-    """Give how the metric differs from the baseline's."""
+def change(metric: str, found: DifferenceView | None, *, with_interval: bool = True) -> str:
+    """Return how the metric differs from the baseline's."""
     if found is None:
         return NONE
     if found.ci95 is None or not with_interval:
@@ -94,8 +94,8 @@ def images(number: float | None) -> str:
     return "an unknown number of test images" if number is None else f"{number:.0f} test images"
 
 
-def latency(stage: Stage | None) -> str:
-    """Give a measured latency, or say that there is none."""
+def latency(stage: StageView | None) -> str:
+    """Return a measured latency, or say that there is none."""
     if stage is None or stage.latency_ms is None:
         return "not measured"
     found = stage.latency_ms
@@ -103,21 +103,21 @@ def latency(stage: Stage | None) -> str:
     return f"{milli(found.median, 'ms')} median, {milli(found.p95, 'ms')} p95 ({where}; measured)"
 
 
-def energy(forecast: Forecast) -> str:
-    """Give the modelled energy of an input under the schedule that was written."""
-    row = forecast.scheduled
+def energy(prediction: PredictionView) -> str:
+    """Return the modelled energy of an input under the schedule that was written."""
+    row = prediction.scheduled
     if row is None:
         return "no schedule"
     saved = "" if row.energy_saving is None else f", {less(row.energy_saving)} than without exits at full speed"
-    return f"{milli(row.energy_mj_mean, 'mJ')} an input on {forecast.profile}{saved} ({MODEL})"
+    return f"{milli(row.energy_mj_mean, 'mJ')} an input on {prediction.profile}{saved} ({MODEL})"
 
 
 def energies(run: Run) -> str:
-    """Give the modelled energy on every device that was planned for."""
-    return "; ".join(map(energy, run.forecasts)) or "not modelled"
+    """Return the modelled energy on every device that was planned for."""
+    return "; ".join(map(energy, run.predictions)) or "not modelled"
 
 
-def judged(limit: Limit) -> str:
+def judged(limit: LimitView) -> str:
     """Say of a limit whether it is met."""
     verdict = {True: "met", False: "MISSED", None: "not known"}[limit.ok]
     numbers = [
@@ -148,5 +148,5 @@ def less(saving: float) -> str:
 
 
 def seconds(number: float | None) -> str:
-    """Give a time of training."""
+    """Return a time of training."""
     return NONE if number is None else f"{number:.0f} s"

@@ -21,7 +21,7 @@ from coc_cli.nets.cost import cost
 from coc_cli.nets.graph import WEIGHTED
 from coc_cli.nets.layers import QuantizedWeight, numbers_of
 from coc_cli.nets.names import is_edge, is_head, layer_at
-from coc_cli.nets.network import Network, build, changed_numbers, changed_parameters, float_twin
+from coc_cli.nets.network import Network, build, changed_numbers, changed_parameters, without_quantizers
 from coc_cli.nets.slicing import SliceIndices, sliced_spec
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.pruning_widths import TOLERANCE, Group, counts_for
@@ -49,7 +49,7 @@ def choose_channels(
     Raises `StageError` that names the layer where it cannot be, or, if it is to be met `exactly`, where the fraction is
     missed by more than the tolerance.
     """
-    copy = build(float_twin(network.spec)).eval()
+    copy = build(without_quantizers(network.spec)).eval()
     copy.load_state_dict(_float_state(network))
     groups = _groups(copy, settings)
     counts = counts_for(copy, groups, fraction, settings.scope)
@@ -79,7 +79,7 @@ def _remaining(copy: Network, network: Network) -> SliceIndices:
             raise _unprunable(name, "torch-pruning does not see which of its channels belong together")
     tensors = (*copy.named_parameters(), *copy.named_buffers())
     indices = {name: tensor.detach().long() for name, tensor in tensors if name in network.state_dict()}
-    parameters = changed_parameters(copy, network.spec.but(modules=modules))
+    parameters = changed_parameters(copy, network.spec.with_changes(modules=modules))
     return SliceIndices({name: index for name, index in indices.items() if index.dim()}, modules, parameters)
 
 

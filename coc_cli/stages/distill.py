@@ -71,14 +71,16 @@ class Distill(TaughtStage):
         return plan_student(spec, self._backbone(spec))
 
     def _backbone(self, spec: Spec) -> Spec:
-        """Give the student's spec before anything is carried over; raises `StageError`."""
+        """Return the student's spec before anything is carried over; raises `StageError`."""
         assert isinstance(self.student, Student)
         arch = self.student.arch or spec.arch
         try:
             args = self.student.arguments(arch, spec.args if arch == spec.arch else {})
         except StageError as error:
             raise StageError(error.what, "student") from error
-        return spec.but(arch=arch, args=args, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None)
+        return spec.with_changes(
+            arch=arch, args=args, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None
+        )
 
     def notes(self, spec: Spec) -> list[str]:
         return [] if self.student == "same" else self._plan(spec).notes(spec)

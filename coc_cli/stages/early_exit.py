@@ -110,19 +110,19 @@ class EarlyExit(TaughtStage):
 
         if spec.exits:
             raise StageError("the network already has exits; leave one of the early_exit stages out")
-        places, whole = self.places(spec), Places(spec.but(modules={}, parameters={}))
+        places, whole = self.places(spec), Places(spec.with_changes(modules={}, parameters={}))
         exits = tuple(
             Exit(source=p.source, head=self.head, channels=whole.named(p.source).channels)  # type: ignore[union-attr]
             for p in places
         )
         measure, max_drop = self.rule_for(spec.task)
         rule = ExitRule(measure=measure, threshold=NEVER[measure], max_drop=max_drop)
-        made = spec.but(exits=exits, rule=rule)
+        made = spec.with_changes(exits=exits, rule=rule)
         modules = dict(spec.modules)
         for index, (place, left) in enumerate(zip(exits, places, strict=True)):
             if left.channels != place.channels:
                 modules.update(reads(index, place, left.channels, made.head_outputs))
-        made = made.but(modules=modules)
+        made = made.with_changes(modules=modules)
         if not isinstance(self.loss_weights, str) and len(self.loss_weights) != len(exits) + 1:
             raise StageError(
                 f"has {len(self.loss_weights)} numbers for {len(exits)} exits and the final output", "loss_weights"
@@ -133,7 +133,7 @@ class EarlyExit(TaughtStage):
         return with_rounded_heads(made, precision) if precision else made
 
     def rule_for(self, task: str) -> tuple[Measure, float]:
-        """Give measure and max_drop, defaults filled in; raises `StageError` for what the task has not."""
+        """Return measure and max_drop, defaults filled in; raises `StageError` for what the task has not."""
         first, *others = MEASURES[task]
         measure = self.rule or first
         if measure not in (first, *others):
@@ -146,7 +146,7 @@ class EarlyExit(TaughtStage):
         return measure, max_drop
 
     def places(self, spec: Spec) -> list[Place]:
-        """Give where the exits will be, in order; raises `StageError`."""
+        """Return where the exits will be, in order; raises `StageError`."""
         from coc_cli.nets.exit_places import Places, spread
 
         if (self.exits is None) == (self.every is None):

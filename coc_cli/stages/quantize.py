@@ -56,7 +56,7 @@ class Quantize(TaughtStage):
         network = build(spec, device="meta")
         precision = self._precision(list(network.layers))
         expected = with_precision(spec, precision)
-        for name, kind in unsupported(build(spec.but(bits={}, edges={}), device="meta")).items():
+        for name, kind in unsupported(build(spec.with_changes(bits={}, edges={}), device="meta")).items():
             if name in expected.bits:
                 raise StageError(f"layer '{name}' is a {kind}, which cannot be quantised; set it to 32 bits", "layers")
         for name, bits in spec.bits.items():

@@ -117,13 +117,13 @@ class TaughtStage(Stage):
     temperature: Annotated[float, Field(gt=0, description="softens the classes of both before they are compared")] = 4.0
 
     def teaching(self, incoming: Network, lab: Lab) -> Network | None:
-        """Give the teacher, in eval mode on the lab's device."""
+        """Return the teacher, in eval mode on the lab's device."""
         if self.teacher == "none":
             return None
         return (lab.baseline if self.teacher == "baseline" else incoming).to(lab.device).eval()
 
     def loss(self, teacher: Network | None) -> Loss:
-        """Give the task's loss plus, with a teacher, the term of imitation, averaged over all exits."""
+        """Return the task's loss plus, with a teacher, the term of imitation, averaged over all exits."""
         from coc_cli.learning.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
@@ -140,7 +140,7 @@ class TaughtStage(Stage):
         taught: Tensor | None,
         weights: list[float] | None = None,
     ) -> Tensor:
-        """Give the loss of the outputs of all exits, each [B, K], with the teacher's final output if there is one.
+        """Return the loss of the outputs of all exits, each [B, K], with the teacher's final output if there is one.
 
         It is the mean over exits, weighted if there are `weights`.
         """
@@ -151,12 +151,12 @@ class TaughtStage(Stage):
         hard = torch.stack([task.loss(output, batch.targets) for output in outputs]) @ share
         if taught is None:
             return hard
-        soft = torch.stack([task.imitation(output, taught, self.temperature) for output in outputs]) @ share
+        soft = torch.stack([task.distillation_loss(output, taught, self.temperature) for output in outputs]) @ share
         return (1 - self.kd_weight) * hard + self.kd_weight * soft
 
 
 def answers(teacher: Network, batch: Batch) -> Tensor:
-    """Give a teacher's final output, without gradients."""
+    """Return a teacher's final output, without gradients."""
     import torch
 
     with torch.no_grad():

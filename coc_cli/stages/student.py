@@ -71,8 +71,8 @@ def plan_student(incoming: Spec, backbone: Spec) -> StudentPlan:
     exits = _exits(incoming, backbone)
     fraction = 1.0
     if incoming.modules:
-        fraction = backbone_macs(incoming) / backbone_macs(incoming.but(modules={}, parameters={}))
-    spec = backbone.but(exits=exits, rule=incoming.rule if exits else None)
+        fraction = backbone_macs(incoming) / backbone_macs(incoming.with_changes(modules={}, parameters={}))
+    spec = backbone.with_changes(exits=exits, rule=incoming.rule if exits else None)
     return StudentPlan(spec, fraction, precision_of(incoming))
 
 

@@ -115,10 +115,10 @@ def test_a_file_where_the_cache_should_be_is_told(place: str) -> None:
 
 @pytest.mark.parametrize("where", [(Path, "mkdir"), (decode.fcntl, "flock"), (decode.os, "fsync")])
 def test_a_cache_that_cannot_be_written_is_told(where: tuple[object, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
+    def user_error(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(*where, refuse)
+    monkeypatch.setattr(*where, user_error)
     with pytest.raises(StageError, match="decoded images cannot be kept in 'cache/data': Permission denied"):
         read()
 
@@ -162,7 +162,7 @@ def test_images_on_disk_train_to_the_same_bits_as_images_in_memory(spec: Spec, t
     from coc_cli.nets.network import build
 
     loss = Quantize(weights=8, activations=8).loss(None)
-    start = build(spec.but(input_shape=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3))
+    start = build(spec.with_changes(input_shape=(3, 8, 8), mean=(0.5,) * 3, std=(0.25,) * 3))
     trained: list[Network] = []
     (memory, _), (disk, decoded) = read(), read(memory=0.0)
     assert (memory.train.mapped, disk.train.mapped, decoded) == (False, True, 0)

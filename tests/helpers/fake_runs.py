@@ -126,6 +126,9 @@ def picture() -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
+FAMILIES = {"classic": "none", "predictive": "ours"}
+
+
 def row(policy: str, governor: str, value: float, macs: float, energy: float) -> dict[str, Any]:
     """A row of predict-exit.json."""
     return {
@@ -140,6 +143,7 @@ def row(policy: str, governor: str, value: float, macs: float, energy: float) ->
         "one_level": False,
         "exit_shares": [0.5, 0.5],
         "predictor": {"hit_rate": 0.875, "mean_abs_error": 0.25} if policy == "predictive" else None,
+        "family": FAMILIES[policy],
     }
 
 
@@ -171,8 +175,8 @@ def forecast(folder: Path, *, exits: int = 2, **changes: Any) -> Path:
         "policies": rows,
         "not_applicable": ["patience"],
         "curves": [
-            {"policy": "classic", "points": [{"score": 0.75, "macs": 3000.0}]},
-            {"policy": "predictive", "points": points},
+            {"policy": "classic", "points": [{"score": 0.75, "macs": 3000.0}], "family": "none"},
+            {"policy": "predictive", "points": points, "family": "ours"},
         ],
         "deadlines": [{"deadline": "1.25x", "deadline_ms": 2.0, "rows": cross, "worth": worth}],
         "sensitivity": [{"change": "as it is", **worth}, {"change": "idle power x 2", **no_gap}],

@@ -45,7 +45,7 @@ def test_the_loss_of_numbers_by_hand() -> None:
     unsure = TASK.loss(torch.tensor([[0.0, 0.0, math.log(4.0), 0.0]]), targets)
     likelihood = ((math.log(4) + 4 / 4) + (0 + 0.04**2)) / 2 / 2
     assert float(unsure) == pytest.approx(smooth + likelihood)
-    assert float(TASK.imitation(torch.zeros(1, 4), torch.tensor([[1.0, 0.0]]), 4.0)) == pytest.approx(0.95 / 2)
+    assert float(TASK.distillation_loss(torch.zeros(1, 4), torch.tensor([[1.0, 0.0]]), 4.0)) == pytest.approx(0.95 / 2)
 
 
 def test_a_log_variance_learns_the_error_that_is_there() -> None:
@@ -88,6 +88,6 @@ def test_the_bootstrap_is_near_the_normal_interval() -> None:
 
 def test_a_spec_has_its_task(spec: Spec) -> None:
     assert isinstance(task_of(spec), Classification)
-    found = task_of(spec.but(task="regression", labels=("x",)))
+    found = task_of(spec.with_changes(task="regression", labels=("x",)))
     assert isinstance(found, Regression)
     assert found.scale == Scale(mean=(0.0,), std=(1.0,))

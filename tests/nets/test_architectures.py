@@ -256,7 +256,7 @@ def test_a_network_without_layers_is_refused(nets: Path) -> None:
     nets.write_text(
         "from torch import nn\n\ndef net(outputs):\n    return nn.Sequential(nn.Flatten(), nn.Identity())\n"
     )
-    spec = spec_of(f"file:{nets}:net", size=1).but(labels=("a",))
+    spec = spec_of(f"file:{nets}:net", size=1).with_changes(labels=("a",))
     with pytest.raises(StageError, match="has no convolution or linear layer"):
         check_runs(spec)
 
@@ -264,7 +264,7 @@ def test_a_network_without_layers_is_refused(nets: Path) -> None:
 def test_inner_exits_may_give_log_variances(regressor: Network) -> None:
     rule = ExitRule(measure="variance", threshold=0.1, max_drop=1.0)
     exits = (Exit(source="backbone_stages_1_0_relu2", head="pool", channels=8),)
-    check_runs(regressor.spec.but(exits=exits, rule=rule))
+    check_runs(regressor.spec.with_changes(exits=exits, rule=rule))
 
 
 def test_a_checkpoint_whose_file_is_gone_says_so(checkpoint: Path) -> None:
@@ -282,7 +282,7 @@ def recipe(model: str) -> Path:
 
 
 def digits(nets: Path) -> Network:
-    spec = spec_of(f"file:{nets}:small").but(labels=tuple("0123456789"))
+    spec = spec_of(f"file:{nets}:small").with_changes(labels=tuple("0123456789"))
     return build(spec)
 
 

@@ -41,7 +41,7 @@ def path(network: Network, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("bits", [None, 1, 2, 3, 5, 8])
 @pytest.mark.parametrize("width", [4, 16])
 def test_the_bytes_are_what_the_plan_says(spec: Spec, tmp_path: Path, bits: int | None, width: int) -> None:
-    spec = spec.but(args={"depth": 8, "width": width})
+    spec = spec.with_changes(args={"depth": 8, "width": width})
     if bits:
         spec = Quantize(weights=bits, activations=4).expect(spec)
     save(build(spec), LINEAGE, tmp_path / "m.safetensors")
@@ -49,7 +49,7 @@ def test_the_bytes_are_what_the_plan_says(spec: Spec, tmp_path: Path, bits: int 
 
 
 def test_codes_make_the_file_small(spec: Spec, tmp_path: Path) -> None:
-    spec = spec.but(args={"depth": 8, "width": 32})
+    spec = spec.with_changes(args={"depth": 8, "width": 32})
     sizes = {}
     for bits in (None, 8, 1):
         made = Quantize(weights=bits, activations=4, first=8, last=8).expect(spec) if bits else spec
@@ -293,7 +293,7 @@ def test_a_recipe_starts_from_weights_from_elsewhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("r.yaml").write_text(FOREIGN)
-    source = build(spec.but(labels=tuple("0123456789"))).backbone.state_dict()
+    source = build(spec.with_changes(labels=tuple("0123456789"))).backbone.state_dict()
     torch.save({f"net.{name}": value for name, value in source.items()}, "weights.pt")
     compress(Path("r.yaml"))
     baseline = load(Path("runs/foreign/stages/00-baseline/model.safetensors"))
@@ -322,7 +322,7 @@ def test_a_checkpoint_of_cocs_own_brings_its_own_normalisation(
     spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save(build(spec.but(labels=tuple("0123456789"))), (), Path("own.safetensors"))
+    save(build(spec.with_changes(labels=tuple("0123456789"))), (), Path("own.safetensors"))
     Path("r.yaml").write_text(FOREIGN.replace("weights.pt", "own.safetensors"))
     with pytest.raises(UserError) as caught:
         make_plan(read(Path("r.yaml")))

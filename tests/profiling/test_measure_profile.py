@@ -19,13 +19,13 @@ from coc_cli.dvfs.profile import NOT_MEASURED, read_profile
 from coc_cli.errors import UserError
 from coc_cli.exits.collect_traces import workload
 from coc_cli.nets.checkpoint import save
-from coc_cli.nets.network import build, float_twin
+from coc_cli.nets.network import build, without_quantizers
 from coc_cli.nets.precision import LayerBits, Precision, with_precision
 from coc_cli.nets.segments import split_heads
 from coc_cli.nets.spec import Spec
 from coc_cli.profiling import timing
-from coc_cli.profiling.measure_profile import Outcome, ask, measure, samples_of
-from coc_cli.profiling.meters import Missing
+from coc_cli.profiling.measure_profile import MeasureResult, measure, prepare, samples_of
+from coc_cli.profiling.meters import NoMeter
 from coc_cli.stages.early_exit import EarlyExit
 
 EXITS = ("relu1", "stages.0.0.relu1", "stages.1.0")  # the second within a block, where the shortcut lives too
@@ -59,7 +59,7 @@ class Steady:
 
     def mean_mw(self, work: Callable[[], object], seconds: float) -> float:  # noqa: ARG002
         work()
-        return 5000.0 if "waited" in work.__qualname__ else 1000.0
+        return 5000.0 if "synchronized" in work.__qualname__ else 1000.0
 
 
 @pytest.mark.parametrize("kind", SPECS)
@@ -110,7 +110,7 @@ def test_threads_are_as_before_afterwards() -> None:
 def test_a_quantised_network_runs_as_its_float_twin(spec: Spec, images: torch.Tensor) -> None:
     made = build(SPECS["quantised"](spec)).eval()
     twin = timing.float_network(made)
-    assert twin.spec == float_twin(made.spec)
+    assert twin.spec == without_quantizers(made.spec)
     assert not twin.training
     name = "stages.0.0.conv1"
     assert torch.equal(twin.layer(name).weight, made.layer(name).weight)
@@ -118,10 +118,10 @@ def test_a_quantised_network_runs_as_its_float_twin(spec: Spec, images: torch.Te
     assert timing.float_network(twin) is twin
 
 
-def measured(checkpoint: Path, **changes: object) -> Outcome:
-    settings = {"meter": Missing("no meter here"), "window_s": 0.01, "say": lambda _: None, **changes}
-    asked = ask(checkpoint, name="mine", threads=1, seconds=0.05)
-    return measure(asked, **settings)  # type: ignore[arg-type]
+def measured(checkpoint: Path, **changes: object) -> MeasureResult:
+    settings = {"meter": NoMeter("no meter here"), "window_s": 0.01, "say": lambda _: None, **changes}
+    request = prepare(checkpoint, name="mine", threads=1, seconds=0.05)
+    return measure(request, **settings)  # type: ignore[arg-type]
 
 
 def test_a_run_gives_a_profile_that_the_energy_model_takes(checkpoint: Path, spec: Spec) -> None:
@@ -174,8 +174,8 @@ def test_a_made_up_machine_lends_its_name_and_levels(checkpoint: Path, tmp_path:
     (cpufreq / "scaling_cur_freq").write_text("1000000\n")
     (cpufreq / "scaling_available_frequencies").write_text("500000 1000000\n")
     (tmp_path / "cpuinfo").write_text("model name : Imagined(R) CPU 9\n")
-    asked = ask(checkpoint, threads=1, seconds=0.05)
-    outcome = measure(asked, say=lambda _: None, sysfs=tmp_path / "sys", proc=tmp_path)
+    request = prepare(checkpoint, threads=1, seconds=0.05)
+    outcome = measure(request, say=lambda _: None, sysfs=tmp_path / "sys", proc=tmp_path)
     assert (outcome.path, outcome.profile.name) == (Path("imagined-9-1t.yaml"), "imagined-9-1t")
     assert outcome.profile.frequency_mhz.values == (500.0, 1000.0)
     assert outcome.profile.measured
@@ -246,7 +246,7 @@ def test_wrong_input_is_one_line(what: str, checkpoint: Path, tmp_path: Path) ->
 def test_a_folder_without_permission(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(UserError) as error:
-        ask(checkpoint, out=Path("locked/mine.yaml"))
+        prepare(checkpoint, out=Path("locked/mine.yaml"))
     assert str(error.value) == f"--out: locked/mine.yaml cannot be written: no permission in {tmp_path}"
 
 

@@ -11,8 +11,8 @@ from coc_cli.dvfs.profile import NOT_MEASURED, Measured, TimedPart, read_profile
 from coc_cli.profiling.fit import Fit, Sample
 from coc_cli.profiling.machine import Clock
 from coc_cli.profiling.measure_profile import rendered
-from coc_cli.profiling.measured_profile import Draw, Found, Power, frequencies, level_share, profile_of
-from coc_cli.profiling.meters import Missing, Rapl
+from coc_cli.profiling.measured_profile import MeasuredDevice, Power, PowerReading, frequencies, level_share, profile_of
+from coc_cli.profiling.meters import NoMeter, Rapl
 
 BASE = read_profile("i7-10700")
 PART = TimedPart(name="segment 0", macs=1e6, bytes=1e3, median_ms=0.5, p95_ms=0.6, model_ms=0.5)
@@ -26,10 +26,10 @@ MEASURED = Measured(
     parts=(PART,),
 )
 SAMPLES = (Sample("segment 0", 1e6, 1e3, False, 0.5), Sample("head 0", 1e3, 1e4, True, 0.1))
-FOUND = Found(SAMPLES, Fit(2.0, 0.25, 60.0, (0.5, 0.1), (0.0, 0.0)), Clock(), None, MEASURED, "measured today")
+FOUND = MeasuredDevice(SAMPLES, Fit(2.0, 0.25, 60.0, (0.5, 0.1), (0.0, 0.0)), Clock(), None, MEASURED, "measured today")
 
 
-def sources(found: Found) -> dict[str, str]:
+def sources(found: MeasuredDevice) -> dict[str, str]:
     return {name: number.source for name, number in profile_of(found, BASE, "mine", "a test").named_numbers()}
 
 
@@ -112,12 +112,12 @@ def test_what_the_times_leave_open_holds_up_no_part() -> None:
 
 
 def test_energy_is_what_is_drawn_above_idle() -> None:
-    draw = Draw(Rapl(()), idle_mw=1000.0, busy_mw=(5000.0, 800.0))
+    draw = PowerReading(Rapl(()), idle_mw=1000.0, busy_mw=(5000.0, 800.0))
     assert draw.energy_mj([2.0, 3.0]) == [8.0, 0.0]
     power = draw.power([2.0, 3.0])
     assert power
     assert (power.busy_mw, power.idle_mw) == (pytest.approx((5000 * 2 + 800 * 3) / 5), 1000.0)
-    none = Draw(Missing("no meter here"))
+    none = PowerReading(NoMeter("no meter here"))
     assert (none.energy_mj([2.0]), none.power([2.0]), none.said) == ([None], None, "not measured: no meter here")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coc_cli.profiling import meters
-from coc_cli.profiling.meters import Counter, Ina3221, Missing, Rapl, find_meter, passed_uj
+from coc_cli.profiling.meters import Counter, Ina3221, NoMeter, Rapl, find_meter, passed_uj
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -47,7 +47,7 @@ RAPL = {
 
 
 def test_nothing_is_there(tree: Tree) -> None:
-    assert find_meter(tree({"class/hwmon/hwmon0/name": "coretemp"})) == Missing("neither RAPL nor INA3221 here")
+    assert find_meter(tree({"class/hwmon/hwmon0/name": "coretemp"})) == NoMeter("neither RAPL nor INA3221 here")
 
 
 def test_packages_and_memory_count_once(tree: Tree) -> None:
@@ -90,18 +90,18 @@ def test_a_counter_that_only_root_reads(tree: Tree, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Path, "read_text", refused)
     path = root / "class/powercap/intel-rapl:0/energy_uj"
-    assert find_meter(root) == Missing(f"{path} is there, but may not be read; often root may")
+    assert find_meter(root) == NoMeter(f"{path} is there, but may not be read; often root may")
 
 
 def test_a_counter_that_holds_no_number(tree: Tree) -> None:
     root = tree({**RAPL, "class/powercap/intel-rapl:0/energy_uj": ""})
     found = find_meter(root)
-    assert isinstance(found, Missing)
+    assert isinstance(found, NoMeter)
     assert "intel-rapl:0/energy_uj is there, but cannot be read: could not convert" in found.reason
 
 
 def test_rapl_does_not_see_a_gpu(tree: Tree) -> None:
-    assert find_meter(tree(RAPL), for_gpu=True) == Missing("no INA3221 here, and RAPL does not see the GPU")
+    assert find_meter(tree(RAPL), for_gpu=True) == NoMeter("no INA3221 here, and RAPL does not see the GPU")
 
 
 IIO = "bus/i2c/drivers/ina3221x/0-0041/iio:device1"

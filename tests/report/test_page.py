@@ -13,9 +13,9 @@ import fake_runs
 import pytest
 
 from coc_cli.report.charts.layers import matched
-from coc_cli.report.charts.svg import Scale, decades
+from coc_cli.report.charts.svg import Axis, decades
 from coc_cli.report.delivery import deliver
-from coc_cli.report.model import Layer
+from coc_cli.report.model import LayerView
 from coc_cli.report.read.run import read_runs
 
 EVIL = "<script>alert(1)</script>\"'&|`{{ 7 * 7 }}"
@@ -242,8 +242,8 @@ def test_twenty_runs_of_six_stages_take_seconds(tmp_path: Path, monkeypatch: pyt
 
 
 def test_layers_stand_side_by_side_by_name() -> None:
-    def named(*names: str) -> tuple[Layer, ...]:
-        return tuple(Layer(name, 1, 1, 1, 8, 8) for name in names)
+    def named(*names: str) -> tuple[LayerView, ...]:
+        return tuple(LayerView(name, 1, 1, 1, 8, 8) for name in names)
 
     rows = matched(named("a", "b", "c"), named("a", "exit", "c", "d"))
     assert [(b.name if b else None, a.name if a else None) for b, a in rows] == [
@@ -266,13 +266,13 @@ def test_a_network_with_other_layers_is_two_lists(small: Path) -> None:
 
 
 def test_scales() -> None:
-    assert Scale(0, 1, 0, 100).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert Scale(0.93, 1.0, 0, 100).ticks(4) == pytest.approx([0.94, 0.96, 0.98, 1.0])
+    assert Axis(0, 1, 0, 100).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert Axis(0.93, 1.0, 0, 100).ticks(4) == pytest.approx([0.94, 0.96, 0.98, 1.0])
     log = decades([2e3, 3e6], 0, 80)
     assert (log.low, log.high, log(1e3), log(1e5), log(1e9)) == (1e3, 1e7, 0.0, 40.0, 80.0)
     assert log.ticks() == pytest.approx([1e3, 1e4, 1e5, 1e6, 1e7])
     assert decades([3.0, 4.0], 0, 1).ticks() == pytest.approx([1, 2, 5, 10])
-    assert Scale(5, 5, 0, 100)(5) == 50.0
+    assert Axis(5, 5, 0, 100)(5) == 50.0
 
 
 def test_runs_side_by_side(small: Path, other: Path) -> None:

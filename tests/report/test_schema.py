@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from coc_cli.recipe.model import schema as recipe_schema
 from coc_cli.report import model
-from coc_cli.report.read.lenient import Lenient, Missing
+from coc_cli.report.read.lenient import Lenient, MissingNotes
 from coc_cli.report.read.run import read_runs
 from coc_cli.report.schema import FILES
 from coc_cli.report.schema.part import as_data, as_json, json_schema
-from coc_cli.report.schema.run import Environment, Exit, Limit, Stage
+from coc_cli.report.schema.run import Environment, ExitEntry, LimitEntry, StageEntry
 
 
 def coc(*args: str, check: int = 0) -> subprocess.CompletedProcess[str]:
@@ -48,7 +48,7 @@ def test_every_key_of_every_file_is_described(name: str, models: int) -> None:
 
 def test_keys_are_named_as_they_stand_in_the_files() -> None:
     schema = json_schema(FILES["schedule"])
-    assert list(schema["$defs"]["Segment"]["properties"])[:2] == ["from", "to"]
+    assert list(schema["$defs"]["SegmentEntry"]["properties"])[:2] == ["from", "to"]
     assert next(iter(json_schema(FILES["report"])["properties"])) == "schema"
 
 
@@ -68,10 +68,10 @@ def test_a_schema_that_is_none_is_said(name: str, instead: str) -> None:
 
 
 def test_what_was_never_given_is_absent_and_none_is_null() -> None:
-    one = Exit(index=0, share=0.0, metric_value=None, metric_all=0.5)
+    one = ExitEntry(index=0, share=0.0, metric_value=None, metric_all=0.5)
     assert as_json(one) == '{"index": 0, "share": 0.0, "metric_value": null, "metric_all": 0.5}'
-    assert as_data(Stage.model_construct(name="prune")) == {"name": "prune"}
-    assert as_json(Limit(name="max_bytes", limit=100, value=99.5, ok=True), indent=None).endswith(
+    assert as_data(StageEntry.model_construct(name="prune")) == {"name": "prune"}
+    assert as_json(LimitEntry(name="max_bytes", limit=100, value=99.5, ok=True), indent=None).endswith(
         '"limit": 100, "value": 99.5, "ok": true}'
     )
 
@@ -90,11 +90,11 @@ def test_writers_are_held_to_it(changes: dict[str, object]) -> None:
 
 def test_a_view_whose_key_is_not_in_the_schema_is_our_mistake() -> None:
     with pytest.raises(KeyError, match="policy"):
-        Lenient(Exit, {}, "there", Missing()).view(model.Curve)
+        Lenient(ExitEntry, {}, "there", MissingNotes()).view(model.CurveView)
 
 
 def test_what_is_damaged_is_none_and_noted() -> None:
-    missing = Missing()
+    missing = MissingNotes()
     stage = {
         "name": 3,
         "metric_value": True,
@@ -103,9 +103,9 @@ def test_what_is_damaged_is_none_and_noted() -> None:
         "exits": [{"share": 1}, 7],
         "index": "x",
     }
-    view = Lenient(Stage, stage, "stage", missing, 4).view(model.Stage, factor=None, change=None, epochs=())
+    view = Lenient(StageEntry, stage, "stage", missing, 4).view(model.StageView, factor=None, change=None, epochs=())
     assert (view.index, view.name, view.metric_value, view.n_test, view.macs) == (4, "?", None, 8, None)
-    assert view.exits == (model.Exit(0, 1, None, None), model.Exit(1, None, None, None))
+    assert view.exits == (model.ExitView(0, 1, None, None), model.ExitView(1, None, None, None))
     assert view.layers == (), "older files have none"
     assert missing.sentences == (
         "stage lacks name, metric_value, metric_ci95, macs, bitops, bitops_ratio, bitops_ratio_nominal, params,"
@@ -113,7 +113,11 @@ def test_what_is_damaged_is_none_and_noted() -> None:
         "stage, exit 1 is not a mapping",
         "stage, exit 1 lacks share",
     )
-    assert {field.name for field in fields(model.Stage)} - set(Stage.model_fields) == {"factor", "change", "epochs"}
+    assert {field.name for field in fields(model.StageView)} - set(StageEntry.model_fields) == {
+        "factor",
+        "change",
+        "epochs",
+    }
 
 
 def test_a_recipe_is_read_as_it_was_written(small: Path) -> None:

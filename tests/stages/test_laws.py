@@ -62,7 +62,7 @@ def without_what_data_decides(spec: Spec) -> Spec:
     """Forget signs and the threshold, which only data tell, and widths, which weights do."""
     edges = {name: edge.model_copy(update={"signed": False}) for name, edge in spec.edges.items()}
     rule = spec.rule and spec.rule.model_copy(update={"threshold": 0.0})
-    return spec.but(edges=edges, rule=rule, modules={})
+    return spec.with_changes(edges=edges, rule=rule, modules={})
 
 
 def within(made: Spec, expected: Spec, before: Spec) -> bool:
@@ -71,7 +71,7 @@ def within(made: Spec, expected: Spec, before: Spec) -> bool:
         return False
     if made.modules == expected.modules:
         return True
-    whole = cost(made.but(modules={})).macs
+    whole = cost(made.with_changes(modules={})).macs
     return abs(cost(made).macs - cost(expected).macs) <= 2 * TOLERANCE * max(whole, cost(before).macs)
 
 
@@ -200,7 +200,7 @@ def test_a_new_student_takes_over_what_came_before_and_says_so(spec: Spec) -> No
     assert len(backbone) == 14 + 2
     assert [place.head for place in made.exits] == ["bof"]
     assert made.rule == had.rule
-    whole = cost(made.but(modules={})).macs
+    whole = cost(made.with_changes(modules={})).macs
     assert cost(made).macs / whole == pytest.approx(0.7, abs=2 * TOLERANCE)
     notes = deeper.notes(had)
     assert len(notes) == 3
@@ -220,7 +220,7 @@ def test_bits_of_layers_set_apart_do_not_vanish_unannounced(spec: Spec) -> None:
 
 
 def test_a_student_with_too_few_places_says_which_exits_are_gone(spec: Spec) -> None:
-    had = stage("early_exit", every="conv").expect(spec.but(args={"depth": 20, "width": 4}))
+    had = stage("early_exit", every="conv").expect(spec.with_changes(args={"depth": 20, "width": 4}))
     assert len(had.exits) == 18
     notes = stage("distill", student={"depth": 8}).notes(had)
     assert notes[-1].endswith("; it has too few places, 12 exits are gone")

@@ -35,7 +35,7 @@ def zoo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of(spec: Spec, arch: str, **args: int) -> Spec:
-    return spec.but(arch=arch, args=resolve(arch, args))
+    return spec.with_changes(arch=arch, args=resolve(arch, args))
 
 
 def seen(spec: Spec) -> Network:
@@ -49,7 +49,7 @@ def seen(spec: Spec) -> Network:
 @pytest.mark.parametrize("importance", Importance.__args__)
 @pytest.mark.parametrize("ratio", [0.3, 0.7])
 def test_the_share_of_macs_is_met_and_all_counts_fall(spec: Spec, scope: str, importance: str, ratio: float) -> None:
-    spec = spec.but(args={"depth": 14, "width": 8})
+    spec = spec.with_changes(args={"depth": 14, "width": 8})
     stage = Prune(ratio=ratio, scope=scope, importance=importance)
     before = seen(spec)
     made = sliced(before, choose_channels(before, stage.selection, 1 - ratio))
@@ -162,7 +162,7 @@ def test_a_pruning_in_steps_resumes_to_the_same_bits(
 
 
 def test_patterns_keep_layers_whole(spec: Spec) -> None:
-    network = seen(spec.but(args={"depth": 8, "width": 8}))
+    network = seen(spec.with_changes(args={"depth": 8, "width": 8}))
     stage = Prune(ratio=0.3, layers={"stages.0.*": PruneRule(prune=False)})
     made = sliced(network, choose_channels(network, stage.selection, 0.7))
     for name in ("stages.0.0.conv1", "stages.0.0.conv2", "conv1"):
@@ -172,7 +172,7 @@ def test_patterns_keep_layers_whole(spec: Spec) -> None:
 
 
 def test_wide_layers_keep_multiples_of_eight(spec: Spec) -> None:
-    network = seen(spec.but(args={"depth": 8, "width": 32}))
+    network = seen(spec.with_changes(args={"depth": 8, "width": 32}))
     made = sliced(network, choose_channels(network, Prune(ratio=0.5).selection, 0.5))
     widths = {name: layer.weight.shape[0] for name, layer in made.layers.items()}
     assert all(widths[name] % 8 == 0 for name in widths if network.layer(name).weight.shape[0] >= 64)

@@ -10,14 +10,14 @@ from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS, KeyFault
 from coc_cli.data.splits import TRAIN
-from coc_cli.errors import StageError, at_key, did_you_mean, refuse_all
+from coc_cli.errors import StageError, at_key, did_you_mean, raise_if_any
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from coc_cli.data.listing import Listing
-    from coc_cli.data.table import Table
+    from coc_cli.data.table import CsvTable
 
 IMAGE = "image"  # the column with the images' paths, by default
 MOST_LOST = 1e-6  # of the spread of a target, by rounding to 32 bits
@@ -43,14 +43,14 @@ class Csv(ListedSource):
     def listing(self, settings: DataSettings) -> Listing:
         """List the images of a table, one a row; raises `StageError` with every row that is wrong."""
         from coc_cli.data.listing import Listing
-        from coc_cli.data.table import Table, read_table
+        from coc_cli.data.table import CsvTable, read_table
 
         path = Path(settings.place)
         columns, rows = read_table(path)
-        refuse_all(_column_problems(path, columns, _wanted_columns(settings)))
+        raise_if_any(_column_problems(path, columns, _wanted_columns(settings)))
         if not rows:
             raise StageError(f"'{path}' has no rows", "source")
-        table, has_splits = Table(path, rows), settings.split is not None
+        table, has_splits = CsvTable(path, rows), settings.split is not None
         names, stamps = table.files(settings.image or IMAGE)
         given = table.splits(settings.split)
         table.note_repeats(names, given, has_splits=has_splits)
@@ -73,7 +73,7 @@ def _wanted_columns(settings: DataSettings) -> list[tuple[str, str]]:
 
 
 def _numbers(
-    table: Table, columns: tuple[str, ...], given: NDArray[np.int8]
+    table: CsvTable, columns: tuple[str, ...], given: NDArray[np.int8]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return the targets float32 [N, T] and their names; raises `DataError` with all that is wrong with the table."""
     import numpy as np
@@ -81,23 +81,23 @@ def _numbers(
     from coc_cli.data.splitting import scarce
 
     numbers = table.numbers(columns)
-    refuse_all(table.problems())
+    raise_if_any(table.problems())
     problems = at_key("targets", _target_problems(numbers[given == TRAIN], columns))
-    refuse_all(problems + at_key("source", scarce(given, None, columns)))
+    raise_if_any(problems + at_key("source", scarce(given, None, columns)))
     return numbers.astype(np.float32), columns
 
 
 def _classes(
-    table: Table, column: str, given: NDArray[np.int8], *, has_splits: bool
+    table: CsvTable, column: str, given: NDArray[np.int8], *, has_splits: bool
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the classes int64 [N] and their names; raises `DataError` with all that is wrong with the table."""
     from coc_cli.data.listing import class_problems
     from coc_cli.data.splitting import scarce
 
     classes, labels = table.classes(column)
-    refuse_all(table.problems())
+    raise_if_any(table.problems())
     problems = class_problems(given, classes, labels, has_splits=has_splits)
-    refuse_all(at_key("label", problems + scarce(given, classes, labels)))
+    raise_if_any(at_key("label", problems + scarce(given, classes, labels)))
     return classes, labels
 
 

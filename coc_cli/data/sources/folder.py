@@ -14,7 +14,7 @@ from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS
 from coc_cli.data.splits import SPLITS, TRAIN
-from coc_cli.errors import StageError, at_key, refuse_all
+from coc_cli.errors import StageError, at_key, raise_if_any
 from coc_cli.units import counted, named
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Folder(ListedSource):
         """List a tree of class folders, with train/ and test/ above them or without; raises `StageError`."""
         path = Path(settings.place)
         stamps, folders, problems = _tree(path) if path.is_dir() else _archive(path)
-        refuse_all(at_key("source", problems))
+        raise_if_any(at_key("source", problems))
         if not stamps:
             raise StageError(f"'{path}' holds no images ({', '.join(ENDINGS)})", "source")
         top = _common(stamps)
@@ -64,7 +64,7 @@ def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: S
 
     has_splits = any(_is_train(parts[0]) for parts in [*names.values(), *folders] if parts)
     depth = 1 if has_splits else 0
-    refuse_all(at_key("source", _layout_problems(names, folders, depth)))
+    raise_if_any(at_key("source", _layout_problems(names, folders, depth)))
     labels = tuple(sorted({name[depth] for name in names.values()} | {f[depth] for f in folders if len(f) > depth}))
     index = {label: i for i, label in enumerate(labels)}
     splits = {full: SPLITS[name[0].lower()] if has_splits else TRAIN for full, name in names.items()}
@@ -72,7 +72,7 @@ def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: S
     given = np.array([splits[full] for full in ordered], dtype=np.int8)
     classes = np.array([index[names[full][depth]] for full in ordered], dtype=np.int64)
     problems = class_problems(given, classes, labels, has_splits=has_splits)
-    refuse_all(at_key("source", problems + scarce(given, classes, labels)))
+    raise_if_any(at_key("source", problems + scarce(given, classes, labels)))
     return Listing(path, tuple(ordered), tuple(stamps[tuple(f.split("/"))] for f in ordered), given, classes, labels)
 
 

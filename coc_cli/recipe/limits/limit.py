@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from coc_cli.report.schema.run import Stage
+    from coc_cli.report.schema.run import StageEntry
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Limit(ABC):
     annotation: ClassVar[Any]  # of the recipe's key, None included, with its bounds and its description
 
     @abstractmethod
-    def value(self, baseline: Stage, result: Stage, sign: int) -> float:
+    def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:
         """Return the figure that is limited, from two entries of report.json's stages.
 
         `sign` is 1 if a larger metric is better, else -1.

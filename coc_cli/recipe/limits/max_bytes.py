@@ -11,7 +11,7 @@ from coc_cli.recipe.limits.limit import Limit, Outlook
 LEAST_SLACK = 1.05  # the header's length depends on numbers that the plan does not know
 
 if TYPE_CHECKING:
-    from coc_cli.report.schema.run import Stage
+    from coc_cli.report.schema.run import StageEntry
 
 
 class MaxBytes(Limit):
@@ -20,7 +20,7 @@ class MaxBytes(Limit):
     name: ClassVar[str] = "max_bytes"
     annotation: ClassVar[Any] = Annotated[int | None, Field(gt=0, description="of the result's file")]
 
-    def value(self, baseline: Stage, result: Stage, sign: int) -> float:  # noqa: ARG002
+    def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:  # noqa: ARG002
         return result.checkpoint_bytes
 
     def is_met(self, limit: float, value: float) -> bool:

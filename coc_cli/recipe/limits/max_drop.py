@@ -11,7 +11,7 @@ from coc_cli.recipe.limits.limit import Limit
 SMALLEST_DIFFERENCE = 1e-12  # between accuracies that are equal but for rounding
 
 if TYPE_CHECKING:
-    from coc_cli.report.schema.run import Stage
+    from coc_cli.report.schema.run import StageEntry
 
 
 class MaxDrop(Limit):
@@ -22,7 +22,7 @@ class MaxDrop(Limit):
         float | None, Field(description="greatest loss on test against the baseline, in the metric's unit")
     ]
 
-    def value(self, baseline: Stage, result: Stage, sign: int) -> float:
+    def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:
         return sign * (baseline.metric_value - result.metric_value)
 
     def is_met(self, limit: float, value: float) -> bool:

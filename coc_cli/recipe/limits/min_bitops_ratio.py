@@ -9,7 +9,7 @@ from pydantic import Field
 from coc_cli.recipe.limits.limit import Limit, Outlook
 
 if TYPE_CHECKING:
-    from coc_cli.report.schema.run import Stage
+    from coc_cli.report.schema.run import StageEntry
 
 
 class MinBitopsRatio(Limit):
@@ -18,7 +18,7 @@ class MinBitopsRatio(Limit):
     name: ClassVar[str] = "min_bitops_ratio"
     annotation: ClassVar[Any] = Annotated[float | None, Field(gt=0, description="baseline's BitOps over the result's")]
 
-    def value(self, baseline: Stage, result: Stage, sign: int) -> float:  # noqa: ARG002
+    def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:  # noqa: ARG002
         return result.bitops_ratio
 
     def is_met(self, limit: float, value: float) -> bool:

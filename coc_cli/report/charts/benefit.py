@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from coc_cli.dvfs.governors import GOVERNORS
 from coc_cli.report import wording
 from coc_cli.report.charts.figure import SHAPES, Figure, Key, Table
-from coc_cli.report.charts.svg import WIDTH, Drawing, Scale, around
-from coc_cli.report.model import Best, Change, Forecast, Worth, sign
+from coc_cli.report.charts.svg import WIDTH, Axis, Drawing, around
+from coc_cli.report.model import BenefitView, BestView, DifferenceView, PredictionView, sign
 
 RIGHT = WIDTH - 16
 VARYING = tuple(governor.name for governor in GOVERNORS if governor.varies)
@@ -20,48 +20,48 @@ KEYS = tuple(Key(colour, SHAPES[shape], name) for _, name, colour, shape in KIND
 HEAD = ("best passive", "ours", "oracle", "ours saves, and scores", "gap closed")
 
 
-def worth(forecast: Forecast) -> Figure | None:
+def benefit(prediction: PredictionView) -> Figure | None:
     """Draw what the prediction is worth at each deadline; the numbers are those of `worth_table`."""
-    rows = _known(forecast.deadlines)
+    rows = _known(prediction.deadlines)
     if not rows:
         return None
     return Figure(
         title="At each deadline",
-        svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_told(rows, forecast.metric)}."),
-        caption=f"Mean energy of an input, a model of {forecast.profile}; bars are 95 % over the test images. The gap"
+        svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_told(rows, prediction.metric)}."),
+        caption=f"Mean energy of an input, a model of {prediction.profile}; bars are 95 % over the test images. The gap"
         " is that from the best passive policy down to the oracle; there is none where the oracle needs no less. All"
         " reach the same metric on validation; how ours differs on test from the best passive stands in the table.",
         legend=KEYS,
     )
 
 
-def worth_table(forecast: Forecast) -> Table | None:
-    """Give what the prediction is worth at each deadline."""
-    rows = _known(forecast.deadlines)
-    return Table(("deadline", *HEAD), tuple(_cells(row, forecast.metric) for row in rows)) if rows else None
+def benefit_table(prediction: PredictionView) -> Table | None:
+    """Return what the prediction is worth at each deadline."""
+    rows = _known(prediction.deadlines)
+    return Table(("deadline", *HEAD), tuple(_cells(row, prediction.metric) for row in rows)) if rows else None
 
 
-def sensitivity(forecast: Forecast) -> Figure | None:
+def sensitivity(prediction: PredictionView) -> Figure | None:
     """Draw what the prediction is worth on devices of which one assumed number is another."""
-    rows = _known(forecast.sensitivity)
+    rows = _known(prediction.sensitivity)
     if not rows:
         return None
-    deadline = f"the deadline {forecast.deadline}" if forecast.deadline else "the deadline that was asked for"
+    deadline = f"the deadline {prediction.deadline}" if prediction.deadline else "the deadline that was asked for"
     return Figure(
         title="With other assumed numbers",
-        svg=_drawing(rows).svg(f"Modelled energy of an input on changed devices. {_told(rows, forecast.metric)}."),
-        caption=f"At {deadline}, one number of {forecast.profile} changed in each row. Where the marks keep their order"
-        " in all rows, who needs less does not hang on that number.",
+        svg=_drawing(rows).svg(f"Modelled energy of an input on changed devices. {_told(rows, prediction.metric)}."),
+        caption=f"At {deadline}, one number of {prediction.profile} changed in each row. Where the marks keep their"
+        " order in all rows, who needs less does not hang on that number.",
         legend=KEYS,
-        table=Table(("change", *HEAD), tuple(_cells(row, forecast.metric) for row in rows)),
+        table=Table(("change", *HEAD), tuple(_cells(row, prediction.metric) for row in rows)),
     )
 
 
-def _known(rows: Sequence[Worth]) -> list[Worth]:
+def _known(rows: Sequence[BenefitView]) -> list[BenefitView]:
     return [row for row in rows if row.passive or row.ours or row.oracle]
 
 
-def _told(rows: Sequence[Worth], metric: str) -> str:
+def _told(rows: Sequence[BenefitView], metric: str) -> str:
     cells = (_cells(row, metric) for row in rows)
     said = "; ".join(
         f"{name}: best passive {passive}, ours {ours}, oracle {oracle}, ours saves {saved}, gap closed: {closed}"
@@ -70,7 +70,7 @@ def _told(rows: Sequence[Worth], metric: str) -> str:
     return said.replace("\n", ", ")
 
 
-def _drawing(rows: Sequence[Worth]) -> Drawing:
+def _drawing(rows: Sequence[BenefitView]) -> Drawing:
     bottom = len(rows) * ROW + 6
     drawing = Drawing(height=bottom + 36)
     found = [one for row in rows for one in (row.passive, row.ours, row.oracle) if one]
@@ -84,42 +84,42 @@ def _drawing(rows: Sequence[Worth]) -> Drawing:
         drawing.text("name", 12, top + 14, wording.fitted(row.name, LONGEST_NAME))
         drawing.text("number end", RIGHT, top + 14, _verdict(row))
         for step, (key, name, look, shape) in enumerate(KINDS):
-            one: Best | None = getattr(row, key)
+            one: BestView | None = getattr(row, key)
             if one is not None and one.energy_mj_mean is not None:
                 _mark(drawing, x, top + 22 + 8 * step, one, look, shape, f"{row.name}, {name}")
     return drawing
 
 
-def _mark(drawing: Drawing, x: Scale, y: float, one: Best, look: str, shape: int, name: str) -> None:
+def _mark(drawing: Drawing, x: Axis, y: float, one: BestView, look: str, shape: int, name: str) -> None:
     if one.energy_mj_ci95:
         drawing.line(f"whisker {look}", x(one.energy_mj_ci95[0]), y, x(one.energy_mj_ci95[1]), y)
     tip = f"{name}: {_best(one)}".replace("\n", ", ")
     drawing.mark(f"dot {look}", x(one.energy_mj_mean or 0.0), y, shape=shape, size=3.6, tip=tip)
 
 
-def _verdict(row: Worth) -> str:
+def _verdict(row: BenefitView) -> str:
     """Say in a few words what prediction is worth."""
     if row.gap_closed is not None:
         return f"gap closed {_closed(row)}"
     return NO_GAP if row.saved_passive is None else f"{NO_GAP}, ours {wording.less(row.saved_passive)}"
 
 
-def _cells(row: Worth, metric: str) -> tuple[str, ...]:
+def _cells(row: BenefitView, metric: str) -> tuple[str, ...]:
     saved = _with_ends(row.saved_passive, row.saved_passive_ci95)
     scores = wording.change(metric, _change(row, sign(metric)))
     both = saved if row.score_difference is None else f"{saved}\n{scores}"
     return (row.name, _best(row.passive), _best(row.ours), _best(row.oracle), both, _closed(row))
 
 
-def _change(row: Worth, direction: int) -> Change | None:
-    """Give how ours differs from the best passive policy in the metric on test."""
+def _change(row: BenefitView, direction: int) -> DifferenceView | None:
+    """Return how ours differs from the best passive policy in the metric on test."""
     if row.score_difference is None:
         return None
     low, high = sorted(direction * end for end in row.score_difference_ci95 or (0.0, 0.0))
-    return Change(direction * row.score_difference, (low, high) if row.score_difference_ci95 else None)
+    return DifferenceView(direction * row.score_difference, (low, high) if row.score_difference_ci95 else None)
 
 
-def _closed(row: Worth) -> str:
+def _closed(row: BenefitView) -> str:
     return NO_GAP if row.gap_closed is None else _with_ends(row.gap_closed, row.gap_closed_ci95, ".0%")
 
 
@@ -129,8 +129,8 @@ def _with_ends(value: float | None, ends: tuple[float, float] | None, form: str 
     return f"{value:{form}}" + (f" ({ends[0]:{form}}..{ends[1]:{form}})" if ends else "")
 
 
-def _best(one: Best | None) -> str:
-    """Give an energy with its interval, and on a second line who needs it."""
+def _best(one: BestView | None) -> str:
+    """Return an energy with its interval, and on a second line who needs it."""
     if one is None:
         return wording.NONE
     interval = f" ({wording.energies_between(one.energy_mj_ci95)})" if one.energy_mj_ci95 else ""
@@ -138,19 +138,19 @@ def _best(one: Best | None) -> str:
     return f"{wording.milli(one.energy_mj_mean, 'mJ')}{interval}\n{one.policy} under {one.governor}{held}"
 
 
-def savings(forecast: Forecast) -> Table | None:
-    """Give what each policy saves of the MACs at equal metric, read off its curve, with paired 95 % intervals."""
-    if not forecast.savings:
+def savings(prediction: PredictionView) -> Table | None:
+    """Return what each policy saves of the MACs at equal metric, read off its curve, with paired 95 % intervals."""
+    if not prediction.savings:
         return None
-    worse = "below the final" if sign(forecast.metric) > 0 else "above the final"
+    worse = "below the final" if sign(prediction.metric) > 0 else "above the final"
     rows = tuple(
         (
             one.policy,
-            wording.value(forecast.metric, one.drop),
+            wording.value(prediction.metric, one.drop),
             wording.counted(one.macs) if one.macs is not None else "not reached",
             _with_ends(one.saved_classic, one.saved_classic_ci95),
             _with_ends(one.saved_passive, one.saved_passive_ci95),
         )
-        for one in forecast.savings
+        for one in prediction.savings
     )
     return Table(("policy", worse, "MACs", "saved against classic", "against the best passive"), rows)

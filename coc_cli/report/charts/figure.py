@@ -41,10 +41,10 @@ SHAPES = "●■▲◆"
 
 
 def colour(index: int) -> str:
-    """Give the class of the colour of something by its place."""
+    """Return the class of the colour of something by its place."""
     return f"s{index % COLOURS + 1}"
 
 
 def kind(name: str) -> str:
-    """Give the class of the colour of a stage."""
+    """Return the class of the colour of a stage."""
     return KINDS.get(name, "s5")

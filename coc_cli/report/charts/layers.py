@@ -7,8 +7,8 @@ from itertools import zip_longest
 
 from coc_cli.report import wording
 from coc_cli.report.charts.figure import Figure, Key, Table, kind
-from coc_cli.report.charts.svg import WIDTH, Drawing, Scale, around, decades
-from coc_cli.report.model import Epoch, Layer, Run, Stage
+from coc_cli.report.charts.svg import WIDTH, Axis, Drawing, around, decades
+from coc_cli.report.model import EpochView, LayerView, Run, StageView
 
 ROW = 17.0
 NAME_END = 112.0
@@ -17,10 +17,10 @@ LONGEST_NAME = 18  # characters
 TALL = 40  # rows from which a figure scrolls
 MOST_POINTS = 120  # of a curve
 
-Row = tuple[Layer | None, Layer | None]
+Row = tuple[LayerView | None, LayerView | None]
 
 
-def layers(before: Stage, after: Stage) -> tuple[Figure, ...]:
+def layers(before: StageView, after: StageView) -> tuple[Figure, ...]:
     """Draw BitOps and bits of each layer before and after: by name, or two lists where the names are others."""
     rows = matched(before.layers, after.layers)
     if not rows:
@@ -35,8 +35,8 @@ def layers(before: Stage, after: Stage) -> tuple[Figure, ...]:
     )
 
 
-def matched(before: Sequence[Layer], after: Sequence[Layer]) -> list[Row]:
-    """Give layers side by side by name; what is new stands behind what it follows."""
+def matched(before: Sequence[LayerView], after: Sequence[LayerView]) -> list[Row]:
+    """Return layers side by side by name; what is new stands behind what it follows."""
     old = {layer.name: layer for layer in before}
     new = {layer.name: layer for layer in after}
     rows: list[Row] = [(layer, new.get(layer.name)) for layer in before]
@@ -75,7 +75,7 @@ def _layer_figure(title: str, rows: Sequence[Row], of: str) -> Figure:
     )
 
 
-def _layer_row(drawing: Drawing, x: Scale, y: float, before: Layer | None, after: Layer | None) -> None:
+def _layer_row(drawing: Drawing, x: Axis, y: float, before: LayerView | None, after: LayerView | None) -> None:
     one = after or before
     assert one
     cells = _layer_cells(before, after)
@@ -92,11 +92,11 @@ def _layer_row(drawing: Drawing, x: Scale, y: float, before: Layer | None, after
     drawing.text("tick", BITS_START, y + 4, both[0] if len(set(both)) == 1 else " → ".join(both))
 
 
-def _bits(layer: Layer | None) -> str:
+def _bits(layer: LayerView | None) -> str:
     return wording.NONE if layer is None else f"{wording.bits(layer.weight_bits)}·{wording.bits(layer.activation_bits)}"
 
 
-def _layer_cells(before: Layer | None, after: Layer | None) -> tuple[str, ...]:
+def _layer_cells(before: LayerView | None, after: LayerView | None) -> tuple[str, ...]:
     one = after or before
     assert one
     counts = [wording.counted(layer.bitops if layer else None) for layer in (before, after)]
@@ -119,13 +119,13 @@ def training(run: Run) -> Figure | None:
     )
 
 
-def _training_cells(metric: str, stage: Stage) -> tuple[str, ...]:
+def _training_cells(metric: str, stage: StageView) -> tuple[str, ...]:
     ends = (stage.epochs[0], stage.epochs[-1])
     losses = (wording.NONE if end.loss is None else f"{end.loss:.4g}" for end in ends)
     return (stage.title, str(len(stage.epochs)), *losses, *(wording.value(metric, end.metric) for end in ends))
 
 
-def _training(metric: str, stages: Sequence[Stage]) -> Drawing:
+def _training(metric: str, stages: Sequence[StageView]) -> Drawing:
     drawing = Drawing(height=290)
     epochs = [epoch for stage in stages for epoch in stage.epochs]
     top = around([one.metric for one in epochs if one.metric is not None], 128, 26)
@@ -135,7 +135,7 @@ def _training(metric: str, stages: Sequence[Stage]) -> Drawing:
     drawing.text("tick", left, 155, "training loss, logarithmic")
     drawing.rows(top, left, right, lambda v: f"{v * 100:.3g}%" if metric == "accuracy" else f"{v:.3g}", about=3)
     drawing.rows(below, left, right, lambda v: f"{v:g}")
-    x, done = Scale(0, len(epochs), left, right), 0
+    x, done = Axis(0, len(epochs), left, right), 0
     for place, stage in enumerate(stages):
         title = wording.fitted(stage.title, LONGEST_NAME)
         drawing.line("edge", x(done), 16, x(done), 262)
@@ -146,7 +146,7 @@ def _training(metric: str, stages: Sequence[Stage]) -> Drawing:
     return drawing
 
 
-def _stage_curves(drawing: Drawing, x: Scale, top: Scale, below: Scale, stage: Stage, done: int) -> None:
+def _stage_curves(drawing: Drawing, x: Axis, top: Axis, below: Axis, stage: StageView, done: int) -> None:
     chosen = _thinned(stage.epochs)
     for scale, values in ((top, [e.metric for _, e in chosen]), (below, [e.loss for _, e in chosen])):
         places = [(x(done + i + 0.5), scale(v)) for (i, _), v in zip_longest(chosen, values) if v is not None]
@@ -155,7 +155,7 @@ def _stage_curves(drawing: Drawing, x: Scale, top: Scale, below: Scale, stage: S
         drawing.path(f"curve {kind(stage.name)}", places)
 
 
-def _thinned(epochs: Sequence[Epoch]) -> list[tuple[int, Epoch]]:
+def _thinned(epochs: Sequence[EpochView]) -> list[tuple[int, EpochView]]:
     step = max(1, len(epochs) // MOST_POINTS)
     numbered = list(enumerate(epochs))
     return [*numbered[::step], *([numbered[-1]] if (len(epochs) - 1) % step else [])]

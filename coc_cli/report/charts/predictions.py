@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from coc_cli.dvfs.governors import GOVERNORS
 from coc_cli.report import wording
 from coc_cli.report.charts.figure import SHAPES, Figure, Key, Table
-from coc_cli.report.charts.svg import WIDTH, Drawing, Scale, around
-from coc_cli.report.model import Curve, Forecast, Point, Policy, sign
+from coc_cli.report.charts.svg import WIDTH, Axis, Drawing, around
+from coc_cli.report.model import CurveView, PointView, PolicyView, PredictionView, sign
 
 LEFT, RIGHT, BOTTOM = 46.0, WIDTH - 16, 236.0
 PALETTE = {  # by family, the policies of each in the file's order
@@ -26,22 +26,22 @@ WORST = 0.08  # below the final accuracy: operating points that are worse are le
 WORST_ERROR = 1.6  # times the final error
 
 
-def policies(forecast: Forecast) -> Figure | None:
+def policies(prediction: PredictionView) -> Figure | None:
     """Draw every policy's metric against its MACs."""
-    curves = [curve for curve in forecast.curves if curve.points]
+    curves = [curve for curve in prediction.curves if curve.points]
     if not curves:
         return None
-    metric, worst = forecast.metric, _worst(curves, forecast.metric)
+    metric, worst = prediction.metric, _worst(curves, prediction.metric)
     near = [replace(one, points=tuple(p for p in one.points if _is_near(p, worst, metric))) for one in curves]
     left_out = sum(len(one.points) for one in curves) - sum(len(one.points) for one in near)
     rows = tuple(_curve_row(curve, metric) for curve in curves)
     said = "; ".join(f"{name} {best} at {macs} MACs" for name, _, best, macs, *_ in rows)
     return Figure(
         title=f"Policies: {metric} against MACs",
-        svg=_policies(forecast, near).svg(f"{metric} against mean MACs, best point of each policy: {said}."),
-        caption=f"Operating points fixed on validation, measured on {wording.images(forecast.n_test)}. Dashed lines are"
-        f" bounds that no device can reach. Points of poor {metric} that are left out: {left_out}.",
-        legend=Looks.of(forecast).keys((curve.policy for curve in curves), "●"),
+        svg=_policies(prediction, near).svg(f"{metric} against mean MACs, best point of each policy: {said}."),
+        caption=f"Operating points fixed on validation, measured on {wording.images(prediction.n_test)}. Dashed lines"
+        f" are bounds that no device can reach. Points of poor {metric} that are left out: {left_out}.",
+        legend=Looks.of(prediction).keys((curve.policy for curve in curves), "●"),
         table=Table(("policy", "points", f"best {metric}", "MACs there", "fewest MACs", f"{metric} there"), rows),
     )
 
@@ -54,9 +54,9 @@ class Looks:
     bounds: frozenset[str]
 
     @classmethod
-    def of(cls, forecast: Forecast) -> Looks:
+    def of(cls, prediction: PredictionView) -> Looks:
         """Return the looks of all policies in a forecast."""
-        named: tuple[Policy | Curve, ...] = (*forecast.policies, *forecast.curves)
+        named: tuple[PolicyView | CurveView, ...] = (*prediction.policies, *prediction.curves)
         families = {one.policy: one.family for one in named}
         colours: dict[str, str] = {}
         for policy, family in families.items():
@@ -74,26 +74,26 @@ class Looks:
         return tuple(Key(*look, ", ".join(names)) for look, names in named.items())
 
 
-def _policies(forecast: Forecast, curves: list[Curve]) -> Drawing:
+def _policies(prediction: PredictionView, curves: list[CurveView]) -> Drawing:
     points = [point for curve in curves for point in curve.points]
-    full = max([forecast.full_macs or 0.0, *(point.macs for point in points)])
+    full = max([prediction.full_macs or 0.0, *(point.macs for point in points)])
     least = min((point.macs for point in points), default=0.0)
-    x = Scale(least * 0.95, full * 1.04, LEFT, RIGHT)
+    x = Axis(least * 0.95, full * 1.04, LEFT, RIGHT)
     y = around([point.metric_value for point in points], BOTTOM, 14)
-    drawing = _framed(forecast.metric, x, y, "mean MACs of an image", wording.counted)
-    looks = Looks.of(forecast)
+    drawing = _framed(prediction.metric, x, y, "mean MACs of an image", wording.counted)
+    looks = Looks.of(prediction)
     for curve in sorted(curves, key=lambda one: (one.family != BOUND, one.family == OURS)):
         look = f"{looks.colours[curve.policy]}{' dashed' if curve.policy in looks.bounds else ''}"
         places = [(x(point.macs), y(point.metric_value)) for point in curve.points]
         drawing.path(f"curve {look}", places)
         for (px, py), point in zip(places, curve.points, strict=True):
-            value = wording.value(forecast.metric, point.metric_value)
+            value = wording.value(prediction.metric, point.metric_value)
             tip = f"{curve.policy}: {value}, {wording.counted(point.macs)} MACs"
             drawing.mark(f"dot {look}", px, py, size=2.6, tip=tip)
     return drawing
 
 
-def _framed(metric: str, x: Scale, y: Scale, name: str, show: Callable[[float], str]) -> Drawing:
+def _framed(metric: str, x: Axis, y: Axis, name: str, show: Callable[[float], str]) -> Drawing:
     drawing = Drawing(height=280)
     drawing.text("tick", LEFT, 9, metric)
     drawing.rows(y, LEFT, RIGHT, lambda v: f"{v * 100:.4g}%" if metric == "accuracy" else f"{v:.3g}")
@@ -102,19 +102,19 @@ def _framed(metric: str, x: Scale, y: Scale, name: str, show: Callable[[float], 
     return drawing
 
 
-def _worst(curves: list[Curve], metric: str) -> float:
-    """Give the metric beyond which an operating point is of no use."""
+def _worst(curves: list[CurveView], metric: str) -> float:
+    """Return the metric beyond which an operating point is of no use."""
     final = next((c.points[-1].metric_value for c in curves if c.family == WITHOUT_EXITS), None)
     if final is None:
         final = max((p.metric_value for c in curves for p in c.points), key=lambda v: v * sign(metric))
     return final - WORST if metric == "accuracy" else final * WORST_ERROR
 
 
-def _is_near(point: Point, worst: float, metric: str) -> bool:
+def _is_near(point: PointView, worst: float, metric: str) -> bool:
     return (point.metric_value - worst) * sign(metric) >= 0
 
 
-def _curve_row(curve: Curve, metric: str) -> tuple[str, ...]:
+def _curve_row(curve: CurveView, metric: str) -> tuple[str, ...]:
     best = max(curve.points, key=lambda p: (p.metric_value * sign(metric), -p.macs))
     least = curve.points[0]
     return (
@@ -127,30 +127,30 @@ def _curve_row(curve: Curve, metric: str) -> tuple[str, ...]:
     )
 
 
-def energy(forecast: Forecast) -> Figure | None:
+def energy(prediction: PredictionView) -> Figure | None:
     """Draw energy against the metric for each policy under each governor."""
-    rows = [row for row in forecast.policies if row.metric_value is not None and row.energy_mj_mean is not None]
+    rows = [row for row in prediction.policies if row.metric_value is not None and row.energy_mj_mean is not None]
     if not rows:
         return None
-    named = {"least": min(rows, key=lambda row: row.energy_mj_mean or 0.0), "scheduled": forecast.scheduled}
+    named = {"least": min(rows, key=lambda row: row.energy_mj_mean or 0.0), "scheduled": prediction.scheduled}
     said = "; ".join(
         f"{name}: {row.policy} under {row.governor}, {wording.milli(row.energy_mj_mean, 'mJ')}"
         for name, row in named.items()
         if row
     )
-    metric = forecast.metric
+    metric = prediction.metric
     used = dict.fromkeys(row.governor for row in rows)
     governors = [Key(NEUTRAL, SHAPES[_shape(name)], name) for name in sorted(used, key=_shape)]
     head = ("policy", "governor", metric, "energy (model)", "95 %", "saved", "latency (model)", "missed", "levels")
     return Figure(
         title=f"Energy against {metric}",
-        svg=_energy(forecast, rows).svg(
+        svg=_energy(prediction, rows).svg(
             f"Modelled energy against {metric} of {len(rows)} policies and governors; {said}."
         ),
-        caption=f"Measured {metric}; energy is a model of {forecast.profile}. Hollow: misses deadlines."
+        caption=f"Measured {metric}; energy is a model of {prediction.profile}. Hollow: misses deadlines."
         " Circled: the schedule that was written. The colour is the policy.",
-        legend=(*governors, *Looks.of(forecast).keys((row.policy for row in rows), "■")),
-        table=Table(head, tuple(_energy_row(row, forecast) for row in rows)),
+        legend=(*governors, *Looks.of(prediction).keys((row.policy for row in rows), "■")),
+        table=Table(head, tuple(_energy_row(row, prediction) for row in rows)),
     )
 
 
@@ -159,25 +159,25 @@ def _shape(governor: str) -> int:
     return GOVERNOR_NAMES.index(governor) % len(SHAPES) if governor in GOVERNOR_NAMES else 0
 
 
-def _energy(forecast: Forecast, rows: list[Policy]) -> Drawing:
-    looks = Looks.of(forecast)
+def _energy(prediction: PredictionView, rows: list[PolicyView]) -> Drawing:
+    looks = Looks.of(prediction)
     x = around([row.energy_mj_mean or 0.0 for row in rows], LEFT, RIGHT)
     y = around([row.metric_value or 0.0 for row in rows], BOTTOM, 14)
-    drawing = _framed(forecast.metric, x, y, "mean energy of an input in mJ, a model", lambda v: f"{v:.3g}")
+    drawing = _framed(prediction.metric, x, y, "mean energy of an input in mJ, a model", lambda v: f"{v:.3g}")
     for row in rows:
         look = f"{'ring' if row.deadline_miss_rate else 'dot'} {looks.colours[row.policy]}"
         place = x(row.energy_mj_mean or 0.0), y(row.metric_value or 0.0)
-        drawing.mark(look, *place, shape=_shape(row.governor), size=4.2, tip=" · ".join(_energy_row(row, forecast)))
-        if row is forecast.scheduled:
+        drawing.mark(look, *place, shape=_shape(row.governor), size=4.2, tip=" · ".join(_energy_row(row, prediction)))
+        if row is prediction.scheduled:
             drawing.mark("halo", *place, size=8.5)
     return drawing
 
 
-def _energy_row(row: Policy, forecast: Forecast) -> tuple[str, ...]:
+def _energy_row(row: PolicyView, prediction: PredictionView) -> tuple[str, ...]:
     return (
         row.policy,
         row.governor,
-        wording.value(forecast.metric, row.metric_value),
+        wording.value(prediction.metric, row.metric_value),
         wording.milli(row.energy_mj_mean, "mJ"),
         wording.energies_between(row.energy_mj_ci95),
         wording.percent(row.energy_saving),

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from coc_cli.report import wording
 from coc_cli.report.charts.figure import SHAPES, Figure, Key, Table, colour, kind
-from coc_cli.report.charts.svg import WIDTH, Drawing, Names, Scale, around, decades
+from coc_cli.report.charts.svg import WIDTH, Axis, Drawing, Names, around, decades
 from coc_cli.report.comparison import front, unlike
-from coc_cli.report.model import Exit, Run, Stage
+from coc_cli.report.model import ExitView, Run, StageView
 
 LEFT, RIGHT = 46.0, WIDTH - 16
 ROW = 38.0
@@ -45,7 +45,7 @@ def waterfall(run: Run) -> Figure | None:
     )
 
 
-def _step(drawing: Drawing, x: Scale, top: float, before: Stage | None, stage: Stage) -> None:
+def _step(drawing: Drawing, x: Axis, top: float, before: StageView | None, stage: StageView) -> None:
     end = x(stage.bitops or 1.0)
     start = x(before.bitops or 1.0) if before else end
     drawing.text("name", 12, top + 9, wording.fitted(stage.title, LONGEST_NAME))
@@ -64,7 +64,7 @@ def _factor(factor: float | None) -> str:
     return f"÷{factor:.3g} → " if factor >= 1 else f"\u00d7{1 / factor:.3g} → "
 
 
-Placed = tuple[int, Run, list[Stage]]  # a run's place, and its stages that can be drawn
+Placed = tuple[int, Run, list[StageView]]  # a run's place, and its stages that can be drawn
 
 
 def trade_off(runs: Sequence[Run]) -> Figure | None:
@@ -93,7 +93,7 @@ def trade_off(runs: Sequence[Run]) -> Figure | None:
     )
 
 
-def _scatter(metric: str, found: list[Placed], best: Sequence[tuple[Run, Stage]], *, is_alone: bool) -> Drawing:
+def _scatter(metric: str, found: list[Placed], best: Sequence[tuple[Run, StageView]], *, is_alone: bool) -> Drawing:
     height, bottom = 270.0, 228.0
     drawing = Drawing(height=height)
     every = [stage for _, _, stages in found for stage in stages]
@@ -110,7 +110,7 @@ def _scatter(metric: str, found: list[Placed], best: Sequence[tuple[Run, Stage]]
     return drawing
 
 
-def _scatter_table(metric: str, found: list[Placed], best: Sequence[tuple[Run, Stage]], *, is_alone: bool) -> Table:
+def _scatter_table(metric: str, found: list[Placed], best: Sequence[tuple[Run, StageView]], *, is_alone: bool) -> Table:
     on_front = {(run.label, stage.index) for run, stage in best}
     rows = tuple(
         (
@@ -131,7 +131,7 @@ def _run_keys(found: list[Placed]) -> tuple[Key, ...]:
 
 
 def _trail(
-    drawing: Drawing, x: Scale, y: Scale, run: Run, index: int | None, stages: list[Stage], names: Names
+    drawing: Drawing, x: Axis, y: Axis, run: Run, index: int | None, stages: list[StageView], names: Names
 ) -> None:
     places = [(x(s.bitops or 1.0), y(s.metric_value or 0.0)) for s in stages]
     drawing.path(f"trail {colour(index) if index is not None else 's7'}", places)
@@ -150,7 +150,7 @@ def _trail(
 
 
 def _stairs(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Give the line along a front: what is reached with so many BitOps stays reached with more."""
+    """Return the line along a front: what is reached with so many BitOps stays reached with more."""
     corners = [corner for (_, y), (x, y2) in pairwise(points) for corner in ((x, y), (x, y2))]
     return [*points[:1], *corners, *([(RIGHT, points[-1][1])] if points else [])]
 
@@ -165,11 +165,11 @@ def _told(metric: str, found: list[Placed], count: int) -> str:
 
 
 def _short(metric: str, value: float) -> str:
-    """Give a tick of a metric."""
+    """Return a tick of a metric."""
     return f"{value * 100:.4g}%" if metric == "accuracy" else f"{value:.4g}"
 
 
-def exits(run: Run, stage: Stage) -> Figure | None:
+def exits(run: Run, stage: StageView) -> Figure | None:
     """Draw where the test images leave, and how good the answers are there."""
     if not stage.exits:
         return None
@@ -193,13 +193,13 @@ def exits(run: Run, stage: Stage) -> Figure | None:
     )
 
 
-def _exit_name(one: Exit, stage: Stage) -> str:
+def _exit_name(one: ExitView, stage: StageView) -> str:
     return "final" if one is stage.exits[-1] else str(one.index)
 
 
-def _exits(run: Run, stage: Stage) -> Drawing:
+def _exits(run: Run, stage: StageView) -> Drawing:
     drawing = Drawing(height=270)
-    share = Scale(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
+    share = Axis(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
     values = [v for e in stage.exits for v in (e.metric_value, e.metric_all) if v is not None]
     y = around(values, 238, 170)
     drawing.text("tick", LEFT, 9, "share of the test images that leave")
@@ -219,7 +219,7 @@ def _exits(run: Run, stage: Stage) -> Drawing:
 
 
 def _exit(
-    drawing: Drawing, centre: float, step: float, share: Scale, y: Scale, run: Run, stage: Stage, one: Exit
+    drawing: Drawing, centre: float, step: float, share: Axis, y: Axis, run: Run, stage: StageView, one: ExitView
 ) -> None:
     value = wording.value(run.metric, one.metric_value)
     tip = f"exit {_exit_name(one, stage)}: {wording.percent(one.share)}, {run.metric} {value}"

@@ -16,7 +16,7 @@ DECADES = 7  # more than that, and only some powers of ten are named
 
 
 @dataclass(frozen=True)
-class Scale:
+class Axis:
     """Puts values low..high at places start..end, linearly or by their logarithm."""
 
     low: float
@@ -26,13 +26,13 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Give the place of a value; what lies outside is at the border."""
+        """Return the place of a value; what lies outside is at the border."""
         low, high, at = (math.log10(max(v, 1e-30)) if self.log else v for v in (self.low, self.high, value))
         share = (at - low) / (high - low) if high > low else 0.5
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Give round values within the scale."""
+        """Return round values within the scale."""
         if self.log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
             step = max(1, math.ceil((last - first) / DECADES))
@@ -51,19 +51,19 @@ def _round_step(rough: float) -> float:
     return next(factor * power for factor, most in NICE if rough <= most * power)
 
 
-def around(values: Iterable[float], start: float, end: float, *, margin: float = 0.06) -> Scale:
-    """Give a linear scale that holds some values with a margin."""
+def around(values: Iterable[float], start: float, end: float, *, margin: float = 0.06) -> Axis:
+    """Return a linear scale that holds some values with a margin."""
     found = list(values) or [0.0, 1.0]
     low, high = min(found), max(found)
     space = (high - low) * margin or abs(high) * margin or 1.0
-    return Scale(low - space, high + space, start, end)
+    return Axis(low - space, high + space, start, end)
 
 
-def decades(values: Iterable[float], start: float, end: float) -> Scale:
-    """Give a logarithmic scale from a power of ten to another that holds some values above zero."""
+def decades(values: Iterable[float], start: float, end: float) -> Axis:
+    """Return a logarithmic scale from a power of ten to another that holds some values above zero."""
     found = [value for value in values if value > 0] or [1.0]
     low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)) + 1e-9)
-    return Scale(10.0**low, 10.0 ** max(high, low + 1), start, end, log=True)
+    return Axis(10.0**low, 10.0 ** max(high, low + 1), start, end, log=True)
 
 
 @dataclass
@@ -103,20 +103,20 @@ class Drawing:
         ends = "L".join(f"{_value(x + size * dx)} {_value(y + size * dy)}" for dx, dy in corners)
         self.add("path", kind=kind, d=f"M{ends}Z", tip=tip)
 
-    def rows(self, scale: Scale, left: float, right: float, show: Callable[[float], str], about: int = 4) -> None:
+    def rows(self, scale: Axis, left: float, right: float, show: Callable[[float], str], about: int = 4) -> None:
         """Add the grid lines and names of a vertical axis."""
         for tick in scale.ticks(about):
             self.line("grid", left, scale(tick), right, scale(tick))
             self.text("tick end", left - 5, scale(tick) + 4, show(tick))
 
-    def columns(self, scale: Scale, top: float, bottom: float, show: Callable[[float], str], about: int = 5) -> None:
+    def columns(self, scale: Axis, top: float, bottom: float, show: Callable[[float], str], about: int = 5) -> None:
         """Add the grid lines and names of a horizontal axis."""
         for tick in scale.ticks(about):
             self.line("grid", scale(tick), top, scale(tick), bottom)
             self.text("tick middle", scale(tick), bottom + 14, show(tick))
 
     def svg(self, alternative: str) -> str:
-        """Give the SVG; `alternative` says in words what it shows."""
+        """Return the SVG; `alternative` says in words what it shows."""
         box = f"0 0 {_value(self.width)} {_value(self.height)}"
         return f'<svg viewBox="{box}" role="img" aria-label="{escape(alternative)}">{"".join(self.parts)}</svg>'
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from coc_cli.report import wording
-from coc_cli.report.charts.svg import WIDTH, Drawing, Scale
-from coc_cli.report.model import Example, Forecast, Stretch
+from coc_cli.report.charts.svg import WIDTH, Axis, Drawing
+from coc_cli.report.model import ExampleView, PredictionView, Stretch
 
 RIGHT = WIDTH - 16
 WAITING = ("idle", "transition")  # reasons of stretches in which no layer runs
@@ -17,25 +17,25 @@ WAITING = ("idle", "transition")  # reasons of stretches in which no layer runs
 class Timeline:
     """An example with its drawing."""
 
-    example: Example
+    example: ExampleView
     svg: str
     text: str
 
 
-def timelines(forecast: Forecast) -> tuple[Timeline, ...]:
+def timelines(prediction: PredictionView) -> tuple[Timeline, ...]:
     """Draw the frequency over time of each example."""
-    every = [stretch.frequency_mhz for one in forecast.examples for stretch in one.segments]
+    every = [stretch.frequency_mhz for one in prediction.examples for stretch in one.segments]
     if not every:
         return ()
     highest = max(every)
-    end = max(max(one.deadline_ms or 0.0, sum(s.latency_ms for s in one.segments)) for one in forecast.examples)
-    final = forecast.final_exit
-    return tuple(_timeline(one, highest, end, final) for one in forecast.examples if one.segments)
+    end = max(max(one.deadline_ms or 0.0, sum(s.latency_ms for s in one.segments)) for one in prediction.examples)
+    final = prediction.final_exit
+    return tuple(_timeline(one, highest, end, final) for one in prediction.examples if one.segments)
 
 
-def _timeline(one: Example, highest: float, end: float, final: int | None) -> Timeline:
+def _timeline(one: ExampleView, highest: float, end: float, final: int | None) -> Timeline:
     drawing = Drawing(height=110)
-    x, y = Scale(0, end or 1.0, 44, RIGHT), Scale(0, highest * 1.1 or 1.0, 78, 8)
+    x, y = Axis(0, end or 1.0, 44, RIGHT), Axis(0, highest * 1.1 or 1.0, 78, 8)
     drawing.rows(y, 44, RIGHT, lambda v: f"{v:g}", about=2)
     drawing.columns(x, 8, 78, lambda v: f"{v:.3g}", about=4)
     drawing.text("tick end", RIGHT, 104, "ms (model); height is MHz")
@@ -63,14 +63,14 @@ def _timeline(one: Example, highest: float, end: float, final: int | None) -> Ti
     )
 
 
-def _levels(one: Example) -> str:
+def _levels(one: ExampleView) -> str:
     """Say the frequencies that an example ran at, in order."""
     ran = [f"{stretch.frequency_mhz:g}" for stretch in one.segments if stretch.reason not in WAITING]
     return f" at {' → '.join(name for name, _ in groupby(ran))} MHz" if ran else ""
 
 
 def _look(stretch: Stretch) -> str:
-    """Give the class of a stretch: waiting, a change of level, forecast or not."""
+    """Return the class of a stretch: waiting, a change of level, forecast or not."""
     if stretch.reason in WAITING:
         return stretch.reason
     return "s2" if stretch.reason.startswith("predicted") else "s1"

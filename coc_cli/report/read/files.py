@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from coc_cli.report.read.lenient import Lenient, Missing
-from coc_cli.report.schema.part import Part
+from coc_cli.report.read.lenient import Lenient, MissingNotes
+from coc_cli.report.schema.part import JsonPart
 
 
-def read_text(path: Path, name: str, missing: Missing) -> str | None:
+def read_text(path: Path, name: str, missing: MissingNotes) -> str | None:
     """Return a file's text; None, noted, where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ def read_text(path: Path, name: str, missing: Missing) -> str | None:
     return None
 
 
-def read_json(path: Path, model: type[Part], name: str, missing: Missing) -> Lenient | None:
+def read_json(path: Path, model: type[JsonPart], name: str, missing: MissingNotes) -> Lenient | None:
     """Return a JSON file's mapping; None, noted, where it is absent or damaged."""
     text = read_text(path, name, missing)
     if text is None:
@@ -41,7 +41,7 @@ def read_json(path: Path, model: type[Part], name: str, missing: Missing) -> Len
 
 
 def read_lines(
-    path: Path, model: type[Part], name: str, missing: Missing, only: set[int] | None = None
+    path: Path, model: type[JsonPart], name: str, missing: MissingNotes, only: set[int] | None = None
 ) -> Iterator[Lenient]:
     """Return the mappings of a file of JSON lines, all or those at some places; damaged lines are counted and noted."""
     damaged = 0

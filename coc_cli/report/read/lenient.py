@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from coc_cli.report.schema.part import ADDED, Part
+from coc_cli.report.schema.part import ADDED, JsonPart
 
 FEW = 3  # sentences alike
 LARGEST = 1e30  # no figure of a run is as large; infinity and what would overflow a drawing are not
@@ -18,7 +18,7 @@ UNKNOWN = {str: "?", float: 0.0, int: 0}  # where a view has no room for None
 View = TypeVar("View")
 
 
-class Missing:
+class MissingNotes:
     """What a report lacks: whole sentences, and keys by the place where they should stand."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Lenient:
     Not noted is what may be null and what older files lack.
     """
 
-    def __init__(self, model: type[Part], content: Any, where: str, missing: Missing, place: int = 0) -> None:
+    def __init__(self, model: type[JsonPart], content: Any, where: str, missing: MissingNotes, place: int = 0) -> None:
         """Wrap the content that stands at `where`, the `place`-th of its list."""
         self.model, self.where, self.missing, self.place = model, where, missing, place
         self.content: dict[str, Any] = content if isinstance(content, dict) else {}
@@ -68,7 +68,7 @@ class Lenient:
     @property
     def quiet(self) -> Lenient:
         """The same mapping, of which nothing is noted."""
-        return Lenient(self.model, self.content, self.where, Missing(), self.place)
+        return Lenient(self.model, self.content, self.where, MissingNotes(), self.place)
 
     def get(self, key: str) -> Any:
         """Return the value of a key of the schema: as the schema says, or None; lists of parts with `parts`."""
@@ -86,7 +86,8 @@ class Lenient:
         model = get_args(_kind(self.model, key)[0])[0]
         for place, item in enumerate(self.get(key) or ()):
             name = printable(item.get("name", place) if isinstance(item, dict) else place)
-            yield Lenient(model, item, f"{self.where}, {model.__name__.lower()} {name}", self.missing, place)
+            noun = model.__name__.removesuffix("Entry").lower()
+            yield Lenient(model, item, f"{self.where}, {noun} {name}", self.missing, place)
 
     def view(self, cls: type[View], **derived: Any) -> View:
         """Return a view (see model.py): each of its fields that is not derived is the key of its name."""
@@ -96,7 +97,7 @@ class Lenient:
     def _seen(self, key: str, hint: Any) -> Any:
         """Return a key's value as a view's field, of type `hint`, has it."""
         kind = _kind(self.model, key)[0]
-        if isinstance(kind, type) and issubclass(kind, Part):
+        if isinstance(kind, type) and issubclass(kind, JsonPart):
             return self.part(key).view(_inner(hint)) if self.get(key) is not None else None
         if get_origin(kind) is list and (cls := get_args(hint)[0]) is not str:
             return tuple(each.view(cls) for each in self.parts(key))
@@ -117,7 +118,7 @@ def _hints(view: Any) -> list[tuple[str, Any]]:
 
 
 @cache
-def _kind(model: type[Part], key: str) -> tuple[Any, bool]:
+def _kind(model: type[JsonPart], key: str) -> tuple[Any, bool]:
     """Return the type of a key, without the None that may stand there, and whether its absence is noted.
 
     A key that the schema does not have is our mistake, a KeyError.
@@ -138,7 +139,7 @@ def _checked(kind: Any, value: Any) -> Any:
     check = CHECKS.get(kind)
     if check:
         return check(value)
-    is_mapping = isinstance(kind, type) and issubclass(kind, Part)
+    is_mapping = isinstance(kind, type) and issubclass(kind, JsonPart)
     wanted = dict if is_mapping else list if get_origin(kind) is list else object
     return value if isinstance(value, wanted) else None
 

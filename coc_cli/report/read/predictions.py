@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from coc_cli.report import schema
-from coc_cli.report.model import Best, Curve, Example, Forecast, Point, Policy, Worth, sign
+from coc_cli.report.model import (
+    BenefitView,
+    BestView,
+    CurveView,
+    ExampleView,
+    PointView,
+    PolicyView,
+    PredictionView,
+    sign,
+)
 from coc_cli.report.read.files import read_json, read_lines
-from coc_cli.report.read.lenient import Lenient, Missing, printable
+from coc_cli.report.read.lenient import Lenient, MissingNotes, printable
 
 FILE = "predict-exit.json"
 SCHEMA = 1
@@ -20,7 +29,7 @@ Name = tuple[str | None, str | None]  # policy and governor
 Rows = dict[Name, Lenient]  # of a deadline
 
 
-def read_forecasts(directory: Path, network: str | None, missing: Missing) -> Iterator[Forecast]:
+def read_predictions(directory: Path, network: str | None, missing: MissingNotes) -> Iterator[PredictionView]:
     """Return what stands below a run directory, a device each, or in a folder of its own.
 
     What was found for another network than that of the checksum `network` is left out, and said; an empty checksum is
@@ -41,26 +50,26 @@ def read_forecasts(directory: Path, network: str | None, missing: Missing) -> It
         elif of and network is not None and of != network:
             missing.say(f"{name} is of another network than this run's result; run coc predict-exit again")
             continue
-        yield _forecast(report, folder)
+        yield _prediction(report, folder)
 
 
-def _forecast(report: Lenient, folder: Path) -> Forecast:
+def _prediction(report: Lenient, folder: Path) -> PredictionView:
     metric = report.get("metric") or "accuracy"
     intervals = _rows_at(report, report.get("deadline_ms"))
     policies = tuple(_policy(each, intervals) for each in report.parts("policies"))
     chosen = report.part("schedule").content
     name = (chosen.get("policy"), chosen.get("governor"))
     return report.view(
-        Forecast,
+        PredictionView,
         profile=report.get("profile") or folder.name,
         metric=metric,
         final_exit=_final_exit(report),
         policies=policies,
         curves=tuple(_curve(each, sign(metric)) for each in report.parts("curves")),
         deadlines=tuple(
-            _worth(each.part("worth"), each.get("deadline"), _rows(each)) for each in report.parts("deadlines")
+            _benefit(each.part("worth"), each.get("deadline"), _rows(each)) for each in report.parts("deadlines")
         ),
-        sensitivity=tuple(_worth(each, each.get("change"), {}) for each in report.parts("sensitivity")),
+        sensitivity=tuple(_benefit(each, each.get("change"), {}) for each in report.parts("sensitivity")),
         scheduled=next((row for row in policies if (row.policy, row.governor) == name), None),
         examples=_examples(report, folder),
     )
@@ -93,28 +102,28 @@ def _interval(rows: Rows, name: Name) -> tuple[float, float] | None:
     return interval
 
 
-def _policy(part: Lenient, rows: Rows) -> Policy:
-    return part.view(Policy, energy_mj_ci95=_interval(rows, _named(part)))
+def _policy(part: Lenient, rows: Rows) -> PolicyView:
+    return part.view(PolicyView, energy_mj_ci95=_interval(rows, _named(part)))
 
 
-def _curve(part: Lenient, direction: int) -> Curve:
+def _curve(part: Lenient, direction: int) -> CurveView:
     pairs = [(point.get("score"), point.get("macs")) for point in part.parts("points")]
-    points = [Point(direction * score, macs) for score, macs in pairs if score is not None and macs is not None]
-    return part.view(Curve, points=tuple(sorted(points, key=lambda point: point.macs)))
+    points = [PointView(direction * score, macs) for score, macs in pairs if score is not None and macs is not None]
+    return part.view(CurveView, points=tuple(sorted(points, key=lambda point: point.macs)))
 
 
-def _worth(part: Lenient, name: str | None, rows: Rows) -> Worth:
+def _benefit(part: Lenient, name: str | None, rows: Rows) -> BenefitView:
     compared = {who: _best(part.part(who), rows) if part.get(who) else None for who in WHO}
-    return part.view(Worth, name=name or "?", **compared)
+    return part.view(BenefitView, name=name or "?", **compared)
 
 
-def _best(part: Lenient, rows: Rows) -> Best:
+def _best(part: Lenient, rows: Rows) -> BestView:
     name = _named(part)
     one_level = rows[name].get("one_level") if name in rows else None
-    return part.view(Best, energy_mj_ci95=_interval(rows, name), one_level=one_level)
+    return part.view(BestView, energy_mj_ci95=_interval(rows, name), one_level=one_level)
 
 
-def _examples(report: Lenient, folder: Path) -> tuple[Example, ...]:
+def _examples(report: Lenient, folder: Path) -> tuple[ExampleView, ...]:
     if report.get("examples") is None:
         report.missing.say(f"{report.where} has no example images; run coc predict-exit again for timelines")
         return ()
@@ -125,9 +134,9 @@ def _examples(report: Lenient, folder: Path) -> tuple[Example, ...]:
     return tuple(_example(each, found[number]) for number, each in chosen.items() if number in found)
 
 
-def _example(part: Lenient, line: Lenient) -> Example:
+def _example(part: Lenient, line: Lenient) -> ExampleView:
     answers = {key: _shown(line.content.get(key)) for key in ("label", "prediction")}
-    return line.view(Example, kind=part.get("kind") or "?", png=part.get("png") or "", **answers)
+    return line.view(ExampleView, kind=part.get("kind") or "?", png=part.get("png") or "", **answers)
 
 
 def _shown(value: Any) -> str:

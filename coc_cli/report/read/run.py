@@ -9,12 +9,12 @@ from typing import Any
 
 from coc_cli.errors import Fault, UserError, did_you_mean
 from coc_cli.files.run_directory import RUNS
-from coc_cli.files.yaml_source import Source
+from coc_cli.files.yaml_source import YamlSource
 from coc_cli.report import schema
-from coc_cli.report.model import Limit, Run, Stage
+from coc_cli.report.model import LimitView, Run, StageView
 from coc_cli.report.read.files import read_json, read_lines, read_text
-from coc_cli.report.read.lenient import Missing, integer, printable
-from coc_cli.report.read.predictions import read_forecasts
+from coc_cli.report.read.lenient import MissingNotes, integer, printable
+from coc_cli.report.read.predictions import read_predictions
 from coc_cli.report.read.stages import StageFolders, read_folders, read_stages, with_epochs
 from coc_cli.report.wording import fitted
 
@@ -35,7 +35,7 @@ def read_runs(directories: Iterable[Path]) -> tuple[Run, ...]:
 
 
 def holds_run(directory: Path) -> bool:
-    """Tell whether a directory has anything of a run in it."""
+    """Return whether a directory has anything of a run in it."""
     return any((directory / name).exists() for name in ("report.json", "stages", "log.jsonl", "recipe.yaml"))
 
 
@@ -49,7 +49,7 @@ def _fault(directory: Path, before: list[Path]) -> Fault | None:
         )
     if not directory.is_dir():
         return Fault(place, "is a file; give the run directory that holds it")
-    if not holds_run(directory) and not list(read_forecasts(directory, None, Missing())):
+    if not holds_run(directory) and not list(read_predictions(directory, None, MissingNotes())):
         within = _runs_in(directory)
         instead = (
             f"the runs in it: {', '.join(within)}" if within else "no report.json, stages or predict-exit.json in it"
@@ -61,7 +61,7 @@ def _fault(directory: Path, before: list[Path]) -> Fault | None:
 
 
 def _runs_in(directory: Path) -> list[str]:
-    """Give the run directories in a folder, a few of them."""
+    """Return the run directories in a folder, a few of them."""
     try:
         return [str(path) for path in sorted(directory.iterdir()) if (path / "log.jsonl").is_file()][:MOST_NAMED]
     except OSError:
@@ -69,7 +69,7 @@ def _runs_in(directory: Path) -> list[str]:
 
 
 def _read(directory: Path) -> Run:
-    missing = Missing()
+    missing = MissingNotes()
     is_run = holds_run(directory)
     report = read_json(directory / "report.json", schema.Report, "report.json", missing) if is_run else None
     folders = read_folders(directory, missing)
@@ -82,23 +82,23 @@ def _read(directory: Path) -> Run:
     if is_run:
         stages = with_epochs(stages, folders, directory, missing)
         _say_unfinished(stages, settings, missing)
-    forecasts = tuple(read_forecasts(directory, _network(folders, is_run=is_run), missing))
+    predictions = tuple(read_predictions(directory, _network(folders, is_run=is_run), missing))
     name = printable(content.get("name") or settings.get("name") or directory.resolve().name)
     return Run(
         label=fitted(name, LONGEST_LABEL),
         name=name,
         directory=str(directory),
         task=report.get("task") if report else None,
-        metric=_metric(content, folders) or (forecasts[0].metric if forecasts else "accuracy"),
+        metric=_metric(content, folders) or (predictions[0].metric if predictions else "accuracy"),
         ok=report.get("ok") if report else None,
         stages=stages,
-        limits=tuple(each.view(Limit) for each in report.parts("limits")) if report else (),
+        limits=tuple(each.view(LimitView) for each in report.parts("limits")) if report else (),
         environment=_environment(content, stages, folders),
         command=report.get("command") if report else _last_command(directory),
         seed=integer((content if report else settings).get("seed")),
         recipe=recipe,
         settings=settings,
-        forecasts=forecasts,
+        predictions=predictions,
         missing=missing.sentences,
     )
 
@@ -108,9 +108,9 @@ def _network(folders: StageFolders, *, is_run: bool) -> str | None:
     return (folders[max(folders)].get("sha256") if folders else None) or ("" if is_run else None)
 
 
-def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
+def _settings(recipe: str | None, missing: MissingNotes) -> dict[str, Any]:
     try:
-        content = Source("recipe.yaml", recipe or "{}").content
+        content = YamlSource("recipe.yaml", recipe or "{}").content
     except UserError:
         content = None
     if not isinstance(content, dict):
@@ -119,7 +119,7 @@ def _settings(recipe: str | None, missing: Missing) -> dict[str, Any]:
     return content
 
 
-def _say_unfinished(stages: tuple[Stage, ...], settings: dict[str, Any], missing: Missing) -> None:
+def _say_unfinished(stages: tuple[StageView, ...], settings: dict[str, Any], missing: MissingNotes) -> None:
     chain = settings.get("chain")
     names = [next(iter(link), "?") for link in chain if isinstance(link, dict)] if isinstance(chain, list) else []
     wanted = ["baseline", *map(str, names)]
@@ -129,7 +129,7 @@ def _say_unfinished(stages: tuple[Stage, ...], settings: dict[str, Any], missing
         missing.say(f"no result of stage{'s' * (len(absent) > 1)} {', '.join(absent)}")
 
 
-def _environment(content: dict[str, Any], stages: tuple[Stage, ...], folders: StageFolders) -> dict[str, str]:
+def _environment(content: dict[str, Any], stages: tuple[StageView, ...], folders: StageFolders) -> dict[str, str]:
     """Return on what a report was made; where there is none, on what its last stage was."""
     found = content.get("environment")
     if not isinstance(found, dict) and stages and stages[-1].index in folders:
@@ -141,7 +141,9 @@ def _last_command(directory: Path) -> str | None:
     path = directory / "log.jsonl"
     if not path.is_file():
         return None
-    commands = [line.content.get("command") for line in read_lines(path, schema.Epoch, "log.jsonl", Missing())]
+    commands = [
+        line.content.get("command") for line in read_lines(path, schema.EpochEntry, "log.jsonl", MissingNotes())
+    ]
     return next((command for command in reversed(commands) if isinstance(command, str)), None)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from coc_cli.report import schema
-from coc_cli.report.model import Change, Epoch, Stage
+from coc_cli.report.model import DifferenceView, EpochView, StageView
 from coc_cli.report.read.files import read_json, read_lines
-from coc_cli.report.read.lenient import Lenient, Missing, integer
+from coc_cli.report.read.lenient import Lenient, MissingNotes, integer
 from coc_cli.report.read.paired import difference
 
 FOLDER = re.compile(r"^(\d\d)-(.+)$")
@@ -32,7 +32,7 @@ class StageFolder:
 StageFolders = dict[int, StageFolder]  # by the index of the stage
 
 
-def read_folders(directory: Path, missing: Missing) -> StageFolders:
+def read_folders(directory: Path, missing: MissingNotes) -> StageFolders:
     """Return what the stage folders of a run hold."""
     folder = directory / "stages"
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -40,13 +40,13 @@ def read_folders(directory: Path, missing: Missing) -> StageFolders:
     return {int(match[1]): _folder(path, match[2], missing) for path, match in named}
 
 
-def _folder(path: Path, name: str, missing: Missing) -> StageFolder:
+def _folder(path: Path, name: str, missing: MissingNotes) -> StageFolder:
     result = read_json(path / "result.json", schema.StageResult, f"stages/{path.name}/result.json", missing)
     model = path / "model.safetensors"
     return StageFolder(name, result, model.stat().st_size if model.is_file() else None)
 
 
-def read_stages(report: Lenient | None, folders: StageFolders, missing: Missing) -> tuple[Stage, ...]:
+def read_stages(report: Lenient | None, folders: StageFolders, missing: MissingNotes) -> tuple[StageView, ...]:
     """Return the stages that report.json has; without one, those whose folders hold a result."""
     if report and isinstance(report.content.get("stages"), list):
         factors = {each.get("index"): each.get("ratio") for each in report.parts("factors")}
@@ -62,26 +62,26 @@ def read_stages(report: Lenient | None, folders: StageFolders, missing: Missing)
     return tuple(_changed(stage, stages[0], folders) for stage in stages)
 
 
-def _stage(part: Lenient, factor: float | None) -> Stage:
-    stage = part.view(Stage, factor=factor, change=None, epochs=())
+def _stage(part: Lenient, factor: float | None) -> StageView:
+    stage = part.view(StageView, factor=factor, change=None, epochs=())
     return stage if len(stage.exits) > 1 else replace(stage, exits=())
 
 
-def _unreported(index: int, folder: StageFolder) -> Stage:
+def _unreported(index: int, folder: StageFolder) -> StageView:
     """Return what a stage folder says by itself."""
     assert folder.result
     for key in ("metric_value", "n_test", "seconds"):
         folder.result.get(key)  # noted where it is not there
-    stage = _stage(Lenient(schema.Stage, folder.result.content, folder.result.where, Missing()), None)
+    stage = _stage(Lenient(schema.StageEntry, folder.result.content, folder.result.where, MissingNotes()), None)
     return replace(stage, index=index, name=folder.name, checkpoint_bytes=folder.bytes)
 
 
-def _ratio(first: Stage, stage: Stage) -> float | None:
+def _ratio(first: StageView, stage: StageView) -> float | None:
     before, after = first.checkpoint_bytes, stage.checkpoint_bytes
     return before / after if before and after else None
 
 
-def _changed(stage: Stage, first: Stage, folders: StageFolders) -> Stage:
+def _changed(stage: StageView, first: StageView, folders: StageFolders) -> StageView:
     """Add the difference from the baseline, paired where both stage folders hold the scores of the same images."""
     if stage.index == first.index or stage.metric_value is None or first.metric_value is None:
         return stage
@@ -89,17 +89,17 @@ def _changed(stage: Stage, first: Stage, folders: StageFolders) -> Stage:
     interval = None
     if before and after and stage.n_test and stage.n_test == first.n_test and _is_of(stage, after, first, before):
         interval = difference(before.get("scores"), after.get("scores"), int(stage.n_test))
-    return replace(stage, change=Change(stage.metric_value - first.metric_value, interval))
+    return replace(stage, change=DifferenceView(stage.metric_value - first.metric_value, interval))
 
 
-def _is_of(stage: Stage, after: StageFolder, first: Stage, before: StageFolder) -> bool:
+def _is_of(stage: StageView, after: StageFolder, first: StageView, before: StageFolder) -> bool:
     """Return whether the stage folders hold the results of which the report speaks."""
     return (after.get("metric_value"), before.get("metric_value")) == (stage.metric_value, first.metric_value)
 
 
 def with_epochs(
-    stages: tuple[Stage, ...], folders: StageFolders, directory: Path, missing: Missing
-) -> tuple[Stage, ...]:
+    stages: tuple[StageView, ...], folders: StageFolders, directory: Path, missing: MissingNotes
+) -> tuple[StageView, ...]:
     """Add the training curves: of the stage's own result, or of the log where the stage has not ended."""
     curves = {index: list(one.result.parts("epochs")) for index, one in folders.items() if one.result}
     absent = [stage.index for stage in stages if not curves.get(stage.index) and not _is_untrained(folders, stage)]
@@ -110,25 +110,25 @@ def with_epochs(
     return tuple(replace(stage, epochs=_epochs(curves.get(stage.index, []))) for stage in stages)
 
 
-def _is_untrained(folders: StageFolders, stage: Stage) -> bool:
+def _is_untrained(folders: StageFolders, stage: StageView) -> bool:
     """Return whether a stage folder says that it had no epoch."""
     return stage.index in folders and folders[stage.index].get("epochs") == []
 
 
-def _say_running(epochs: list[Lenient], missing: Missing) -> None:
+def _say_running(epochs: list[Lenient], missing: MissingNotes) -> None:
     if epochs:
         last = epochs[-1].content
         missing.say(f"stage {last['index']} is in epoch {last['epoch']} of {last.get('epochs')}, or stopped there")
 
 
-def _epochs(entries: list[Lenient]) -> tuple[Epoch, ...]:
-    return tuple(each.view(Epoch) for each in entries if integer(each.content.get("epoch")) is not None)
+def _epochs(entries: list[Lenient]) -> tuple[EpochView, ...]:
+    return tuple(each.view(EpochView) for each in entries if integer(each.content.get("epoch")) is not None)
 
 
-def _logged(directory: Path, missing: Missing) -> dict[int, list[Lenient]]:
+def _logged(directory: Path, missing: MissingNotes) -> dict[int, list[Lenient]]:
     """Return the epochs of each stage that stand last in the log: a resumed training goes on from where it was."""
     found: dict[int, list[Lenient]] = {}
-    for line in read_lines(directory / "log.jsonl", schema.Epoch, "log.jsonl", missing):
+    for line in read_lines(directory / "log.jsonl", schema.EpochEntry, "log.jsonl", missing):
         index, number = integer(line.content.get("index")), integer(line.content.get("epoch"))
         if line.content.get("event") == "epoch" and index is not None and number is not None:
             before = [each for each in found.get(index, []) if each.content["epoch"] < number]

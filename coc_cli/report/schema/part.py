@@ -15,22 +15,22 @@ Interval = tuple[float, float]  # low, high
 Count = Annotated[int, Field(ge=0)]
 
 
-class Part(BaseModel):
+class JsonPart(BaseModel):
     """A mapping in a JSON file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
-def as_data(part: Part) -> dict[str, Any]:
+def as_data(part: JsonPart) -> dict[str, Any]:
     """Return a part as plain data; a key that was never given is absent, one that was given as None is null."""
     return part.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def as_json(part: Part, *, indent: int | None = None) -> str:
+def as_json(part: JsonPart, *, indent: int | None = None) -> str:
     """Return a part as the text of a JSON file, or as one line of it where there is no `indent`."""
     return json.dumps(as_data(part), indent=indent)
 
 
-def json_schema(model: type[Part]) -> dict[str, Any]:
+def json_schema(model: type[JsonPart]) -> dict[str, Any]:
     """Return the JSON Schema of a file."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from coc_cli.report.schema.part import Added, Count, Interval, Part
+from coc_cli.report.schema.part import Added, Count, Interval, JsonPart
 
 Parameters = dict[str, Any]  # of a policy: numbers and names, by name
 MaybeInterval = tuple[float | None, float | None]
 
 
-class Choice(Part):
+class Choice(JsonPart):
     """A policy under a governor."""
 
     policy: str = Field(description="name of the exit policy")
@@ -29,7 +29,7 @@ class Summary(Choice):
     one_level: Added[bool] = Field(description="whether no image changes the frequency on its way")
 
 
-class Predictor(Part):
+class PredictorEntry(JsonPart):
     """How good a policy's predictions of exits are on test."""
 
     hit_rate: float = Field(description="fraction of the predictions that name the right exit, 0..1")
@@ -37,25 +37,25 @@ class Predictor(Part):
     repredictions_mean: Added[float] = Field(description="predictions of an image behind its first, mean")
 
 
-class Policy(Summary):
+class PolicyRow(Summary):
     """A policy under a governor, in full."""
 
     metric_value: float = Field(description="the metric on test: accuracy 0..1, or mae in the targets' unit")
     macs_mean: float = Field(description="MACs of an image, mean")
     macs_reduction: float = Field(description="fraction of the full path's MACs that is saved, up to 1")
-    predictor: Predictor | None = Field(description="how good its predictions are; null if it predicts nothing")
+    predictor: PredictorEntry | None = Field(description="how good its predictions are; null if it predicts nothing")
     parameters: Parameters = Field(description="parameters of the policy, by name")
     exit_shares: list[float] = Field(description="fraction of the images that leave at each exit, final output last")
     family: Added[str] = Field(description="what it is compared as: none, passive, paper, ours or bound")
 
 
-class Row(Summary):
+class DeadlineRow(Summary):
     """A policy under a governor at one of the deadlines."""
 
     energy_mj_ci95: Interval = Field(description="95 % interval of the mean energy, low and high, mJ (bootstrap)")
 
 
-class Worth(Part):
+class BenefitEntry(JsonPart):
     """What the prediction is worth: ours against the best passive policy and the bound, each with its best governor."""
 
     passive: Choice | None = Field(description="the best policy that predicts nothing; null if there is no comparison")
@@ -71,26 +71,26 @@ class Worth(Part):
     gap_closed_ci95: Interval | None = Field(default=None, description="95 % interval; null where there is no gap")
 
 
-class Deadline(Part):
+class Deadline(JsonPart):
     """All policies under all governors at a deadline."""
 
     deadline: str = Field(description="the deadline as a multiple of the longest path, such as 1.25x")
     deadline_ms: float = Field(description="the deadline in ms")
-    rows: list[Row] = Field(description="policies under governors")
-    worth: Worth = Field(description="what the prediction is worth at this deadline")
+    rows: list[DeadlineRow] = Field(description="policies under governors")
+    worth: BenefitEntry = Field(description="what the prediction is worth at this deadline")
 
 
-class ChangeHead(Part):
+class ChangeHead(JsonPart):
     """What stands first in a change."""
 
     change: str = Field(description="which number of the profile is another, and how")
 
 
-class Change(Worth, ChangeHead):
+class ChangeEntry(BenefitEntry, ChangeHead):
     """What the prediction is worth on a device in which one number is another."""
 
 
-class Saving(Part):
+class SavingEntry(JsonPart):
     """MACs that a policy saves at a score that is so much below the final output's."""
 
     policy: str = Field(description="name of the exit policy")
@@ -102,7 +102,7 @@ class Saving(Part):
     saved_passive_ci95: MaybeInterval = Field(description="95 % interval, low and high (bootstrap)")
 
 
-class Point(Part):
+class PointEntry(JsonPart):
     """An operating point of a policy."""
 
     parameters: Added[Parameters] = Field(description="parameters of the policy, by name")
@@ -112,15 +112,15 @@ class Point(Part):
     macs: float = Field(description="MACs of a test image, mean")
 
 
-class Curve(Part):
+class CurveEntry(JsonPart):
     """Score against MACs of a policy."""
 
     policy: str = Field(description="name of the exit policy")
-    points: list[Point] = Field(description="operating points")
+    points: list[PointEntry] = Field(description="operating points")
     family: Added[str] = Field(description="what the policy is compared as: none, passive, paper, ours or bound")
 
 
-class Example(Part):
+class ExampleEntry(JsonPart):
     """A test image to show."""
 
     input: Count = Field(description="its place among the test images, from 0")
@@ -128,14 +128,14 @@ class Example(Part):
     png: str = Field(description="the image as a PNG in base64")
 
 
-class Scheduled(Part):
+class Scheduled(JsonPart):
     """Of which row schedule.jsonl is."""
 
     policy: str = Field(description="name of the exit policy")
     governor: str = Field(description="name of the governor")
 
 
-class PredictExitReport(Part):
+class PredictExitReport(JsonPart):
     """predict-exit.json: exit policies under governors on one device; times and energies are a model."""
 
     schema_: Literal[1] = Field(alias="schema", description="version of this format")
@@ -146,22 +146,24 @@ class PredictExitReport(Part):
     latency: Added[Literal["model"]] = Field(description="where times are from")
     metric: str = Field(description="accuracy, 0..1, or mae, in the targets' unit")
     n_test: Count = Field(description="number of test images")
-    policies: list[Policy] = Field(description="policies under governors at the deadline, classic under race first")
+    policies: list[PolicyRow] = Field(description="policies under governors at the deadline, classic under race first")
     notes: Added[list[str]] = Field(description="what a reader of the schedule would wonder about")
     not_applicable: Added[list[str]] = Field(description="policies that this network cannot have")
     deadlines: list[Deadline] = Field(description="the comparison at several deadlines")
-    sensitivity: list[Change] = Field(description="the comparison on changed devices; the first is the device as it is")
-    savings: Added[list[Saving]] = Field(description="MACs that are saved at equal score")
-    curves: list[Curve] = Field(description="score against MACs, a policy each")
+    sensitivity: list[ChangeEntry] = Field(
+        description="the comparison on changed devices; the first is the device as it is"
+    )
+    savings: Added[list[SavingEntry]] = Field(description="MACs that are saved at equal score")
+    curves: list[CurveEntry] = Field(description="score against MACs, a policy each")
     calibration_error: Added[float] = Field(description="expected calibration error of the predictor at the first exit")
     predictor_macs: Added[float | None] = Field(description="MACs of a prediction; null if no predictor was fitted")
     full_macs: float = Field(description="MACs of the full path")
     checkpoint_sha256: Added[str] = Field(description="checksum of the network's checkpoint, hexadecimal")
-    examples: Added[list[Example]] = Field(description="test images that show how differently inputs run")
+    examples: Added[list[ExampleEntry]] = Field(description="test images that show how differently inputs run")
     schedule: Scheduled = Field(description="the row whose schedule was written")
 
 
-class Segment(Part):
+class SegmentEntry(JsonPart):
     """A stretch of a schedule: segments of the network run, a change of frequency, or waiting."""
 
     from_: Added[int] = Field(alias="from", description="the first segment of the network that runs")
@@ -173,14 +175,14 @@ class Segment(Part):
     reason: str = Field(description="start, predicted exit N, not sure enough, transition or idle")
 
 
-class ScheduleLine(Part):
+class ScheduleLine(JsonPart):
     """A line of schedule.jsonl: how one test image runs; times and energies are a model."""
 
     input: Count = Field(description="place among the test images, from 0")
     label: str | list[float] = Field(description="what is true: the class, or a number for each target")
     prediction: str | list[float] = Field(description="what the network answers, likewise")
     exit: int = Field(description="the exit at which it leaves, from 0; the final output is the last")
-    segments: list[Segment] = Field(description="stretches in order; their energies sum to the line's")
+    segments: list[SegmentEntry] = Field(description="stretches in order; their energies sum to the line's")
     latency_ms: float = Field(description="time to the answer in ms")
     energy_mj: float = Field(description="energy in mJ, waiting until the deadline included")
     deadline_ms: float = Field(description="the deadline in ms")

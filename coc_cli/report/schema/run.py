@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from coc_cli.report.schema.part import Added, Count, Interval, Number, Part
+from coc_cli.report.schema.part import Added, Count, Interval, JsonPart, Number
 
 
-class Environment(Part):
+class Environment(JsonPart):
     """On what something was run."""
 
     coc: str = Field(description="version of coc")
@@ -23,7 +23,7 @@ class Environment(Part):
     date: str = Field(description="when, ISO 8601 in UTC")
 
 
-class Exit(Part):
+class ExitEntry(JsonPart):
     """An exit on the test images; the final output is the last."""
 
     index: Added[int] = Field(description="place along the network, from 0")
@@ -32,7 +32,7 @@ class Exit(Part):
     metric_all: Added[float] = Field(description="the metric on all images, had all left here")
 
 
-class Epoch(Part):
+class EpochEntry(JsonPart):
     """One pass over the training images."""
 
     epoch: int = Field(description="number of the epoch, from 1")
@@ -43,7 +43,7 @@ class Epoch(Part):
     restored: Added[bool] = Field(description="reported again after a resume, not trained then")
 
 
-class Details(Part):
+class Details(JsonPart):
     """Further figures, which depend on the task: those of regression."""
 
     r2: float | None = Field(default=None, description="R2 on test, mean over targets")
@@ -53,7 +53,7 @@ class Details(Part):
     )
 
 
-class StageResult(Part):
+class StageResult(JsonPart):
     """result.json: a stage's result as the cache keeps it, independent of where in which run it stands."""
 
     metric_value: float = Field(description="the metric on test: accuracy 0..1, or mae in the targets' unit")
@@ -63,15 +63,15 @@ class StageResult(Part):
     scores: str | list[float] = Field(
         description="of each test image: hexadecimal, a bit each if right, first image highest; or its absolute error"
     )
-    exits: list[Exit] = Field(description="every exit on test, the final output last")
+    exits: list[ExitEntry] = Field(description="every exit on test, the final output last")
     details: Details = Field(description="further figures of the task")
     seconds: Number = Field(description="duration of the training in s")
-    epochs: list[Epoch] = Field(description="the training, epoch by epoch")
+    epochs: list[EpochEntry] = Field(description="the training, epoch by epoch")
     sha256: str = Field(description="checksum of the checkpoint beside it, hexadecimal")
     environment: Environment = Field(description="on what it was trained and measured")
 
 
-class Latency(Part):
+class LatencyEntry(JsonPart):
     """A measured time for one batch; reserved: `latency_ms` is null as yet."""
 
     median: float = Field(description="median wall time in ms")
@@ -81,7 +81,7 @@ class Latency(Part):
     runtime: str = Field(description="what it was run with")
 
 
-class Layer(Part):
+class LayerEntry(JsonPart):
     """A convolution or linear layer, for an image that runs it."""
 
     name: str = Field(description="dotted name in the network")
@@ -94,7 +94,7 @@ class Layer(Part):
     bitops: int = Field(description="MACs times weight bits times activation bits")
 
 
-class StageHead(Part):
+class StageHead(JsonPart):
     """What stands before a task's own figures in a stage's entry."""
 
     index: Added[int] = Field(description="place in the chain; 0 is the baseline")
@@ -106,23 +106,25 @@ class StageHead(Part):
     bitops: Number = Field(description="BitOps of an image, the same mean; an unquantised operand counts 32 bits")
     params: int = Field(description="number of parameters: weights, biases and norms")
     checkpoint_bytes: int = Field(description="size of the checkpoint in bytes")
-    latency_ms: Latency | None = Field(description="measured time in ms; null if not measured")
-    exits: list[Exit] = Field(description="every exit on test, the final output last; empty if there is no inner exit")
+    latency_ms: LatencyEntry | None = Field(description="measured time in ms; null if not measured")
+    exits: list[ExitEntry] = Field(
+        description="every exit on test, the final output last; empty if there is no inner exit"
+    )
     seconds: Number = Field(description="duration of the training in s")
     validation_value: Added[float] = Field(description="the metric on validation")
 
 
-class Stage(Details, StageHead):
+class StageEntry(Details, StageHead):
     """A network of the chain; the first is the baseline. The task's own figures stand before `environment`."""
 
     environment: Added[Environment] = Field(description="on what it was trained and measured")
-    layers: Added[list[Layer]] = Field(description="layer by layer")
+    layers: Added[list[LayerEntry]] = Field(description="layer by layer")
     bitops_ratio: float = Field(description="BitOps of the baseline by this one's (strict: heads count)")
     bitops_ratio_nominal: float = Field(description="the papers' figure: MACs times the bits that most layers have")
     bytes_ratio: float = Field(description="bytes of the baseline's checkpoint by this one's")
 
 
-class Factor(Part):
+class Factor(JsonPart):
     """What a stage contributes to the ratio of BitOps; the product of all is the last stage's."""
 
     index: int = Field(description="place of the stage in the chain")
@@ -130,7 +132,7 @@ class Factor(Part):
     ratio: float = Field(description="BitOps of the stage before by this one's")
 
 
-class Limit(Part):
+class LimitEntry(JsonPart):
     """A limit of the recipe."""
 
     name: str = Field(description="its key in the recipe")
@@ -139,7 +141,7 @@ class Limit(Part):
     ok: bool = Field(description="whether it is met")
 
 
-class Report(Part):
+class Report(JsonPart):
     """report.json: the stages of a run, set against the baseline."""
 
     schema_: Literal[1] = Field(alias="schema", description="version of this format")
@@ -147,9 +149,9 @@ class Report(Part):
     task: str = Field(description="classification or regression")
     metric: Added[str] = Field(description="accuracy, 0..1, or mae, in the targets' unit")
     ok: bool = Field(description="whether every limit is met")
-    stages: list[Stage] = Field(description="the networks of the chain, the baseline first")
+    stages: list[StageEntry] = Field(description="the networks of the chain, the baseline first")
     factors: list[Factor] = Field(description="what each stage behind the baseline contributes to the ratio of BitOps")
-    limits: list[Limit] = Field(description="the limits that the recipe sets")
+    limits: list[LimitEntry] = Field(description="the limits that the recipe sets")
     environment: Added[Environment] = Field(description="on what the report was made")
     command: str = Field(description="the command line")
     seed: Added[int] = Field(description="seed of the recipe")
