@@ -2,7 +2,7 @@
 
 Not a test; run it on a run directory whose chain has exits:
 
-    python tests/bench_predictor.py runs/exits-cifar10
+    python benchmarks/predictor.py runs/exits-cifar10
 """
 
 from __future__ import annotations
