@@ -20,6 +20,7 @@ from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources import SOURCES
 from coc_cli.data.sources.digits import Digits
 from coc_cli.dvfs.governors import GOVERNORS
+from coc_cli.errors import ExitCode
 from coc_cli.exits.policies import POLICIES
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Recipe
@@ -149,6 +150,11 @@ def test_commands_and_options_exist(generate: types.ModuleType) -> None:
             assert set(given) <= known[name], f"{path.name}: {name} {rest}"
             options += len(given)
     assert options > 30
+
+
+def test_every_exit_code_is_named() -> None:
+    table = (ROOT / "docs/cli.md").read_text().split("## Exit codes")[1].split("<!--")[0]
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == [int(code) for code in ExitCode]
 
 
 # Which documents have blocks that can be run, and where they are: README's sh blocks by .ci/run, its recipe by
