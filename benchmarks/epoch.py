@@ -2,7 +2,7 @@
 
 Not a test: run it on a quiet machine, as in
 
-    python tests/bench_epoch.py cifar10-jpeg.zip --images 6400 --rounds 5
+    python benchmarks/epoch.py cifar10-jpeg.zip --images 6400 --rounds 5
 """
 
 from __future__ import annotations

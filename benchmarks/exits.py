@@ -2,7 +2,7 @@
 
 Not a test; run it where the runs that the page names have been made:
 
-    python tests/bench_exits.py runs/bof runs/pool
+    python benchmarks/exits.py runs/bof runs/pool
 """
 
 from __future__ import annotations
@@ -81,6 +81,21 @@ def rounded(value: Any) -> Any:
     return {key: rounded(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
+def compact(found: dict[str, Any]) -> str:
+    """Return JSON with a line for each entry, and for each item of an entry that is a list of mappings."""
+    return "{\n" + ",\n".join(f"{json.dumps(key)}: {_entry(value)}" for key, value in found.items()) + "\n}\n"
+
+
+def _entry(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(map(_line, value)) + "\n]"
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def main() -> None:
     networks = []
     for run in map(Path, sys.argv[1:]):
@@ -107,7 +122,7 @@ def main() -> None:
             }
         )
     found = {"chosen_on": "validation", "n_test": devices[0]["n_test"], "energy": "model", "networks": networks}
-    JSON.write_text(json.dumps(rounded(found), indent=1) + "\n")
+    JSON.write_text(compact(rounded(found)))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Not a test; run it on a run directory whose chain has exits:
 
-    python tests/bench_predictor.py runs/exits-cifar10
+    python benchmarks/predictor.py runs/exits-cifar10
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from coc_cli.recipe.reading import read
 
 
 def judged(probabilities: Array, leaves: Array) -> str:
-    """Say how good forecasts [n, E + 1] are of the exits [n] that came."""
+    """Return how good predictions [n, E + 1] are of the exits [n] that came."""
     mean = (probabilities * np.arange(probabilities.shape[1])).sum(1)
     likelihood = np.log(np.maximum(probabilities[np.arange(len(leaves)), leaves], 1e-9)).mean()
     return (
-        f"forecast less what came {(mean - leaves).mean():+.2f} exits, log-likelihood {likelihood:.3f} nats,"
+        f"predicted less actual {(mean - leaves).mean():+.2f} exits, log-likelihood {likelihood:.3f} nats,"
         f" calibration error {calibration_error(probabilities, leaves):.3f}"
     )
 
@@ -48,9 +48,7 @@ def main() -> None:
                 rows = np.flatnonzero(test.confidence(rule.measure)[at] < least)
                 probabilities = predictor.probabilities(test, at, rows, np.full(len(rows), at - 1), least)
                 leaves = first_confident(test, rule.measure, least, after=at)[rows]
-                print(
-                    f"fitted on {name:10}  asked at exit {at}, threshold {least:.4f}: {judged(probabilities, leaves)}"
-                )
+                print(f"fitted on {name:10}  at exit {at}, threshold {least:.4f}: {judged(probabilities, leaves)}")
 
 
 if __name__ == "__main__":
