@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +20,7 @@ from coc_cli.data.pixels import pixels_of
 from coc_cli.data.read_ahead import ahead
 from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
+from coc_cli.files.atomic import locked
 
 FORMAT = 2  # of the cache; a change of what decoding gives needs another
 CHUNK = 64  # images a thread decodes at a time
@@ -98,7 +97,8 @@ class _Job:
 
 
 def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | None:
-    with _locked(folder):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_suffix(".lock"), wait=True):  # whoever comes second finds the work done
         decoded = _load(folder, job.shape, mapped=mapped)
         if decoded is None:
             _check_space(folder, job.shape)
@@ -106,15 +106,6 @@ def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | No
             _write(job, folder)
             decoded = _load(folder, job.shape, mapped=mapped)
         return decoded
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder alone: whoever comes second waits, and finds the work done."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _load(folder: Path, shape: tuple[int, ...], *, mapped: bool) -> Decoded | None:

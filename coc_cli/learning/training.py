@@ -22,7 +22,7 @@ class Training(Frozen):
 
     epochs: Annotated[int, Field(ge=0, le=1_000_000, description="passes over the training images")] = 30
     batch: Annotated[int, Field(ge=2, le=1_000_000, description="images per step")] = 64
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Annotated[Literal["sgd", "adamw"], Field(description="sgd has Nesterov momentum 0.9")] = "adamw"
     lr: Annotated[float, Field(gt=0, description="peak learning rate; warms up, then falls along a cosine")] = 2e-3
     weight_decay: Annotated[float, Field(ge=0, description="of weights only, not of norms, biases and scales")] = 1e-4
     warmup: Annotated[float, Field(ge=0, le=1, description="share of the steps in which the rate rises")] = 0.1

@@ -28,9 +28,18 @@ _BITS_OR_FLOAT = by_function("a whole number", lambda value: NUMBER if value == 
 class LayerRule(Frozen):
     """What sets some layers apart; `bits` is both, 32 leaves the layer in floating point."""
 
-    bits: Annotated[Annotated[ActivationBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None = None
-    weights: Annotated[Annotated[WeightBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None = None
-    activations: Annotated[Annotated[ActivationBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None = None
+    bits: Annotated[
+        Annotated[Annotated[ActivationBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None,
+        Field(description="of weights and input; 32: floating point"),
+    ] = None
+    weights: Annotated[
+        Annotated[Annotated[WeightBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None,
+        Field(description="of the weights alone"),
+    ] = None
+    activations: Annotated[
+        Annotated[Annotated[ActivationBits, Tag(INTEGER)] | Float, _BITS_OR_FLOAT] | None,
+        Field(description="of the input alone"),
+    ] = None
 
 
 class Quantize(TaughtStage):
