@@ -27,7 +27,7 @@ LAYERS = (  # highest first; a folder may import from those below its own, and f
     ("nets", "data"),
     ("dvfs",),
     ("files",),
-    ("errors", "units", "frozen", "intervals", "version"),
+    ("errors", "units", "frozen", "intervals", "registry", "version"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 EDGES, AT_THE_TOP = graph(PACKAGE), top_graph(PACKAGE)

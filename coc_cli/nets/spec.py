@@ -43,7 +43,7 @@ class Exit(Frozen):
 
 
 class ExitRule(Frozen):
-    """When an input leaves: `max_softmax` at least, any other measure at most, the threshold; see nets/exit_rules.py."""
+    """When an input leaves: `max_softmax` at least, any other measure at most, the threshold; see exit_rules.py."""
 
     measure: Measure
     threshold: float

@@ -1,6 +1,6 @@
 """The kinds of data sources, by name, and what a recipe's `data` section asks of them.
 
-A new one is a class in a file of its own and a line in `SOURCES`. Importing this loads neither torch nor numpy, so that
+A new one is a class in a file of its own and a line of import below. Importing this loads neither torch nor numpy, so that
 a wrong recipe is answered at once; sources import these inside the functions that need them.
 """
 
@@ -12,24 +12,20 @@ from typing import TYPE_CHECKING
 
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
-from coc_cli.data.sources.csv import Csv
+from coc_cli.data.sources.source import SPLIT_KEYS, KeyFault, Source, repeats
+from coc_cli.errors import did_you_mean
+from coc_cli.registry import registered
+
 from coc_cli.data.sources.digits import Digits, RotatedDigits
 from coc_cli.data.sources.folder import Folder
-from coc_cli.data.sources.source import SPLIT_KEYS, KeyFault, Source, repeats
+from coc_cli.data.sources.csv import Csv
 from coc_cli.data.sources.torchvision import Torchvision
-from coc_cli.errors import did_you_mean
 
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
 
-SOURCES: dict[str, Source] = {
-    "digits": Digits(),
-    "digits-rotation": RotatedDigits(),
-    "folder": Folder(),
-    "csv": Csv(),
-    "torchvision": Torchvision(),
-}
+SOURCES = {name: source() for name, source in registered(vars(), Source).items()}
 
 
 def source_of(settings: DataSettings) -> Source:

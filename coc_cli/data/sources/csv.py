@@ -26,6 +26,7 @@ MOST_LOST = 1e-6  # of the spread of a target, by rounding to 32 bits
 class Csv(ListedSource):
     """A table of images, with a column of classes or columns of numbers."""
 
+    name = "csv"
     summary = "a table of images, one a row, with their classes or the numbers to predict"
     place = "PATH"
     takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split")

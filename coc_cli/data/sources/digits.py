@@ -29,6 +29,7 @@ TURNS = 8  # of each training image
 class Digits(Source):
     """The digits, by class."""
 
+    name = "digits"
     summary = hint = "scikit-learn's 1,797 handwritten 8x8 digits"
     default_validation = VALIDATION
 
@@ -53,6 +54,7 @@ class Digits(Source):
 class RotatedDigits(Digits):
     """The digits, turned: what is to be told is by how many degrees."""
 
+    name = "digits-rotation"
     summary = "the digits, each turned; by which angle is to be predicted"
     hint = "by which angle each is turned"
     augment_safe = True  # what would turn them is refused

@@ -30,6 +30,7 @@ Stamps: TypeAlias = dict[Parts, tuple[int, ...]]  # of each image, what changes 
 class Folder(ListedSource):
     """A tree of class folders."""
 
+    name = "folder"
     summary = hint = "class folders, or a .zip of them"
     place = "PATH"
     takes = (*COMMON_KEYS, "test")

@@ -1,4 +1,4 @@
-"""What every kind of data source answers, so that a new one is one class and one line in `SOURCES`. No torch here."""
+"""What every kind of data source answers, so that a new one is one class and one line. No torch here."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ SPLIT_KEYS = ("validation", "test")  # fractions to cut off: a source that does 
 
 
 class Source(ABC):
-    """One kind of data source; its name is its key in `SOURCES`, and stands before the colon of `data.source`."""
+    """One kind of data source; its name stands before the colon of `data.source`."""
 
+    name: ClassVar[str]
     summary: ClassVar[str]  # what it is, in one line, for the docs
     hint: ClassVar[str] = ""  # what the recipe's schema says in brackets behind its name, if that does not say it all
     place: ClassVar[str] = ""  # what stands behind the colon: PATH, NAME, or nothing, and then there is no colon

@@ -52,6 +52,7 @@ TABLE = {
 class Torchvision(Source):
     """A data set of torchvision by name, with a test split of its own."""
 
+    name = "torchvision"
     summary = f"a small data set of torchvision, downloaded where there is a network: {', '.join(TABLE)}"
     place = "NAME"
     takes = (*COMMON_KEYS, "root")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from coc_cli.registry import registered
 from coc_cli.recipe.limits.limit import Limit
-from coc_cli.recipe.limits.max_bytes import MaxBytes
+
 from coc_cli.recipe.limits.max_drop import MaxDrop
 from coc_cli.recipe.limits.min_bitops_ratio import MinBitopsRatio
+from coc_cli.recipe.limits.max_bytes import MaxBytes
 
-_REGISTERED: tuple[Limit, ...] = (
-    MaxDrop(),
-    MinBitopsRatio(),
-    MaxBytes(),
-)
-LIMITS: dict[str, Limit] = {limit.name: limit for limit in _REGISTERED}
+LIMITS = {name: limit() for name, limit in registered(vars(), Limit).items()}
