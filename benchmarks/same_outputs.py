@@ -84,6 +84,14 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: {str(old)[:80]} | {str(new)[:80]}"
 
 
+def printed(path: Path) -> str:
+    """Return what was printed without times, numbers to six digits (intervals of differences gained digits)."""
+    text = re.sub(r"\d+(\.\d+)? s\b", "N s", path.read_text())
+    if ".csv" in path.name:
+        text = re.sub(r",[0-9.]+$", ",N", text, flags=re.MULTILINE)  # the last column is the seconds of training
+    return re.sub(r"-?\d+\.\d{9,}", lambda number: f"{float(number[0]):.6g}", text)
+
+
 def compared(old: Path, new: Path) -> Iterator[str]:
     """Yield what differs between two files of the same name."""
     if old.suffix == ".json":
@@ -92,8 +100,7 @@ def compared(old: Path, new: Path) -> Iterator[str]:
         lines = [[pairs(json.loads(line)) for line in path.read_text().splitlines()] for path in (old, new)]
         yield from differences(*lines)
     elif old.suffix == ".txt":
-        # A timed or dated line of a report is not its content.
-        texts = [re.sub(r"\d+(\.\d+)? s\b", "N s", path.read_text()) for path in (old, new)]
+        texts = [printed(path) for path in (old, new)]
         lines = [text.splitlines() for text in texts]
         yield from (f"line {index}: {a!r} | {b!r}" for index, (a, b) in enumerate(zip(*lines, strict=False)) if a != b)
         if len(lines[0]) != len(lines[1]):

@@ -89,7 +89,7 @@ def compress(
     recipe: RecipePath,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory  [default: runs/NAME]")] = None,
     overrides: Overrides = [],  # noqa: B006  (typer copies it)
-    fresh: Annotated[bool, typer.Option("--fresh", help="make every stage anew, whatever the cache holds")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="make every stage again, whatever the cache holds")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the recipe's")] = None,
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001

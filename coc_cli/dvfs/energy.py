@@ -83,7 +83,7 @@ class EnergyModel:
         stretch = done[end + 1] - done[start] + np.array(heads)[end]  # [from, to, 2, levels]
         predicted_behind = (start > 0) & (
             start < workload.exits
-        )  # behind the last inner exit there is nothing to foretell
+        )  # behind the last inner exit there is nothing to predict
         prediction = self._cost(workload.predictor, overhead=False)
         self.predictor_mj = prediction[1]  # [levels]
         stretch += np.where(predicted_behind, 1.0, 0.0)[..., None, None] * prediction

@@ -49,9 +49,9 @@ def answered_mj(model: EnergyModel, left_ms: Array, level: Array | int, rest: in
 
 
 def plan_levels(model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float) -> PacePlan:
-    """Plan for inputs that visit the exits `visits` in turn and leave at each with the chance `leaves` [visits].
+    """Plan for inputs that visit the exits `visits` in turn and leave at each at the rate `exit_rates` [visits].
 
-    `leaves` is relative to those that are there; the last is 1. The resting level is the one of least total cost.
+    `exit_rates` are of those that are there; the last is 1. The resting level is the one of least total cost.
     """
     plans = [plan_with_rest(model, visits, exit_rates, deadline_ms, rest) for rest in range(model.profile.levels)]
     return min(plans, key=lambda one: one.start_mj)

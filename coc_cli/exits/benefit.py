@@ -23,11 +23,11 @@ BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy ha
 
 
 def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.BenefitEntry:
-    """Return what the prediction is worth: the share that it closes of the gap between best passive policy and oracle.
+    """Return what the prediction is worth: the fraction that it closes of the gap between best passive policy and oracle.
 
     Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
     so is how much better ours scores than the best passive policy (accuracy, or minus the error).
-    `weights` [B, N] of bootstrap samples add 95 % intervals. The share is None where there is no gap.
+    `weights` [B, N] of bootstrap samples add 95 % intervals. The fraction is None where there is no gap.
     """
     passive, ours, bound = best(rows, names_in("passive")), best(rows, names_in("ours")), best(rows, (BOUND,))
     if passive is None or ours is None or bound is None:
@@ -36,9 +36,9 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Benefit
     better = ours.evaluated.score - passive.evaluated.score
     intervals: dict[str, Any] = {}
     if weights is not None:
-        theirs, mine, least = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
+        theirs, mine, bound_mj = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
         intervals["saved_passive_ci95"] = middle_95(1 - mine / theirs)
-        closed = (theirs - mine) / np.where(theirs > least, theirs - least, np.nan)
+        closed = (theirs - mine) / np.where(theirs > bound_mj, theirs - bound_mj, np.nan)
         known = gap > 0 and not np.isnan(closed).any()
         intervals["score_difference_ci95"] = middle_95(weights @ better)
         intervals["gap_closed_ci95"] = middle_95(closed) if known else None
@@ -54,7 +54,7 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Benefit
 
 
 def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> schema.Deadline:
-    """Return the whole cross table at a deadline, which is so many times the longest path, with intervals."""
+    """Return the complete grid at a deadline, which is so many times the longest path, with intervals."""
     weights = resampled_weights(len(rows[0].levels.level))
     entries = [
         schema.DeadlineRow(

@@ -28,10 +28,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Saving:
-    """Mean MACs of a policy at a score, and the share saved against another; NaN where the score is not reached."""
+    """Mean MACs of a policy at a score, and the fraction saved against another; NaN where the score is not reached."""
 
     macs: float
-    share: float
+    fraction: float
     low: float
     high: float
 
@@ -57,7 +57,7 @@ def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> di
     """Return, for each policy, what it saves against classic and against the best passive policy at equal score.
 
     `target` is a score relative to the mean of `full_score` [N], that of the final output on the same images. The best
-    passive policy is chosen anew in every bootstrap sample, so that the choice is part of the interval.
+    passive policy is chosen again in every bootstrap sample, so that the choice is part of the interval.
     """
     weights = np.concatenate([np.full((1, len(full_score)), 1 / len(full_score)), resampled_weights(len(full_score))])
     goal = weights @ full_score + target  # [B]
@@ -74,9 +74,9 @@ def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> di
 
 
 def _saving(mine: Array, theirs: Array) -> Saving:
-    share = 1 - mine / theirs
-    sampled = share[1:][~np.isnan(share[1:])]
-    if np.isnan(share[0]) or len(sampled) < WEIGHT_RESAMPLES // 2:
+    fraction = 1 - mine / theirs
+    sampled = fraction[1:][~np.isnan(fraction[1:])]
+    if np.isnan(fraction[0]) or len(sampled) < WEIGHT_RESAMPLES // 2:
         return Saving(float(mine[0]), float("nan"), float("nan"), float("nan"))
     low, high = middle_95(sampled)
-    return Saving(float(mine[0]), float(share[0]), low, high)
+    return Saving(float(mine[0]), float(fraction[0]), low, high)

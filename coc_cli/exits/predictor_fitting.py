@@ -37,7 +37,7 @@ class Samples:
 def samples_of(trace: Trace, measure: str, thresholds: Sequence[float], seed: int) -> Samples:
     """Return, for each threshold and each exit, those inputs of a trace that have not left by then.
 
-    Half of them are told that they came from an exit further back, as they do once exits are skipped.
+    Half of them are given as if they came from an exit further back, as they do once exits are skipped.
     """
     random = np.random.default_rng(seed)
     x, ats, left_at, images = [], [], [], []
@@ -145,7 +145,7 @@ def _base_rates(at: Array, left_at: Array, exits: int) -> Array:
 
 
 def _calibrated(predictor: Predictor, samples: Samples, used: Array) -> Predictor:
-    """Shift the hazards asked at each exit so that, on images not fitted on, as many leave at each exit as foretold."""
+    """Shift the hazards asked at each exit so that, on images not fitted on, as many leave at each exit as predicted."""
     c = predictor.c.copy()
     exits = len(c)
     for here in range(exits):
@@ -155,7 +155,7 @@ def _calibrated(predictor: Predictor, samples: Samples, used: Array) -> Predicto
         hazard, gone = predictor.hazards(samples.x[rows], here), samples.left_at[rows]
         for there in range(here + 1, exits):
             reach = gone >= there
-            # As many pseudo-inputs as one that leave as foretold keep the shift small where few are seen.
+            # As many pseudo-inputs as one that leave as predicted keep the shift small where few are seen.
             predicted = hazard[reach, there].sum() + 1.0
             left = (gone[reach] == there).sum() + 1.0
             stay_predicted, stayed = reach.sum() + 2.0 - predicted, reach.sum() + 2.0 - left

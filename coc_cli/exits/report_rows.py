@@ -16,7 +16,10 @@ from coc_cli.exits.traces import Trace, first_confident
 from coc_cli.report.schema import predict_exit as schema
 from coc_cli.report.schema.part import as_data
 
-DROPS = {True: (0.0, 0.0025, 0.005, 0.01, 0.02), False: (0.0, 0.01, 0.02, 0.05)}  # accuracy; share of the final's error
+DROPS = {
+    True: (0.0, 0.0025, 0.005, 0.01, 0.02),
+    False: (0.0, 0.01, 0.02, 0.05),
+}  # accuracy; fraction of the final's error
 
 
 def summary(row: GridRow, first: GridRow) -> schema.Summary:
@@ -51,7 +54,7 @@ def policy_row(row: GridRow, first: GridRow, test: Trace) -> schema.PolicyRow:
 
 
 def _hits(one: EvaluatedPolicy, test: Trace) -> schema.PredictorEntry | None:
-    """Return how good a policy's forecasts are: against the first exit behind that would have been sure enough."""
+    """Return how good a policy's predictions are: against the first exit behind that is confident enough."""
     policy = one.point.policy
     if not policy.predicts or not isinstance(policy, ThresholdedPolicy):
         return None
@@ -83,9 +86,9 @@ def savings_rows(curves: dict[str, Curve], test: Trace) -> list[schema.SavingEnt
                 policy=name,
                 drop=drop * unit,
                 macs=_number(passive.macs),
-                saved_classic=_number(classic.share),
+                saved_classic=_number(classic.fraction),
                 saved_classic_ci95=(_number(classic.low), _number(classic.high)),
-                saved_passive=_number(passive.share),
+                saved_passive=_number(passive.fraction),
                 saved_passive_ci95=(_number(passive.low), _number(passive.high)),
             )
             entries.append(entry)

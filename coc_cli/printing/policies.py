@@ -79,7 +79,7 @@ def _print_benefit(report: dict[str, Any]) -> None:
 
 
 def _print_savings(report: dict[str, Any]) -> None:
-    def share(entry: dict[str, Any], key: str) -> str:
+    def fraction(entry: dict[str, Any], key: str) -> str:
         if entry[key] is None:
             return "not reached"
         low, high = entry[f"{key}_ci95"]
@@ -92,5 +92,5 @@ def _print_savings(report: dict[str, Any]) -> None:
     for entry in report["savings"]:
         if entry["drop"] == drop and entry["policy"] != "classic":
             macs = "-" if entry["macs"] is None else count(entry["macs"])
-            table.add_row(entry["policy"], macs, share(entry, "saved_classic"), share(entry, "saved_passive"))
+            table.add_row(entry["policy"], macs, fraction(entry, "saved_classic"), fraction(entry, "saved_passive"))
     print_table(table)

@@ -49,10 +49,10 @@ def print_measured(outcome: MeasureResult, target: Path) -> None:
         energy = NOT_MEASURED if part.energy_mj is None else f"{part.energy_mj:.4g}"
         table.add_row(part.name, count(part.macs), count(part.bytes), *times, f"{error:+.1%}", energy)
     print_table(table)
-    whole = sum(part.median_ms for part in profile.measured.parts)
+    total_ms = sum(part.median_ms for part in profile.measured.parts)
     print(
         f"the model is off by {fit.median_error:.1%} (median), {fit.largest_error:.1%} (worst) of a part's time; all"
-        f" parts: {whole:.4g} ms, model {sum(fit.model_ms):.4g} ms; the network in one go: {outcome.whole_ms:.4g} ms"
+        f" parts: {total_ms:.4g} ms, model {sum(fit.model_ms):.4g} ms; the network in one go: {outcome.whole_ms:.4g} ms"
     )
     if not fit.is_tested:
         print("these are too few parts to test the model: any times would fit; take a network with more exits")

@@ -65,7 +65,7 @@ class MeasureResult:
     fit: Fit
     whole_ms: float  # the network in one go, median
     base: str  # where the rest is from
-    is_float_copy: bool  # the network is quantised; its float twin ran
+    is_float_copy: bool  # the network is quantised; its float copy ran
 
 
 def prepare(
@@ -168,9 +168,9 @@ def run_parts(
     idle_mw = 0.0 if isinstance(meter, NoMeter) else meter.mean_mw(lambda: time.sleep(0.01), window_s)
     wait = timing.synchronizer(request.device)
     with timing.threads(request.threads) as threads:
-        works, whole = timing.parts(network)
+        works, in_one_go = timing.parts(network)
         say(f"timing {len(works)} parts on {device} with torch, {_threads(threads)}, {request.seconds:g} s")
-        times = timing.timed([*works, whole], request.seconds, wait)
+        times = timing.timed([*works, in_one_go], request.seconds, wait)
         clock = read_clock(sysfs, proc) if on_cpu else Clock()
         draw = PowerReading(meter, idle_mw)
         if not isinstance(meter, NoMeter):
@@ -210,14 +210,14 @@ def _measured(request: MeasureRequest, raw: RawMeasurement, samples: Sequence[Sa
         )
         for one, p95, model, energy in rows
     )
-    twin = "; its float twin, as torch only imitates quantised numbers" if raw.spec != request.header.spec else ""
+    float_copy = "; its float twin, as torch only imitates quantised numbers" if raw.spec != request.header.spec else ""
     return Measured(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=f"{raw.device}, {_threads(raw.threads)}, {raw.environment}",
         method=(
             f"each segment of the backbone and each head by itself, batch 1, in turn: {len(raw.times.ms)} rounds"
             f" after {raw.times.warm_up} to warm up; the medians fitted by max(MACs / throughput, bytes / bandwidth)"
-            f" + overhead of a head, least squares of relative errors{twin}"
+            f" + overhead of a head, least squares of relative errors{float_copy}"
         ),
         energy=raw.draw.said,
         checkpoint=f"{request.checkpoint}, {request.header.spec.arch}",

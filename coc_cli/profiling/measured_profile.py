@@ -19,7 +19,7 @@ DIGITS = 6  # significant ones, of every number in a profile
 class Power:
     """What a device drew at the level at which it was timed."""
 
-    busy_mw: float  # mean while it ran the parts, each by its share of their time
+    busy_mw: float  # mean while it ran the parts, each by its fraction of their time
     idle_mw: float
     meter: str
 
@@ -44,7 +44,7 @@ class PowerReading:
         return [max(0.0, mw - self.idle_mw) * ms / 1e3 for mw, ms in zip(self.busy_mw, time_ms, strict=True)]
 
     def power(self, time_ms: Sequence[float]) -> Power | None:
-        """Return the power of the parts, each by its share of the time."""
+        """Return the power of the parts, each by its fraction of the time."""
         if isinstance(self.meter, NoMeter):
             return None
         return Power(float(np.average(self.busy_mw, weights=time_ms)), self.idle_mw, self.meter.name)
@@ -65,12 +65,12 @@ class MeasuredDevice:
 def profile_of(found: MeasuredDevice, base: Profile, name: str, description: str) -> Profile:
     """Return the profile of a device that was timed."""
     frequency = frequencies(found.clock, base)
-    share = np.array(frequency.values) / frequency.values[-1]
+    ratio = np.array(frequency.values) / frequency.values[-1]
     of_base = np.array(base.frequency_mhz.values) / base.frequency_mhz.values[-1]
-    voltage = np.interp(share, of_base, base.voltage_mv.values)
-    at, squeeze = level_share(found.clock), 1.0
+    voltage = np.interp(ratio, of_base, base.voltage_mv.values)
+    at, voltage_ratio = level_ratio(found.clock), 1.0
     if at < 1:
-        squeeze = float(np.interp(at, share, voltage) / voltage[-1])
+        voltage_ratio = float(np.interp(at, ratio, voltage) / voltage[-1])
     return Profile(
         name=name,
         description=description,
@@ -79,8 +79,8 @@ def profile_of(found: MeasuredDevice, base: Profile, name: str, description: str
             values=tuple(map(rounded, voltage.tolist())),
             source=f"{NOT_MEASURED}; assumed: {base.name}'s at the same share of the highest frequency",
         ),
-        arithmetic=_arithmetic(found, base, at, squeeze),
-        static_power_mw=_static(found, base, squeeze),
+        arithmetic=_arithmetic(found, base, at, voltage_ratio),
+        static_power_mw=_static(found, base, voltage_ratio),
         idle_power_mw=_idle(found, base),
         transition=Transition(
             time_us=_as_in(base, base.transition.time_us), energy_uj=_as_in(base, base.transition.energy_uj)
@@ -108,8 +108,8 @@ def frequencies(clock: Clock, base: Profile) -> Levels:
     return Levels(values=scaled, source=f"{NOT_MEASURED}: {what}")
 
 
-def level_share(clock: Clock) -> float:
-    """Return the frequency at which the device was timed as a share of its highest level."""
+def level_ratio(clock: Clock) -> float:
+    """Return the frequency at which the device was timed as a fraction of its highest level."""
     if not clock.levels_mhz or clock.now_mhz is None:
         return 1.0
     return min(1.0, max(clock.now_mhz, clock.levels_mhz[0]) / clock.levels_mhz[-1])
@@ -134,11 +134,11 @@ def _taken(base: Profile, source: str) -> str:
     return f"{NOT_MEASURED}; assumed: as {base.name}, where it is: {source}"
 
 
-def _arithmetic(found: MeasuredDevice, base: Profile, at: float, squeeze: float) -> dict[Kind, Arithmetic]:
+def _arithmetic(found: MeasuredDevice, base: Profile, at: float, voltage_ratio: float) -> dict[Kind, Arithmetic]:
     """Return fp32 as it was found, and the other kinds of the base in its ratios to fp32."""
     base_plain = base.arithmetic["fp32"]
     plain = Arithmetic(
-        throughput_gmacs=_throughput(found, base, at), dynamic_power_mw=_dynamic(found, base, at, squeeze)
+        throughput_gmacs=_throughput(found, base, at), dynamic_power_mw=_dynamic(found, base, at, voltage_ratio)
     )
     made: dict[Kind, Arithmetic] = {"fp32": plain}
     for kind, of_base in base.arithmetic.items():
@@ -186,20 +186,20 @@ def _overhead(found: MeasuredDevice, base: Profile) -> Amount:
     return Amount(value=rounded(found.fit.overhead_us), source=_fitted(found))
 
 
-def _dynamic(found: MeasuredDevice, base: Profile, at: float, squeeze: float) -> Amount:
+def _dynamic(found: MeasuredDevice, base: Profile, at: float, voltage_ratio: float) -> Amount:
     if found.power is None:
         return _as_in(base, base.arithmetic["fp32"].dynamic_power_mw)
-    above = max(0.0, found.power.busy_mw - found.power.idle_mw) / (at * squeeze**2)
+    above = max(0.0, found.power.busy_mw - found.power.idle_mw) / (at * voltage_ratio**2)
     what = f"{found.source} with {found.power.meter}: power while the parts ran, less that when idle"
     return Amount(value=rounded(above), source=what + _scaling(at, "power ~ f V^2"))
 
 
-def _static(found: MeasuredDevice, base: Profile, squeeze: float) -> Amount:
+def _static(found: MeasuredDevice, base: Profile, voltage_ratio: float) -> Amount:
     if found.power is None:
         return _as_in(base, base.static_power_mw)
     what = f"{found.source} with {found.power.meter}: power when idle, assumed to flow while it works too"
-    scaling = "; scaled up to the highest voltage, power ~ V assumed" if squeeze < 1 else ""
-    return Amount(value=rounded(found.power.idle_mw / squeeze), source=what + scaling)
+    scaling = "; scaled up to the highest voltage, power ~ V assumed" if voltage_ratio < 1 else ""
+    return Amount(value=rounded(found.power.idle_mw / voltage_ratio), source=what + scaling)
 
 
 def _idle(found: MeasuredDevice, base: Profile) -> Amount:

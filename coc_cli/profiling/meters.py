@@ -86,7 +86,7 @@ class Rail:
 
 @dataclass(frozen=True)
 class Ina3221:
-    """The supply of a whole Jetson module where that has a rail of its own, all rails otherwise."""
+    """The supply of a complete Jetson module where that has a rail of its own, all rails otherwise."""
 
     rails: tuple[Rail, ...]
 

@@ -66,7 +66,7 @@ def _once_ms(work: Work, wait: Work) -> float:
 
 
 def synchronizer(device: str) -> Work:
-    """Return the function that returns when a device has done all it was told."""
+    """Return the function that returns when a device has done all that it was given."""
     if device.startswith("cuda"):
         return lambda: torch.cuda.synchronize(device)
     return lambda: None

@@ -69,7 +69,7 @@ def _difference(run: Run, first: Run) -> Difference:
 
 
 def unlike(run: Run, first: Run) -> str | None:
-    """Say why the metrics of two runs cannot be compared; None if they can."""
+    """Return why the metrics of two runs cannot be compared; None if they can."""
     if (run.task, run.metric) != (first.task, first.metric) and None not in (run.task, first.task):
         return f"not compared: {run.metric} of {run.task} against {first.metric} of {first.task}"
     if run.metric != first.metric:

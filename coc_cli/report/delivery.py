@@ -58,13 +58,13 @@ def _renderer(form: str) -> Renderer:
 
 
 def page_of(directory: Path) -> Path:
-    """Return the page on which a run directory, or the folder of a forecast, is shown."""
+    """Return the page on which a run directory, or the folder of a prediction, is shown."""
     above = directory.parent.parent
     return (above if directory.parent.name == "predict-exit" and holds_run(above) else directory) / PAGE
 
 
 def write_page_for(directory: Path, say: Callable[[str], Any]) -> None:
-    """Write the page on which a run directory, or the folder of a forecast, is shown.
+    """Write the page on which a run directory, or the folder of a prediction, is shown.
 
     A fault is said in one line and costs nothing else: what the run found is there, and the page can be made again.
     """

@@ -98,7 +98,7 @@ class LimitView:
 
 @dataclass(frozen=True)
 class PredictorView:
-    """How good a policy's forecasts of exits are, measured on test."""
+    """How good a policy's predictions of exits are, measured on test."""
 
     hit_rate: float | None
     mean_abs_error: float | None  # exits
@@ -259,7 +259,7 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """Say whether limits are met, in two words."""
+        """Whether limits are met, in two words."""
         if self.ok is None:
             return "not finished"
         if not self.limits:

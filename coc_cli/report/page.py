@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_IMAGES = 150_000  # characters of images on one page
-WHOLE = 3  # so many runs on one page are shown with layers, training and forecasts
+WHOLE = 3  # so many runs on one page are shown with layers, training and predictions
 
 
 @dataclass(frozen=True)
 class Device:
-    """A forecast with its figures."""
+    """A prediction with its figures."""
 
     prediction: PredictionView
     figures: tuple[Figure, ...]
@@ -128,7 +128,7 @@ def again(run: Run) -> str:
 
 
 def prediction_command(run: Run, prediction: PredictionView) -> str:
-    """Return the command that makes a forecast again."""
+    """Return the command that makes a prediction again."""
     import shlex
 
     words = ["coc", "predict-exit", run.directory, "--profile", prediction.profile]

@@ -53,7 +53,7 @@ def part(number: float | None) -> str:
 
 
 def percent(number: float | None) -> str:
-    """Return a share."""
+    """Return a fraction in percent."""
     return NONE if number is None else units.percent(number)
 
 
@@ -90,7 +90,7 @@ def change(metric: str, found: DifferenceView | None, *, with_interval: bool = T
 
 
 def images(number: float | None) -> str:
-    """Say how many test images a figure is of."""
+    """Return how many test images a figure is of."""
     return "an unknown number of test images" if number is None else f"{number:.0f} test images"
 
 
@@ -118,7 +118,7 @@ def energies(run: Run) -> str:
 
 
 def judged(limit: LimitView) -> str:
-    """Say of a limit whether it is met."""
+    """Return whether a limit is met, in a word."""
     verdict = {True: "met", False: "MISSED", None: "not known"}[limit.ok]
     numbers = [
         NONE if number is None else f"{number:.6g}" if abs(number) >= WHOLE else f"{number:.4g}"
@@ -128,12 +128,12 @@ def judged(limit: LimitView) -> str:
 
 
 def overlapping(found: bool | None) -> str:
-    """Say whether two intervals overlap."""
+    """Return whether two intervals overlap, in a word."""
     return {True: "overlap", False: "apart", None: NONE}[found]
 
 
 def against(number: float | None) -> str:
-    """Say how many times fewer or more."""
+    """Return how many times fewer or more."""
     if number is None or number <= 0:
         return NONE
     if abs(number - 1) < SAME:
@@ -143,7 +143,7 @@ def against(number: float | None) -> str:
 
 
 def less(saving: float) -> str:
-    """Say what a saved share is, which may be a loss."""
+    """Return what a saved fraction is in words; it may be a loss."""
     return f"{saving:.1%} less" if saving >= 0 else f"{-saving:.1%} more"
 
 

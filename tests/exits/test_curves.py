@@ -29,10 +29,10 @@ def test_savings_of_a_policy_that_costs_a_fifth_less_everywhere() -> None:
     passive = Curve((), np.stack([worse, full]), np.stack([cost / 2, cost]))
     ours = Curve((), passive.score, passive.macs * 0.8)
     found = savings({"classic": classic, "threshold": passive, "predictive": ours}, 0.0, full)
-    assert found["predictive"]["passive"].share == pytest.approx(0.2, abs=1e-9)
+    assert found["predictive"]["passive"].fraction == pytest.approx(0.2, abs=1e-9)
     assert found["predictive"]["passive"].low == pytest.approx(0.2, abs=1e-6), "paired: the same images for both"
-    assert found["predictive"]["classic"].share == pytest.approx(1 - cost.mean() * 0.8 / 100)
-    assert found["threshold"]["passive"].share == 0.0
+    assert found["predictive"]["classic"].fraction == pytest.approx(1 - cost.mean() * 0.8 / 100)
+    assert found["threshold"]["passive"].fraction == 0.0
     low, high = found["threshold"]["classic"].low, found["threshold"]["classic"].high
     half = 1.96 * cost.std() / math.sqrt(2000) / 100
     assert (high - low) / 2 == pytest.approx(half, rel=0.15)

@@ -11,7 +11,7 @@ from coc_cli.dvfs.profile import NOT_MEASURED, Measured, TimedPart, read_profile
 from coc_cli.profiling.fit import Fit, Sample
 from coc_cli.profiling.machine import Clock
 from coc_cli.profiling.measure_profile import rendered
-from coc_cli.profiling.measured_profile import MeasuredDevice, Power, PowerReading, frequencies, level_share, profile_of
+from coc_cli.profiling.measured_profile import MeasuredDevice, Power, PowerReading, frequencies, level_ratio, profile_of
 from coc_cli.profiling.meters import NoMeter, Rapl
 
 BASE = read_profile("i7-10700")
@@ -98,7 +98,7 @@ def test_a_single_frequency_scales_the_bases_levels() -> None:
     ],
 )
 def test_shares_of_the_highest_level(clock: Clock, share: float) -> None:
-    assert level_share(clock) == share
+    assert level_ratio(clock) == share
 
 
 def test_what_the_times_leave_open_holds_up_no_part() -> None:

@@ -98,7 +98,7 @@ def _mark(drawing: Drawing, x: Axis, y: float, one: BestView, look: str, shape: 
 
 
 def _verdict(row: BenefitView) -> str:
-    """Say in a few words what prediction is worth."""
+    """Return in a few words what prediction is worth."""
     if row.gap_closed is not None:
         return f"gap closed {_closed(row)}"
     return NO_GAP if row.saved_passive is None else f"{NO_GAP}, ours {wording.less(row.saved_passive)}"

@@ -55,7 +55,7 @@ class Looks:
 
     @classmethod
     def of(cls, prediction: PredictionView) -> Looks:
-        """Return the looks of all policies in a forecast."""
+        """Return the looks of all policies in a prediction."""
         named: tuple[PolicyView | CurveView, ...] = (*prediction.policies, *prediction.curves)
         families = {one.policy: one.family for one in named}
         colours: dict[str, str] = {}

@@ -40,7 +40,7 @@ def waterfall(run: Run) -> Figure | None:
         title="BitOps by stage",
         svg=drawing.svg(f"BitOps of one image after each stage, logarithmic: {said}."),
         caption="What each stage takes off, on a logarithmic axis; the factors multiply to the total. Counted from"
-        " layers, bits and the measured exit shares. Pale: what is left.",
+        " layers, bits and the measured exit rates. Pale: what is left.",
         table=Table(("stage", "BitOps", "factor", "ratio (strict)"), rows),
     )
 
@@ -182,14 +182,12 @@ def exits(run: Run, stage: StageView) -> Figure | None:
         )
         for one in stage.exits
     )
-    said = "; ".join(
-        f"{name}: {share} leave, {run.metric} {there}" for name, share, there, _ in rows if share != "0.0%"
-    )
+    said = "; ".join(f"{name}: {rate} leave, {run.metric} {there}" for name, rate, there, _ in rows if rate != "0.0%")
     return Figure(
         title="Exits",
         svg=_exits(run, stage).svg(f"Share of the test images and {run.metric} by exit. {said}."),
         caption=f"Where the images leave, measured on {wording.images(stage.n_test)}, and how right they are there.",
-        table=Table(("exit", "share", f"{run.metric} of those that leave", "if all left there"), rows),
+        table=Table(("exit", "exit rate", f"{run.metric} of those that leave", "if all left there"), rows),
     )
 
 
@@ -199,17 +197,17 @@ def _exit_name(one: ExitView, stage: StageView) -> str:
 
 def _exits(run: Run, stage: StageView) -> Drawing:
     drawing = Drawing(height=270)
-    share = Axis(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
+    rate = Axis(0, max([e.share or 0.0 for e in stage.exits] + [0.05]) * 1.08, 130, 14)
     values = [v for e in stage.exits for v in (e.metric_value, e.metric_all) if v is not None]
     y = around(values, 238, 170)
-    drawing.text("tick", LEFT, 9, "share of the test images that leave")
+    drawing.text("tick", LEFT, 9, "exit rate on the test images")
     drawing.text("tick", LEFT, 155, f"{run.metric}: dot, of those that leave; line, if all left there")
-    drawing.rows(share, LEFT, RIGHT, lambda v: f"{v * 100:.3g}%", about=3)
+    drawing.rows(rate, LEFT, RIGHT, lambda v: f"{v * 100:.3g}%", about=3)
     drawing.rows(y, LEFT, RIGHT, lambda v: _short(run.metric, v), about=3)
     step, every = (RIGHT - LEFT) / len(stage.exits), math.ceil(len(stage.exits) / MOST_NAMES)
     places = [LEFT + step * (place + 0.5) for place in range(len(stage.exits))]
     for place, (centre, one) in enumerate(zip(places, stage.exits, strict=True)):
-        _exit(drawing, centre, step, share, y, run, stage, one)
+        _exit(drawing, centre, step, rate, y, run, stage, one)
         left = len(stage.exits) - 1 - place
         if left == 0 or (place % every == 0 and left > every / 2):
             drawing.text("tick middle", centre, 256, _exit_name(one, stage))
@@ -219,11 +217,11 @@ def _exits(run: Run, stage: StageView) -> Drawing:
 
 
 def _exit(
-    drawing: Drawing, centre: float, step: float, share: Axis, y: Axis, run: Run, stage: StageView, one: ExitView
+    drawing: Drawing, centre: float, step: float, rate: Axis, y: Axis, run: Run, stage: StageView, one: ExitView
 ) -> None:
     value = wording.value(run.metric, one.metric_value)
     tip = f"exit {_exit_name(one, stage)}: {wording.percent(one.share)}, {run.metric} {value}"
-    top, width = share(one.share or 0.0), step * 0.72
+    top, width = rate(one.share or 0.0), step * 0.72
     drawing.add("rect", kind="bar s2", x=centre - width / 2, y=top, width=width, height=130 - top, tip=tip)
     if one.metric_value is not None:
         drawing.mark("dot s2", centre, y(one.metric_value), size=3.5, tip=tip)

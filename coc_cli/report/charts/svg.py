@@ -28,8 +28,8 @@ class Axis:
     def __call__(self, value: float) -> float:
         """Return the place of a value; what lies outside is at the border."""
         low, high, at = (math.log10(max(v, 1e-30)) if self.log else v for v in (self.low, self.high, value))
-        share = (at - low) / (high - low) if high > low else 0.5
-        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
+        fraction = (at - low) / (high - low) if high > low else 0.5
+        return self.start + min(1.0, max(0.0, fraction)) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
         """Return round values within the scale."""

@@ -1,4 +1,4 @@
-"""Frequency over time of the example inputs of a forecast."""
+"""Frequency over time of the example inputs."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def _timeline(one: ExampleView, highest: float, end: float, final: int | None) -
 
 
 def _levels(one: ExampleView) -> str:
-    """Say the frequencies that an example ran at, in order."""
+    """Return the frequencies that an example ran at, in order, in words."""
     ran = [f"{stretch.frequency_mhz:g}" for stretch in one.segments if stretch.reason not in WAITING]
     return f" at {' → '.join(name for name, _ in groupby(ran))} MHz" if ran else ""
 
 
 def _look(stretch: Stretch) -> str:
-    """Return the class of a stretch: waiting, a change of level, forecast or not."""
+    """Return the class of a stretch: waiting, a change of level, predicted or not."""
     if stretch.reason in WAITING:
         return stretch.reason
     return "s2" if stretch.reason.startswith("predicted") else "s1"

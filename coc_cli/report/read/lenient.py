@@ -19,7 +19,7 @@ View = TypeVar("View")
 
 
 class MissingNotes:
-    """What a report lacks: whole sentences, and keys by the place where they should stand."""
+    """What a report lacks: full sentences, and keys by the place where they should stand."""
 
     def __init__(self) -> None:
         self._said: dict[str, list[str]] = {}

@@ -76,8 +76,8 @@ def _prediction(report: Lenient, folder: Path) -> PredictionView:
 
 
 def _final_exit(report: Lenient) -> int | None:
-    shares = [each.get("exit_shares") for each in report.quiet.parts("policies")]
-    return next((len(share) - 1 for share in shares if share), None)
+    exit_rates = [each.get("exit_shares") for each in report.quiet.parts("policies")]
+    return next((len(rates) - 1 for rates in exit_rates if rates), None)
 
 
 def _rows_at(report: Lenient, deadline_ms: float | None) -> Rows:

@@ -1,4 +1,4 @@
-"""Reading a run directory, whole, damaged or still at work, into the model."""
+"""Reading a run directory, complete, damaged or still at work, into the model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def holds_run(directory: Path) -> bool:
 
 
 def _fault(directory: Path, before: list[Path]) -> Fault | None:
-    """Say why a directory cannot be shown; `before` are those that stand before it."""
+    """Return why a directory cannot be shown, if it cannot; `before` are those that stand before it."""
     place = str(directory)
     if not directory.exists():
         near = _runs_in(directory.parent) or _runs_in(RUNS)
