@@ -23,7 +23,7 @@ BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy ha
 
 
 def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.BenefitEntry:
-    """Return what the prediction is worth: the fraction that it closes of the gap between best passive policy and oracle.
+    """Return what the prediction is worth: the fraction of the gap from best passive policy to oracle that it closes.
 
     Each under its best governor, chosen on validation, where all reach the same score; energies are those of test, and
     so is how much better ours scores than the best passive policy (accuracy, or minus the error).

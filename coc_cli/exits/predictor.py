@@ -1,8 +1,8 @@
 """The predictor: from what is known at a visited exit, the probability of each later exit to be where an input leaves.
 
-A small network of one hidden layer gives, for every exit behind, the hazard: the probability to leave there of an input that
-has not left before (discrete-time survival, Cox 1972). It sees sorted probabilities, never which class they belong to, so it
-gives the same answer under any permutation of the classes. Inference is numpy only.
+A small network of one hidden layer gives, for every exit behind, the hazard: the probability to leave there of an input
+that has not left before (discrete-time survival, Cox 1972). It sees sorted probabilities, never which class they belong
+to, so it gives the same answer under any permutation of the classes. Inference is numpy only.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ MACS_FRACTION = 1e-3  # of the full path: what one prediction may cost
 def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float, measure: str) -> Array:
     """Return what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
 
-    How far the exit is from being confident enough, now and at the exit before; of classes also the logits of the largest
-    probabilities, their margin and the entropy; and what is known of the features that its head pooled.
+    How far the exit is from being confident enough, now and at the exit before; of classes also the logits of the
+    largest probabilities, their margin and the entropy; and what is known of the features that its head pooled.
     """
     confidence = trace.confidence(measure)
     known = [_stretched(confidence[at, rows], measure), np.full(len(rows), _stretched(np.array(threshold), measure))]
@@ -78,7 +78,7 @@ class Predictor:
         return float(self.w.size + self.v.size)
 
     def hazards(self, x: Array, at: int) -> Array:
-        """Return, for features [n, F] at exit `at`, the probability to leave at each exit of those that reach it; [n, E]."""
+        """Return, for features [n, F] at exit `at`, the probability to leave at each exit once reached; [n, E]."""
         hidden = np.maximum((x - self.mean) / self.spread @ self.w + self.b[at], 0.0)
         logits = np.clip(hidden @ self.v + self.c[at], -30, 30)
         hazard: Array = 1 / (1 + np.exp(-logits))
@@ -102,7 +102,7 @@ TENSORS = ("mean", "spread", "w", "b", "v", "c")
 
 
 def distribution(hazards: Array) -> Array:
-    """Return probabilities [n, E + 1] from hazards [n, E]; who leaves at none of the inner exits leaves at the final one."""
+    """Return probabilities [n, E + 1] from hazards [n, E]; who leaves at no inner exit leaves at the final one."""
     survives = np.cumprod(1 - hazards, 1)
     before = np.concatenate([np.ones((len(hazards), 1)), survives], 1)
     return np.concatenate([before[:, :-1] * hazards, survives[:, -1:]], 1)

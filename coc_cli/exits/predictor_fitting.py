@@ -145,7 +145,7 @@ def _base_rates(at: Array, left_at: Array, exits: int) -> Array:
 
 
 def _calibrated(predictor: Predictor, samples: Samples, used: Array) -> Predictor:
-    """Shift the hazards asked at each exit so that, on images not fitted on, as many leave at each exit as predicted."""
+    """Shift the hazards at each exit so that, on images not fitted on, as many leave at each exit as predicted."""
     c = predictor.c.copy()
     exits = len(c)
     for here in range(exits):
