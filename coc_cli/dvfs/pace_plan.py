@@ -35,8 +35,8 @@ class PacePlan:
     def at(self, visit: int, left_ms: Array, level: Array) -> Array:
         """Look up the cost of going on from a visit with time left [n] at a level [n]."""
         tick = np.floor(left_ms / self.tick_ms + 1e-9).astype(int)
-        found = self.cost_mj[visit, level, np.clip(tick, 0, self.cost_mj.shape[2] - 1)]
-        result: Array = np.where(tick < 0, np.inf, found)
+        cost = self.cost_mj[visit, level, np.clip(tick, 0, self.cost_mj.shape[2] - 1)]
+        result: Array = np.where(tick < 0, np.inf, cost)
         return result
 
 

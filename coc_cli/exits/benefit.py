@@ -39,9 +39,9 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Benefit
         theirs, mine, bound_mj = (weights @ row.totals.energy_mj for row in (passive, ours, bound))
         intervals["saved_passive_ci95"] = middle_95(1 - mine / theirs)
         closed = (theirs - mine) / np.where(theirs > bound_mj, theirs - bound_mj, np.nan)
-        known = gap > 0 and not np.isnan(closed).any()
+        has_interval = gap > 0 and not np.isnan(closed).any()
         intervals["score_difference_ci95"] = middle_95(weights @ better)
-        intervals["gap_closed_ci95"] = middle_95(closed) if known else None
+        intervals["gap_closed_ci95"] = middle_95(closed) if has_interval else None
     return schema.BenefitEntry(
         passive=named(passive),
         ours=named(ours),

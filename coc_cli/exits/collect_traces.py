@@ -33,13 +33,13 @@ def collect_traces(network: Network, split: Split) -> Trace:
     """Run a network once over a split and keep what every exit says."""
     task = task_of(network.spec)
     with _capture_head_inputs(network) as pooled:
-        given, score = scored(network, split)
+        outputs, score = scored(network, split)
     return Trace(
-        tuple(output.float().cpu().numpy() for output in given),
+        tuple(output.float().cpu().numpy() for output in outputs),
         split.targets.cpu().numpy(),
         score.cpu().numpy(),
         network.spec.task == "classification",
-        torch.stack([task.answers(output) for output in given]).cpu().numpy(),
+        torch.stack([task.answers(output) for output in outputs]).cpu().numpy(),
         np.stack([np.concatenate(batches) for batches in pooled]),
     )
 

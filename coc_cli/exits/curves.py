@@ -38,8 +38,8 @@ class Saving:
 
 def curve(points: list[OperatingPoint], trace: Trace, workload: Workload) -> Curve:
     """Run every point on a trace."""
-    found = [outcome(point.policy, trace, workload)[:2] for point in points]
-    return Curve(tuple(points), np.stack([score for score, _ in found]), np.stack([macs for _, macs in found]))
+    outcomes = [outcome(point.policy, trace, workload)[:2] for point in points]
+    return Curve(tuple(points), np.stack([score for score, _ in outcomes]), np.stack([macs for _, macs in outcomes]))
 
 
 def macs_at(score: Array, macs: Array, target: float) -> float:
@@ -62,10 +62,10 @@ def savings(curves: Mapping[str, Curve], target: float, full_score: Array) -> di
     weights = np.concatenate([np.full((1, len(full_score)), 1 / len(full_score)), resampled_weights(len(full_score))])
     goal = weights @ full_score + target  # [B]
     cost: dict[str, Array] = {}
-    for name, found in curves.items():
-        scores, macs = weights @ found.score.T, weights @ found.macs.T  # [B, P]
+    for name, outcomes in curves.items():
+        scores, macs = weights @ outcomes.score.T, weights @ outcomes.macs.T  # [B, P]
         rows = zip(scores, macs, goal, strict=True)
-        cost[name] = np.array([macs_at(score, spent, wanted) for score, spent, wanted in rows])
+        cost[name] = np.array([macs_at(score, spent, least_score) for score, spent, least_score in rows])
     passive = np.stack([cost[name] for name in names_in("passive") if name in cost])
     without = cost[Classic.name]
     against = {"classic": without, "passive": np.nanmin(np.where(np.isnan(passive), np.inf, passive), 0)}

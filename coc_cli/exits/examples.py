@@ -22,10 +22,10 @@ LARGEST = 64  # pixels; larger images are shown smaller
 
 def examples(paths: Paths, images: Split) -> list[dict[str, Any]]:
     """Return a few inputs with what they are examples of and their image as a PNG in base64."""
-    found = chosen(paths)
-    pixels = images.take(torch.tensor([index for index, _ in found], dtype=torch.int64)).cpu().numpy()
+    inputs = chosen(paths)
+    pixels = images.take(torch.tensor([index for index, _ in inputs], dtype=torch.int64)).cpu().numpy()
     return [
-        {"input": index, "kind": kind, "png": png(image)} for (index, kind), image in zip(found, pixels, strict=True)
+        {"input": index, "kind": kind, "png": png(image)} for (index, kind), image in zip(inputs, pixels, strict=True)
     ]
 
 
@@ -35,12 +35,12 @@ def chosen(paths: Paths) -> list[tuple[int, str]]:
     A kind of which there are no inputs is left out.
     """
     final = paths.visited.shape[1] - 1
-    asked = (paths.predicted >= 0).sum(1)
+    predictions = (paths.predicted >= 0).sum(1)
     first = int(paths.exit.min())
     kinds = {
         "easy": (paths.exit == first) & (first < final),
         "hard": paths.exit == final,
-        "mispredicted": (asked > 1) & (paths.exit > first) & (paths.exit < final),
+        "mispredicted": (predictions > 1) & (paths.exit > first) & (paths.exit < final),
     }
     return [(int(index), kind) for kind, rows in kinds.items() for index in np.flatnonzero(rows)[:EACH]]
 

@@ -116,11 +116,11 @@ def _grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Wor
     context = fitted_context(validation, work, _measures(spec), seed)
     say("operating points of all policies on validation")
     every = {name: operating_points(name, context) for name in applicable(classes=validation.is_classes)}
-    points = {name: found for name, found in every.items() if found}
+    points = {name: one for name, one in every.items() if one}
     least_score = float(validation.score[-1].mean()) - spec.rule.max_drop
     say("levels of all governors on test")
     evaluated = {
-        name: evaluate_policy(found, least_score, context, test, request.profile) for name, found in points.items()
+        name: evaluate_policy(one, least_score, context, test, request.profile) for name, one in points.items()
     }
     return _Grid(context, points, evaluated, longest_path_ms(evaluated))
 
@@ -135,10 +135,10 @@ def _measures(spec: Spec) -> tuple[str, ...]:
 def _lines(row: GridRow, test: Trace, labels: tuple[str, ...], deadline: float) -> list[dict[str, Any]]:
     """Return the schedule of the test images."""
     paths = row.evaluated.paths
-    true, given = test.targets.tolist(), test.answer[paths.exit, np.arange(len(test))].tolist()
+    true, predicted = test.targets.tolist(), test.answer[paths.exit, np.arange(len(test))].tolist()
     if test.is_classes:
-        true, given = ([labels[index] for index in indices] for indices in (true, given))
-    answers = [Answer(*pair) for pair in zip(true, given, strict=True)]
+        true, predicted = ([labels[index] for index in indices] for indices in (true, predicted))
+    answers = [Answer(*pair) for pair in zip(true, predicted, strict=True)]
     return list(schedule(row.evaluated.model, paths.visited, paths.predicted, row.levels, answers, deadline))
 
 
@@ -147,7 +147,7 @@ def _report(
 ) -> schema.PredictExitReport:
     rows, context = grid.rows_at(deadline), grid.context
     row = scheduled(rows)
-    curves = {name: curve(found, test, context.workload) for name, found in grid.points.items()}
+    curves = {name: curve(one, test, context.workload) for name, one in grid.points.items()}
     return schema.PredictExitReport(
         schema=1,
         profile=request.profile.name,
@@ -166,7 +166,7 @@ def _report(
         ],
         sensitivity=sensitivity(grid.evaluated, deadline, request.profile),
         savings=savings_rows(curves, test),
-        curves=[curve_row(name, found) for name, found in curves.items()],
+        curves=[curve_row(name, one) for name, one in curves.items()],
         calibration_error=calibration(context),
         predictor_macs=context.predictor.macs if context.predictor else None,
         full_macs=context.workload.full_macs,

@@ -26,18 +26,18 @@ def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float
     largest probabilities, their margin and the entropy; and what is known of the features that its head pooled.
     """
     confidence = trace.confidence(measure)
-    known = [_stretched(confidence[at, rows], measure), np.full(len(rows), _stretched(np.array(threshold), measure))]
+    columns = [_stretched(confidence[at, rows], measure), np.full(len(rows), _stretched(np.array(threshold), measure))]
     came = np.maximum(before, 0)
-    earlier = np.where(before >= 0, _stretched(confidence[came, rows], measure), known[0])
-    known += [known[0] - earlier, known[0] - known[1]]
+    earlier = np.where(before >= 0, _stretched(confidence[came, rows], measure), columns[0])
+    columns += [columns[0] - earlier, columns[0] - columns[1]]
     if trace.is_classes:
         probabilities = trace.probabilities[at, rows, :LARGEST_PROBABILITIES]
-        known += list(_logit(probabilities).T)
-        known += [probabilities[:, 0] - probabilities[:, 1], trace.entropy[at, rows]]
-        known.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
+        columns += list(_logit(probabilities).T)
+        columns += [probabilities[:, 0] - probabilities[:, 1], trace.entropy[at, rows]]
+        columns.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
     if trace.pooled is not None:
-        known += list(trace.pooled[at, rows].T)
-    return np.stack([np.clip(np.nan_to_num(column, posinf=20, neginf=-20), -20, 20) for column in known], 1)
+        columns += list(trace.pooled[at, rows].T)
+    return np.stack([np.clip(np.nan_to_num(column, posinf=20, neginf=-20), -20, 20) for column in columns], 1)
 
 
 def _logit(probability: Array) -> Array:

@@ -64,13 +64,13 @@ def _hits(one: EvaluatedPolicy, test: Trace) -> schema.PredictorEntry | None:
         errors.append(
             one.paths.predicted[rows, at] - first_confident(test, policy.measure, policy.threshold, after=at)[rows]
         )
-    gaps, asked = np.concatenate(errors), (one.paths.predicted >= 0).sum(1)
+    gaps, predictions = np.concatenate(errors), (one.paths.predicted >= 0).sum(1)
     if not len(gaps):
         return schema.PredictorEntry(hit_rate=1.0, mean_abs_error=0.0, repredictions_mean=0.0)
     return schema.PredictorEntry(
         hit_rate=float((gaps == 0).mean()),
         mean_abs_error=float(np.abs(gaps).mean()),
-        repredictions_mean=float(np.maximum(asked - 1, 0).mean()),
+        repredictions_mean=float(np.maximum(predictions - 1, 0).mean()),
     )
 
 

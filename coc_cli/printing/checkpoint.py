@@ -12,13 +12,13 @@ from coc_cli.units import count
 
 def print_header(header: Header, path: Path) -> None:
     """Print a checkpoint's spec and lineage, layer by layer."""
-    spec, found = header.spec, cost(header.spec)
+    spec, total = header.spec, cost(header.spec)
     arguments = ", ".join(f"{key} {value}" for key, value in spec.args.items())
     chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
     print(f"{path}: {spec.arch} ({arguments}), input {'x'.join(map(str, spec.input_shape))}, {len(spec.labels)} labels")
     print(f"lineage: {chain}")
     size = path.stat().st_size
-    print(f"{count(found.macs)} MACs, {count(found.bitops)} BitOps, {found.params} parameters, {size} bytes")
+    print(f"{count(total.macs)} MACs, {count(total.bitops)} BitOps, {total.params} parameters, {size} bytes")
     for index, place in enumerate(spec.exits):
         print(f"exit {index}: {place.head} head behind {place.source}")
     if spec.rule is not None:
@@ -26,7 +26,7 @@ def print_header(header: Header, path: Path) -> None:
             f"leaves where {spec.rule.measure} passes {spec.rule.threshold:.4f}; the counts are those of the full path"
         )
     table = table_of("layers", "layer", "weights", "MACs", "params", "weight bits", "activation bits", "BitOps")
-    for layer in found.layers:
+    for layer in total.layers:
         bits = (str(layer.weight_bits), str(layer.activation_bits))
         shape = "x".join(map(str, layer.shape))
         table.add_row(layer.name, shape, count(layer.macs), str(layer.params), *bits, count(layer.bitops))

@@ -46,5 +46,7 @@ def read_clock(sysfs: Path = SYSFS, proc: Path = PROC) -> Clock:
         listed = read_text(fastest / "scaling_available_frequencies").split()
         levels = sorted({int(one) / 1e3 for one in listed if one.isdigit() and int(one)})
         return Clock(at[fastest], "cpufreq", tuple(levels))
-    shown = [float(one) for one in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", read_text(proc / "cpuinfo"), re.MULTILINE)]
-    return Clock(max(shown), "/proc/cpuinfo") if shown and max(shown) > 0 else Clock()
+    clocks_mhz = [
+        float(one) for one in re.findall(r"^cpu MHz\s*:\s*([0-9.]+)$", read_text(proc / "cpuinfo"), re.MULTILINE)
+    ]
+    return Clock(max(clocks_mhz), "/proc/cpuinfo") if clocks_mhz and max(clocks_mhz) > 0 else Clock()

@@ -50,8 +50,10 @@ class MeasureRequest:
     @property
     def command(self) -> str:
         """The command line that asks for it."""
-        given = {"out": self.out, "name": self.name, "threads": self.threads}
-        options = [word for key, value in given.items() if value is not None for word in (f"--{key}", str(value))]
+        options_given = {"out": self.out, "name": self.name, "threads": self.threads}
+        options = [
+            word for key, value in options_given.items() if value is not None for word in (f"--{key}", str(value))
+        ]
         fixed = ["--seconds", f"{self.seconds:g}", "--device", self.device, "--base", self.base.name]
         return shlex.join(["coc", "profiles", "measure", str(self.target), *options, *fixed])
 
@@ -90,11 +92,11 @@ def prepare(
         raise user_error("--name", f"'{name}' is a profile that comes with coc; choose another")
     checkpoint = checkpoint_at(target)
     header = read_header(checkpoint, trust_code=trust_code)
-    known = None if base is None else read_profile(base, option="--base")
+    base_profile = None if base is None else read_profile(base, option="--base")
     _check_place(out or Path(f"{name or 'profile'}.yaml"))
     chosen = device_named(device, "--device")
-    known = known or read_profile(BASES[chosen.partition(":")[0]])
-    return MeasureRequest(target, checkpoint, header, known, name, out, threads, seconds, chosen)
+    base_profile = base_profile or read_profile(BASES[chosen.partition(":")[0]])
+    return MeasureRequest(target, checkpoint, header, base_profile, name, out, threads, seconds, chosen)
 
 
 def _check_place(path: Path) -> None:
@@ -138,9 +140,9 @@ def measure(
     fitted = fit(samples)
     measured = _measured(request, raw, samples, fitted)
     source = f"measured {measured.date[:10]} on {measured.machine}"
-    found = MeasuredDevice(samples, fitted, raw.clock, raw.draw.power(time_ms), measured, source)
+    device = MeasuredDevice(samples, fitted, raw.clock, raw.draw.power(time_ms), measured, source)
     name = request.name or slug(raw.device) + (f"-{raw.threads}t" if request.device == "cpu" else "")
-    profile = profile_of(found, request.base, name, f"{raw.device}, timed with {request.header.spec.arch}")
+    profile = profile_of(device, request.base, name, f"{raw.device}, timed with {request.header.spec.arch}")
     path = request.out or Path(f"{name}.yaml")
     _write(path, profile)
     return MeasureResult(
@@ -184,11 +186,11 @@ def samples_of(spec: Spec, time_ms: Sequence[float]) -> tuple[Sample, ...]:
     """Return what each part of a network does beside its time, in the order in which they run."""
     from coc_cli.exits.collect_traces import workload
 
-    found = workload(spec)
+    work = workload(spec)
     works: list[tuple[str, Work, bool]] = []
-    for index, segment in enumerate(found.segments):
+    for index, segment in enumerate(work.segments):
         works.append((f"segment {index}", segment, False))
-        works += [(f"head {index}", head, True) for head in found.heads[index : index + 1]]
+        works += [(f"head {index}", head, True) for head in work.heads[index : index + 1]]
     return tuple(
         Sample(name, work.total_macs, work.bytes, is_head, ms)
         for (name, work, is_head), ms in zip(works, time_ms[: len(works)], strict=True)
@@ -219,7 +221,7 @@ def _measured(request: MeasureRequest, raw: RawMeasurement, samples: Sequence[Sa
             f" after {raw.times.warm_up} to warm up; the medians fitted by max(MACs / throughput, bytes / bandwidth)"
             f" + overhead of a head, least squares of relative errors{float_copy}"
         ),
-        energy=raw.draw.said,
+        energy=raw.draw.description,
         checkpoint=f"{request.checkpoint}, {request.header.spec.arch}",
         command=request.command,
         parts=parts,

@@ -33,7 +33,7 @@ class PowerReading:
     busy_mw: tuple[float, ...] = ()  # by part
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """How the energy was measured, or why not."""
         return f"{NOT_MEASURED}: {self.meter.reason}" if isinstance(self.meter, NoMeter) else self.meter.name
 
@@ -62,13 +62,13 @@ class MeasuredDevice:
     source: str  # "measured DATE on DEVICE, N threads, torch V"
 
 
-def profile_of(found: MeasuredDevice, base: Profile, name: str, description: str) -> Profile:
+def profile_of(device: MeasuredDevice, base: Profile, name: str, description: str) -> Profile:
     """Return the profile of a device that was timed."""
-    frequency = frequencies(found.clock, base)
+    frequency = frequencies(device.clock, base)
     ratio = np.array(frequency.values) / frequency.values[-1]
     of_base = np.array(base.frequency_mhz.values) / base.frequency_mhz.values[-1]
     voltage = np.interp(ratio, of_base, base.voltage_mv.values)
-    at, voltage_ratio = level_ratio(found.clock), 1.0
+    at, voltage_ratio = level_ratio(device.clock), 1.0
     if at < 1:
         voltage_ratio = float(np.interp(at, ratio, voltage) / voltage[-1])
     return Profile(
@@ -79,15 +79,15 @@ def profile_of(found: MeasuredDevice, base: Profile, name: str, description: str
             values=tuple(map(rounded, voltage.tolist())),
             source=f"{NOT_MEASURED}; assumed: {base.name}'s at the same share of the highest frequency",
         ),
-        arithmetic=_arithmetic(found, base, at, voltage_ratio),
-        static_power_mw=_static(found, base, voltage_ratio),
-        idle_power_mw=_idle(found, base),
+        arithmetic=_arithmetic(device, base, at, voltage_ratio),
+        static_power_mw=_static(device, base, voltage_ratio),
+        idle_power_mw=_idle(device, base),
         transition=Transition(
             time_us=_as_in(base, base.transition.time_us), energy_uj=_as_in(base, base.transition.energy_uj)
         ),
-        memory_bandwidth_gbs=_bandwidth(found, base),
-        overhead_us=_overhead(found, base),
-        measured=found.measured,
+        memory_bandwidth_gbs=_bandwidth(device, base),
+        overhead_us=_overhead(device, base),
+        measured=device.measured,
     )
 
 
@@ -119,11 +119,11 @@ def _scaling(at: float, law: str) -> str:
     return "" if at == 1 else f"; timed at {at:.0%} of the highest frequency and scaled up to it, {law} assumed"
 
 
-def _fitted(found: MeasuredDevice) -> str:
-    worst, typical = found.fit.largest_error, found.fit.median_error
-    parts = "1 part" if len(found.samples) == 1 else f"{len(found.samples)} parts"
-    off = f"off by {typical:.1%} (median), {worst:.1%} (worst)" if found.fit.is_tested else "too few to test the model"
-    return f"{found.source}: fitted to the times of {parts}, {off}"
+def _fitted(device: MeasuredDevice) -> str:
+    worst, typical = device.fit.largest_error, device.fit.median_error
+    parts = "1 part" if len(device.samples) == 1 else f"{len(device.samples)} parts"
+    off = f"off by {typical:.1%} (median), {worst:.1%} (worst)" if device.fit.is_tested else "too few to test the model"
+    return f"{device.source}: fitted to the times of {parts}, {off}"
 
 
 def _as_in(base: Profile, number: Amount) -> Amount:
@@ -134,19 +134,19 @@ def _taken(base: Profile, source: str) -> str:
     return f"{NOT_MEASURED}; assumed: as {base.name}, where it is: {source}"
 
 
-def _arithmetic(found: MeasuredDevice, base: Profile, at: float, voltage_ratio: float) -> dict[Kind, Arithmetic]:
+def _arithmetic(device: MeasuredDevice, base: Profile, at: float, voltage_ratio: float) -> dict[Kind, Arithmetic]:
     """Return fp32 as it was found, and the other kinds of the base in its ratios to fp32."""
     base_plain = base.arithmetic["fp32"]
     plain = Arithmetic(
-        throughput_gmacs=_throughput(found, base, at), dynamic_power_mw=_dynamic(found, base, at, voltage_ratio)
+        throughput_gmacs=_throughput(device, base, at), dynamic_power_mw=_dynamic(device, base, at, voltage_ratio)
     )
-    made: dict[Kind, Arithmetic] = {"fp32": plain}
+    arithmetic: dict[Kind, Arithmetic] = {"fp32": plain}
     for kind, of_base in base.arithmetic.items():
         if kind != "fp32":
             faster = of_base.throughput_gmacs.value / base_plain.throughput_gmacs.value
             hotter = of_base.dynamic_power_mw.value / max(base_plain.dynamic_power_mw.value, 1e-9)
             what = f"{NOT_MEASURED}; assumed: {{:g}} x fp32 as {base.name}"
-            made[kind] = Arithmetic(
+            arithmetic[kind] = Arithmetic(
                 throughput_gmacs=Above(
                     value=rounded(plain.throughput_gmacs.value * faster), source=what.format(rounded(faster))
                 ),
@@ -154,21 +154,21 @@ def _arithmetic(found: MeasuredDevice, base: Profile, at: float, voltage_ratio: 
                     value=rounded(plain.dynamic_power_mw.value * hotter), source=what.format(rounded(hotter))
                 ),
             )
-    return made
+    return arithmetic
 
 
-def _throughput(found: MeasuredDevice, base: Profile, at: float) -> Above:
+def _throughput(device: MeasuredDevice, base: Profile, at: float) -> Above:
     number = base.arithmetic["fp32"].throughput_gmacs
-    if found.fit.throughput_gmacs is not None:
+    if device.fit.throughput_gmacs is not None:
         scaling = _scaling(at, "time ~ 1/f")
-        return Above(value=rounded(found.fit.throughput_gmacs / at), source=_fitted(found) + scaling)
-    return _open(base, number, non_limiting_rates(found.samples, found.fit)[0] / at)
+        return Above(value=rounded(device.fit.throughput_gmacs / at), source=_fitted(device) + scaling)
+    return _open(base, number, non_limiting_rates(device.samples, device.fit)[0] / at)
 
 
-def _bandwidth(found: MeasuredDevice, base: Profile) -> Above:
-    if found.fit.bandwidth_gbs is not None:
-        return Above(value=rounded(found.fit.bandwidth_gbs), source=_fitted(found))
-    return _open(base, base.memory_bandwidth_gbs, non_limiting_rates(found.samples, found.fit)[1])
+def _bandwidth(device: MeasuredDevice, base: Profile) -> Above:
+    if device.fit.bandwidth_gbs is not None:
+        return Above(value=rounded(device.fit.bandwidth_gbs), source=_fitted(device))
+    return _open(base, base.memory_bandwidth_gbs, non_limiting_rates(device.samples, device.fit)[1])
 
 
 def _open(base: Profile, number: Above, least: float) -> Above:
@@ -180,29 +180,29 @@ def _open(base: Profile, number: Above, least: float) -> Above:
     )
 
 
-def _overhead(found: MeasuredDevice, base: Profile) -> Amount:
-    if found.fit.overhead_us is None:
+def _overhead(device: MeasuredDevice, base: Profile) -> Amount:
+    if device.fit.overhead_us is None:
         return _as_in(base, base.overhead_us)
-    return Amount(value=rounded(found.fit.overhead_us), source=_fitted(found))
+    return Amount(value=rounded(device.fit.overhead_us), source=_fitted(device))
 
 
-def _dynamic(found: MeasuredDevice, base: Profile, at: float, voltage_ratio: float) -> Amount:
-    if found.power is None:
+def _dynamic(device: MeasuredDevice, base: Profile, at: float, voltage_ratio: float) -> Amount:
+    if device.power is None:
         return _as_in(base, base.arithmetic["fp32"].dynamic_power_mw)
-    above = max(0.0, found.power.busy_mw - found.power.idle_mw) / (at * voltage_ratio**2)
-    what = f"{found.source} with {found.power.meter}: power while the parts ran, less that when idle"
+    above = max(0.0, device.power.busy_mw - device.power.idle_mw) / (at * voltage_ratio**2)
+    what = f"{device.source} with {device.power.meter}: power while the parts ran, less that when idle"
     return Amount(value=rounded(above), source=what + _scaling(at, "power ~ f V^2"))
 
 
-def _static(found: MeasuredDevice, base: Profile, voltage_ratio: float) -> Amount:
-    if found.power is None:
+def _static(device: MeasuredDevice, base: Profile, voltage_ratio: float) -> Amount:
+    if device.power is None:
         return _as_in(base, base.static_power_mw)
-    what = f"{found.source} with {found.power.meter}: power when idle, assumed to flow while it works too"
+    what = f"{device.source} with {device.power.meter}: power when idle, assumed to flow while it works too"
     scaling = "; scaled up to the highest voltage, power ~ V assumed" if voltage_ratio < 1 else ""
-    return Amount(value=rounded(found.power.idle_mw / voltage_ratio), source=what + scaling)
+    return Amount(value=rounded(device.power.idle_mw / voltage_ratio), source=what + scaling)
 
 
-def _idle(found: MeasuredDevice, base: Profile) -> Amount:
-    if found.power is None:
+def _idle(device: MeasuredDevice, base: Profile) -> Amount:
+    if device.power is None:
         return _as_in(base, base.idle_power_mw)
-    return Amount(value=rounded(found.power.idle_mw), source=f"{found.source} with {found.power.meter}: asleep")
+    return Amount(value=rounded(device.power.idle_mw), source=f"{device.source} with {device.power.meter}: asleep")

@@ -148,21 +148,21 @@ def read_text(path: Path) -> str:
 
 def _counters(sysfs: Path) -> tuple[Counter, ...]:
     """Return RAPL's packages and memories; not cores, which lie in packages, nor `psys`, which holds packages."""
-    found = []
+    counters = []
     zones = sysfs / "class/powercap"
     for zone in sorted(zones.glob("intel-rapl:*")):
         name = read_text(zone / "name")
         if (zone / "energy_uj").exists() and name.startswith(("package", "dram")):
             place = f"{read_text(zones / zone.name.rpartition(':')[0] / 'name')} " if name == "dram" else ""
             largest = read_text(zone / "max_energy_range_uj")
-            found.append(Counter(place + name, zone / "energy_uj", int(largest) if largest.isdigit() else 2**32))
-    return tuple(found)
+            counters.append(Counter(place + name, zone / "energy_uj", int(largest) if largest.isdigit() else 2**32))
+    return tuple(counters)
 
 
 def _rails(sysfs: Path) -> tuple[Rail, ...]:
     """Return the rails of all INA3221, by either of two drivers."""
-    found = {rail.name: rail for rail in (*_iio_rails(sysfs), *_hwmon_rails(sysfs))}
-    return (found[WHOLE_MODULE],) if WHOLE_MODULE in found else tuple(found.values())
+    rails = {rail.name: rail for rail in (*_iio_rails(sysfs), *_hwmon_rails(sysfs))}
+    return (rails[WHOLE_MODULE],) if WHOLE_MODULE in rails else tuple(rails.values())
 
 
 def _iio_rails(sysfs: Path) -> Iterator[Rail]:

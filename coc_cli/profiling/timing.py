@@ -98,9 +98,9 @@ def float_network(network: Network) -> Network:
     """Return the network without quantisers, which torch only imitates in floating point and more slowly than that."""
     if not (network.spec.bits or network.spec.edges):
         return network
-    made, tensors = build(without_quantizers(network.spec)), network.state_dict()
-    made.load_state_dict({name: tensors[name] for name in made.state_dict()})
-    return made.to(network.get_buffer("_mean").device).eval()
+    float_copy, tensors = build(without_quantizers(network.spec)), network.state_dict()
+    float_copy.load_state_dict({name: tensors[name] for name in float_copy.state_dict()})
+    return float_copy.to(network.get_buffer("_mean").device).eval()
 
 
 def parts(network: Network) -> tuple[list[Work], Work]:

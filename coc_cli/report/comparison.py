@@ -39,10 +39,10 @@ def differences(runs: tuple[Run, ...]) -> tuple[Difference, ...]:
     return tuple(_difference(run, runs[0]) for run in runs[1:])
 
 
-def remarks(found: Iterable[Difference]) -> tuple[str, ...]:
+def remarks(items: Iterable[Difference]) -> tuple[str, ...]:
     """Return the notes of all differences, each once with the runs that it is about."""
     runs: dict[str, list[str]] = {}
-    for each in found:
+    for each in items:
         for note in each.notes:
             runs.setdefault(note, []).append(each.run)
     return tuple(f"{', '.join(names)}: {note}" for note, names in runs.items())
@@ -124,8 +124,8 @@ def settings(runs: Iterable[Run]) -> tuple[Setting, ...]:
     """Return what the runs' recipes differ in, but for their names."""
     flat = [dict(_flat(run.settings)) for run in runs]
     keys = list(dict.fromkeys(key for one in flat for key in one if key != "name"))
-    found = (Setting(key, tuple(one.get(key) for one in flat)) for key in keys)
-    return tuple(setting for setting in found if len(set(setting.values)) > 1)
+    items = (Setting(key, tuple(one.get(key) for one in flat)) for key in keys)
+    return tuple(setting for setting in items if len(set(setting.values)) > 1)
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -146,16 +146,16 @@ def front(runs: Iterable[Run]) -> tuple[tuple[Run, StageView], ...]:
     Runs whose metric cannot be compared with the first one's are left out.
     """
     runs = tuple(runs)
-    found = [
+    items = [
         (run, stage)
         for run in runs
         if not unlike(run, runs[0])
         for stage in run.stages
         if stage.bitops is not None and stage.metric_value is not None
     ]
-    found.sort(key=lambda pair: (pair[1].bitops, -pair[0].sign * (pair[1].metric_value or 0.0)))
+    items.sort(key=lambda pair: (pair[1].bitops, -pair[0].sign * (pair[1].metric_value or 0.0)))
     best: list[tuple[Run, StageView]] = []
-    for run, stage in found:
+    for run, stage in items:
         if not best or run.sign * (stage.metric_value or 0.0) > run.sign * (best[-1][1].metric_value or 0.0):
             best.append((run, stage))
     return tuple(best)

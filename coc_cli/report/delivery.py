@@ -45,16 +45,16 @@ def _renderer(form: str) -> Renderer:
     from coc_cli.report.page import html
     from coc_cli.report.terminal import terminal
 
-    known: dict[str, Renderer] = {
+    renderers: dict[str, Renderer] = {
         "terminal": terminal,
         "html": html,
         "md": texts.markdown,
         "csv": texts.csv_text,
         "json": texts.data,
     }
-    if form not in known:
-        raise user_error("--format", f"no such format '{form}'; {did_you_mean(form, known)}")
-    return known[form]
+    if form not in renderers:
+        raise user_error("--format", f"no such format '{form}'; {did_you_mean(form, renderers)}")
+    return renderers[form]
 
 
 def page_of(directory: Path) -> Path:

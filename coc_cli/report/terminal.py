@@ -89,14 +89,14 @@ def _row(run: Run, stage: StageView) -> Iterator[str]:
 def _differences(runs: tuple[Run, ...]) -> Table:
     title = f"results against {runs[0].label}"
     table = _table(title, "run", "difference", "95 % intervals", "BitOps", "bytes", "energy (model)")
-    for found, run in zip(differences(runs), runs[1:], strict=True):
+    for difference, run in zip(differences(runs), runs[1:], strict=True):
         cells = (
-            found.run,
-            wording.points(run.metric, found.metric_difference),
-            wording.overlapping(found.intervals_overlap),
-            wording.against(found.bitops_ratio),
-            wording.against(found.bytes_ratio),
-            wording.against(found.energy_ratio),
+            difference.run,
+            wording.points(run.metric, difference.metric_difference),
+            wording.overlapping(difference.intervals_overlap),
+            wording.against(difference.bitops_ratio),
+            wording.against(difference.bytes_ratio),
+            wording.against(difference.energy_ratio),
         )
         table.add_row(*map(Text, cells))
     return table

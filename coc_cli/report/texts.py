@@ -22,8 +22,8 @@ def data(runs: tuple[Run, ...]) -> str:
     content = {
         "schema": 1,
         "runs": [as_data(run) for run in runs],
-        "differences": [asdict(found) for found in differences(runs)],
-        "settings": [asdict(found) for found in settings(runs)] if len(runs) > 1 else [],
+        "differences": [asdict(difference) for difference in differences(runs)],
+        "settings": [asdict(difference) for difference in settings(runs)] if len(runs) > 1 else [],
         "pareto": [{"run": run.label, "index": stage.index} for run, stage in front(runs)],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -64,7 +64,7 @@ def csv_text(runs: tuple[Run, ...]) -> str:
 
 
 def _cells(stage: StageView) -> Iterator[object]:
-    known = {
+    cells = {
         **vars(stage),
         **_ends("metric_ci95", stage.metric_ci95),
         **_ends("metric_change_ci95", stage.change.ci95 if stage.change else None),
@@ -72,7 +72,7 @@ def _cells(stage: StageView) -> Iterator[object]:
         "latency_ms_median": stage.latency_ms.median if stage.latency_ms else None,
         "latency_ms_p95": stage.latency_ms.p95 if stage.latency_ms else None,
     }
-    return (known[column] for column in CSV_COLUMNS)
+    return (cells[column] for column in CSV_COLUMNS)
 
 
 def _ends(name: str, ends: tuple[float, float] | None) -> dict[str, float | None]:
@@ -139,7 +139,7 @@ def _row(run: Run, stage: StageView) -> Iterator[str]:
 
 def _several(runs: tuple[Run, ...]) -> str:
     heading = f"### coc report: {len(runs)} runs, against {escaped(runs[0].label)}"
-    against = {found.run: found for found in differences(runs)}
+    against = {difference.run: difference for difference in differences(runs)}
     head = (
         "run",
         "difference",
@@ -154,17 +154,19 @@ def _several(runs: tuple[Run, ...]) -> str:
     )
     rows = []
     for run in runs:
-        found, last = against.get(run.label) if run is not runs[0] else None, run.last
+        difference, last = against.get(run.label) if run is not runs[0] else None, run.last
         cells = [
             run.label,
-            "reference" if run is runs[0] else wording.points(run.metric, found.metric_difference if found else None),
-            wording.overlapping(found.intervals_overlap if found else None),
+            "reference"
+            if run is runs[0]
+            else wording.points(run.metric, difference.metric_difference if difference else None),
+            wording.overlapping(difference.intervals_overlap if difference else None),
             f"{run.metric} {wording.value(run.metric, last.metric_value if last else None)}",
             wording.interval(run.metric, last.metric_ci95 if last else None),
             wording.counted(last.bitops if last else None),
-            wording.against(found.bitops_ratio if found else None),
+            wording.against(difference.bitops_ratio if difference else None),
             wording.counted(last.checkpoint_bytes if last else None),
-            wording.against(found.bytes_ratio if found else None),
+            wording.against(difference.bytes_ratio if difference else None),
             run.verdict,
         ]
         rows.append(map(escaped, cells))

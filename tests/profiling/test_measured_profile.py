@@ -118,7 +118,7 @@ def test_energy_is_what_is_drawn_above_idle() -> None:
     assert power
     assert (power.busy_mw, power.idle_mw) == (pytest.approx((5000 * 2 + 800 * 3) / 5), 1000.0)
     none = PowerReading(NoMeter("no meter here"))
-    assert (none.energy_mj([2.0]), none.power([2.0]), none.said) == ([None], None, "not measured: no meter here")
+    assert (none.energy_mj([2.0]), none.power([2.0]), none.description) == ([None], None, "not measured: no meter here")
 
 
 @pytest.mark.parametrize("power", [None, Power(12_345.678, 4_000.0, "RAPL (package-0)")])

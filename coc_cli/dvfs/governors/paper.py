@@ -33,8 +33,8 @@ class Paper(Governor):
         for index in range(exits):
             rows = np.flatnonzero(visited[:, index])
             came = before[rows]
-            wanted = frequency[-1] * (index - came) / np.maximum(exits - 1 - came, 1)
-            nearest = np.abs(frequency[None] - wanted[:, None]).argmin(1)
+            wanted_mhz = frequency[-1] * (index - came) / np.maximum(exits - 1 - came, 1)
+            nearest = np.abs(frequency[None] - wanted_mhz[:, None]).argmin(1)
             level[rows, index] = np.where(came < 0, model.fastest, nearest)
             before[rows] = index
         return LevelChoice(level, model.fastest)

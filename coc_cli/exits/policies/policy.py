@@ -187,8 +187,8 @@ def walk(policy: Policy, trace: Trace) -> Paths:
         following[on], before[on] = goes, at
         if policy.predicts:
             predicted[on, at] = goes
-        said = (decided.continue_probability, decided.latest_exit, decided.max_visits)
-        for table, values in zip((going_on, latest, visits), said, strict=True):
+        predicted_values = (decided.continue_probability, decided.latest_exit, decided.max_visits)
+        for table, values in zip((going_on, latest, visits), predicted_values, strict=True):
             if values is not None:
                 table[on, goes] = values[~decided.leave]
     return Paths(visited, left, predicted, going_on, latest, visits)

@@ -27,7 +27,7 @@ def benefit(prediction: PredictionView) -> Figure | None:
         return None
     return Figure(
         title="At each deadline",
-        svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_told(rows, prediction.metric)}."),
+        svg=_drawing(rows).svg(f"Modelled energy of an input at each deadline. {_in_words(rows, prediction.metric)}."),
         caption=f"Mean energy of an input, a model of {prediction.profile}; bars are 95 % over the test images. The gap"
         " is that from the best passive policy down to the oracle; there is none where the oracle needs no less. All"
         " reach the same metric on validation; how ours differs on test from the best passive stands in the table.",
@@ -49,7 +49,9 @@ def sensitivity(prediction: PredictionView) -> Figure | None:
     deadline = f"the deadline {prediction.deadline}" if prediction.deadline else "the deadline that was asked for"
     return Figure(
         title="With other assumed numbers",
-        svg=_drawing(rows).svg(f"Modelled energy of an input on changed devices. {_told(rows, prediction.metric)}."),
+        svg=_drawing(rows).svg(
+            f"Modelled energy of an input on changed devices. {_in_words(rows, prediction.metric)}."
+        ),
         caption=f"At {deadline}, one number of {prediction.profile} changed in each row. Where the marks keep their"
         " order in all rows, who needs less does not hang on that number.",
         legend=KEYS,
@@ -61,20 +63,20 @@ def _known(rows: Sequence[BenefitView]) -> list[BenefitView]:
     return [row for row in rows if row.passive or row.ours or row.oracle]
 
 
-def _told(rows: Sequence[BenefitView], metric: str) -> str:
+def _in_words(rows: Sequence[BenefitView], metric: str) -> str:
     cells = (_cells(row, metric) for row in rows)
-    said = "; ".join(
+    summary = "; ".join(
         f"{name}: best passive {passive}, ours {ours}, oracle {oracle}, ours saves {saved}, gap closed: {closed}"
         for name, passive, ours, oracle, saved, closed in cells
     )
-    return said.replace("\n", ", ")
+    return summary.replace("\n", ", ")
 
 
 def _drawing(rows: Sequence[BenefitView]) -> Drawing:
     bottom = len(rows) * ROW + 6
     drawing = Drawing(height=bottom + 36)
-    found = [one for row in rows for one in (row.passive, row.ours, row.oracle) if one]
-    ends = [end for one in found for end in one.energy_mj_ci95 or (one.energy_mj_mean,) if end is not None]
+    choices = [one for row in rows for one in (row.passive, row.ours, row.oracle) if one]
+    ends = [end for one in choices for end in one.energy_mj_ci95 or (one.energy_mj_mean,) if end is not None]
     x = around(ends, 16, RIGHT)
     drawing.columns(x, 2, bottom, lambda v: f"{v:.3g}", about=4)
     drawing.text("tick end", RIGHT, bottom + 30, "mean energy of an input in mJ, a model")

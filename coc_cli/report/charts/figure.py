@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coc_cli.stages import STAGES
+
 COLOURS = 8  # the style sheet has s1 to s8
-KINDS = {"baseline": "s7", "distill": "s1", "prune": "s3", "quantize": "s4", "early_exit": "s2"}
+BASELINE_COLOUR = "s7"
+STAGE_COLOURS = ("s1", "s3", "s4", "s2", "s5", "s6", "s8")  # in the registry's order
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ def colour(index: int) -> str:
     return f"s{index % COLOURS + 1}"
 
 
-def kind(name: str) -> str:
-    """Return the class of the colour of a stage."""
-    return KINDS.get(name, "s5")
+def kind(stage: str) -> str:
+    """Return the class of the colour of a stage: its place in the registry; the baseline has one of its own."""
+    names = list(STAGES)
+    return STAGE_COLOURS[names.index(stage) % len(STAGE_COLOURS)] if stage in names else BASELINE_COLOUR

@@ -61,11 +61,11 @@ def _layer_figure(title: str, rows: Sequence[Row], of: str) -> Figure:
         _layer_row(drawing, x, 14 + ROW * (index + 0.5), before, after)
     table = tuple(_layer_cells(before, after) for before, after in rows)
     widest = max((row for row in rows if row[0] and row[0].bitops), key=lambda r: r[0].bitops or 0, default=None)  # type: ignore[union-attr]
-    said = f" The heaviest before: {', '.join(_layer_cells(*widest))}." if widest else ""
+    summary = f" The heaviest before: {', '.join(_layer_cells(*widest))}." if widest else ""
     return Figure(
         title=title,
         svg=drawing.svg(
-            f"BitOps of {len(rows)} layers of {of}, logarithmic.{said} All numbers are in the table below."
+            f"BitOps of {len(rows)} layers of {of}, logarithmic.{summary} All numbers are in the table below."
         ),
         caption="BitOps of an image that runs the layer (logarithmic), and the bits of its weights and activations."
         " A ring alone is a layer that is gone, a dot alone one that is new.",
@@ -109,10 +109,10 @@ def training(run: Run) -> Figure | None:
     if not stages:
         return None
     rows = tuple(_training_cells(run.metric, stage) for stage in stages)
-    said = "; ".join(f"{name}: {n} epochs, loss {a} to {b}, {run.metric} {c} to {d}" for name, n, a, b, c, d in rows)
+    summary = "; ".join(f"{name}: {n} epochs, loss {a} to {b}, {run.metric} {c} to {d}" for name, n, a, b, c, d in rows)
     return Figure(
         title="Training",
-        svg=_training(run.metric, stages).svg(f"Validation {run.metric} and training loss by epoch. {said}."),
+        svg=_training(run.metric, stages).svg(f"Validation {run.metric} and training loss by epoch. {summary}."),
         caption=f"Validation {run.metric} (with exits, the mean over them) above, training loss below, epoch by epoch;"
         " losses of different stages are different sums.",
         table=Table(("stage", "epochs", "first loss", "last loss", f"first {run.metric}", f"last {run.metric}"), rows),

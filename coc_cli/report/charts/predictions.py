@@ -35,10 +35,10 @@ def policies(prediction: PredictionView) -> Figure | None:
     near = [replace(one, points=tuple(p for p in one.points if _is_near(p, worst, metric))) for one in curves]
     left_out = sum(len(one.points) for one in curves) - sum(len(one.points) for one in near)
     rows = tuple(_curve_row(curve, metric) for curve in curves)
-    said = "; ".join(f"{name} {best} at {macs} MACs" for name, _, best, macs, *_ in rows)
+    summary = "; ".join(f"{name} {best} at {macs} MACs" for name, _, best, macs, *_ in rows)
     return Figure(
         title=f"Policies: {metric} against MACs",
-        svg=_policies(prediction, near).svg(f"{metric} against mean MACs, best point of each policy: {said}."),
+        svg=_policies(prediction, near).svg(f"{metric} against mean MACs, best point of each policy: {summary}."),
         caption=f"Operating points fixed on validation, measured on {wording.images(prediction.n_test)}. Dashed lines"
         f" are bounds that no device can reach. Points of poor {metric} that are left out: {left_out}.",
         legend=Looks.of(prediction).keys((curve.policy for curve in curves), "●"),
@@ -133,7 +133,7 @@ def energy(prediction: PredictionView) -> Figure | None:
     if not rows:
         return None
     named = {"least": min(rows, key=lambda row: row.energy_mj_mean or 0.0), "scheduled": prediction.scheduled}
-    said = "; ".join(
+    summary = "; ".join(
         f"{name}: {row.policy} under {row.governor}, {wording.milli(row.energy_mj_mean, 'mJ')}"
         for name, row in named.items()
         if row
@@ -145,7 +145,7 @@ def energy(prediction: PredictionView) -> Figure | None:
     return Figure(
         title=f"Energy against {metric}",
         svg=_energy(prediction, rows).svg(
-            f"Modelled energy against {metric} of {len(rows)} policies and governors; {said}."
+            f"Modelled energy against {metric} of {len(rows)} policies and governors; {summary}."
         ),
         caption=f"Measured {metric}; energy is a model of {prediction.profile}. Hollow: misses deadlines."
         " Circled: the schedule that was written. The colour is the policy.",

@@ -32,13 +32,13 @@ def waterfall(run: Run) -> Figure | None:
     rows = tuple(
         (s.title, wording.counted(s.bitops), wording.times(s.factor), wording.times(s.bitops_ratio)) for s in stages
     )
-    said = "; ".join(
+    summary = "; ".join(
         f"{name} {bitops}" + (f", factor {factor}" if factor != wording.NONE else "")
         for name, bitops, factor, _ in rows
     )
     return Figure(
         title="BitOps by stage",
-        svg=drawing.svg(f"BitOps of one image after each stage, logarithmic: {said}."),
+        svg=drawing.svg(f"BitOps of one image after each stage, logarithmic: {summary}."),
         caption="What each stage takes off, on a logarithmic axis; the factors multiply to the total. Counted from"
         " layers, bits and the measured exit rates. Pale: what is left.",
         table=Table(("stage", "BitOps", "factor", "ratio (strict)"), rows),
@@ -70,33 +70,37 @@ Placed = tuple[int, Run, list[StageView]]  # a run's place, and its stages that 
 def trade_off(runs: Sequence[Run]) -> Figure | None:
     """Draw the metric against BitOps of all stages of all runs, with the Pareto front."""
     metric = runs[0].metric
-    found = [
+    placed_stages = [
         (index, run, [stage for stage in run.stages if stage.bitops and stage.metric_value is not None])
         for index, run in enumerate(runs)
         if not unlike(run, runs[0])
     ]
     left_out = [run.label for run in runs if unlike(run, runs[0])]
-    found = [placed for placed in found if placed[2]]
-    if not found:
+    placed_stages = [placed for placed in placed_stages if placed[2]]
+    if not placed_stages:
         return None
     best = front(runs)
     is_alone = len(runs) == 1
     return Figure(
         title=f"{wording.titled(metric)} against BitOps",
-        svg=_scatter(metric, found, best, is_alone=is_alone).svg(_told(metric, found, len(best))),
+        svg=_scatter(metric, placed_stages, best, is_alone=is_alone).svg(_in_words(metric, placed_stages, len(best))),
         caption="Every stage on the test images, 95 % intervals as bars;"
         f" left and {'up' if runs[0].sign > 0 else 'down'} is better. The dashed line is the Pareto front: to a stage"
         " on it, no other is better in both."
         + (f" Not comparable, and left out: {', '.join(left_out)}." if left_out else ""),
-        legend=tuple(Key(kind(s.name), "●", s.title) for s in found[0][2]) if is_alone else _run_keys(found),
-        table=_scatter_table(metric, found, best, is_alone=is_alone),
+        legend=tuple(Key(kind(s.name), "●", s.title) for s in placed_stages[0][2])
+        if is_alone
+        else _run_keys(placed_stages),
+        table=_scatter_table(metric, placed_stages, best, is_alone=is_alone),
     )
 
 
-def _scatter(metric: str, found: list[Placed], best: Sequence[tuple[Run, StageView]], *, is_alone: bool) -> Drawing:
+def _scatter(
+    metric: str, placed_stages: list[Placed], best: Sequence[tuple[Run, StageView]], *, is_alone: bool
+) -> Drawing:
     height, bottom = 270.0, 228.0
     drawing = Drawing(height=height)
-    every = [stage for _, _, stages in found for stage in stages]
+    every = [stage for _, _, stages in placed_stages for stage in stages]
     ends = [end for stage in every for end in stage.metric_ci95 or (stage.metric_value or 0.0,)]
     x, y = decades([s.bitops or 1.0 for s in every], LEFT, RIGHT), around(ends, bottom, 14)
     drawing.rows(y, LEFT, RIGHT, lambda v: _short(metric, v))
@@ -105,12 +109,14 @@ def _scatter(metric: str, found: list[Placed], best: Sequence[tuple[Run, StageVi
     drawing.text("tick", LEFT, 9, metric)
     drawing.path("front", _stairs([(x(s.bitops or 1.0), y(s.metric_value or 0.0)) for _, s in best]))
     names = Names(drawing)
-    for index, run, stages in found:
+    for index, run, stages in placed_stages:
         _trail(drawing, x, y, run, None if is_alone else index, stages, names)
     return drawing
 
 
-def _scatter_table(metric: str, found: list[Placed], best: Sequence[tuple[Run, StageView]], *, is_alone: bool) -> Table:
+def _scatter_table(
+    metric: str, placed_stages: list[Placed], best: Sequence[tuple[Run, StageView]], *, is_alone: bool
+) -> Table:
     on_front = {(run.label, stage.index) for run, stage in best}
     rows = tuple(
         (
@@ -120,14 +126,16 @@ def _scatter_table(metric: str, found: list[Placed], best: Sequence[tuple[Run, S
             wording.counted(stage.bitops),
             "yes" if (run.label, stage.index) in on_front else "no",
         )
-        for _, run, stages in found
+        for _, run, stages in placed_stages
         for stage in stages
     )
     return Table(("stage", metric, "95 %", "BitOps", "on the front"), rows)
 
 
-def _run_keys(found: list[Placed]) -> tuple[Key, ...]:
-    return tuple(Key(colour(index), SHAPES[index // 8 % 4], f"{index + 1} {run.label}") for index, run, _ in found)
+def _run_keys(placed_stages: list[Placed]) -> tuple[Key, ...]:
+    return tuple(
+        Key(colour(index), SHAPES[index // 8 % 4], f"{index + 1} {run.label}") for index, run, _ in placed_stages
+    )
 
 
 def _trail(
@@ -155,13 +163,13 @@ def _stairs(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [*points[:1], *corners, *([(RIGHT, points[-1][1])] if points else [])]
 
 
-def _told(metric: str, found: list[Placed], count: int) -> str:
-    said = "; ".join(
+def _in_words(metric: str, placed_stages: list[Placed], count: int) -> str:
+    summary = "; ".join(
         f"{run.label}: {wording.value(metric, stages[0].metric_value)} at {wording.counted(stages[0].bitops)} to"
         f" {wording.value(metric, stages[-1].metric_value)} at {wording.counted(stages[-1].bitops)}"
-        for _, run, stages in found
+        for _, run, stages in placed_stages
     )
-    return f"{metric} against BitOps, from baseline to result. {said}. {count} stages are on the Pareto front."
+    return f"{metric} against BitOps, from baseline to result. {summary}. {count} stages are on the Pareto front."
 
 
 def _short(metric: str, value: float) -> str:
@@ -182,10 +190,12 @@ def exits(run: Run, stage: StageView) -> Figure | None:
         )
         for one in stage.exits
     )
-    said = "; ".join(f"{name}: {rate} leave, {run.metric} {there}" for name, rate, there, _ in rows if rate != "0.0%")
+    summary = "; ".join(
+        f"{name}: {rate} leave, {run.metric} {there}" for name, rate, there, _ in rows if rate != "0.0%"
+    )
     return Figure(
         title="Exits",
-        svg=_exits(run, stage).svg(f"Share of the test images and {run.metric} by exit. {said}."),
+        svg=_exits(run, stage).svg(f"Share of the test images and {run.metric} by exit. {summary}."),
         caption=f"Where the images leave, measured on {wording.images(stage.n_test)}, and how right they are there.",
         table=Table(("exit", "exit rate", f"{run.metric} of those that leave", "if all left there"), rows),
     )

@@ -53,16 +53,16 @@ def _round_step(rough: float) -> float:
 
 def around(values: Iterable[float], start: float, end: float, *, margin: float = 0.06) -> Axis:
     """Return a linear scale that holds some values with a margin."""
-    found = list(values) or [0.0, 1.0]
-    low, high = min(found), max(found)
+    shown_values = list(values) or [0.0, 1.0]
+    low, high = min(shown_values), max(shown_values)
     space = (high - low) * margin or abs(high) * margin or 1.0
     return Axis(low - space, high + space, start, end)
 
 
 def decades(values: Iterable[float], start: float, end: float) -> Axis:
     """Return a logarithmic scale from a power of ten to another that holds some values above zero."""
-    found = [value for value in values if value > 0] or [1.0]
-    low, high = math.floor(math.log10(min(found))), math.ceil(math.log10(max(found)) + 1e-9)
+    shown_values = [value for value in values if value > 0] or [1.0]
+    low, high = math.floor(math.log10(min(shown_values))), math.ceil(math.log10(max(shown_values)) + 1e-9)
     return Axis(10.0**low, 10.0 ** max(high, low + 1), start, end, log=True)
 
 

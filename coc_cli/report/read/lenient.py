@@ -140,8 +140,8 @@ def _checked(kind: Any, value: Any) -> Any:
     if check:
         return check(value)
     is_mapping = isinstance(kind, type) and issubclass(kind, JsonPart)
-    wanted = dict if is_mapping else list if get_origin(kind) is list else object
-    return value if isinstance(value, wanted) else None
+    expected = dict if is_mapping else list if get_origin(kind) is list else object
+    return value if isinstance(value, expected) else None
 
 
 def number(value: Any) -> float | None:

@@ -83,8 +83,8 @@ def _final_exit(report: Lenient) -> int | None:
 def _rows_at(report: Lenient, deadline_ms: float | None) -> Rows:
     """Return the rows, with intervals, of the deadline that was asked for; nothing if it is none of those tried."""
     for each in report.quiet.parts("deadlines"):
-        tried = each.get("deadline_ms")
-        if None not in (tried, deadline_ms) and math.isclose(tried or 0.0, deadline_ms or 0.0, rel_tol=1e-9):
+        other_ms = each.get("deadline_ms")
+        if None not in (other_ms, deadline_ms) and math.isclose(other_ms or 0.0, deadline_ms or 0.0, rel_tol=1e-9):
             return _rows(each)
     return {}
 
@@ -130,8 +130,8 @@ def _examples(report: Lenient, folder: Path) -> tuple[ExampleView, ...]:
     chosen = {int(number): each for each in report.parts("examples") if (number := each.get("input")) is not None}
     where = report.where.replace(FILE, "schedule.jsonl")
     lines = read_lines(folder / "schedule.jsonl", schema.ScheduleLine, where, report.missing, only=set(chosen))
-    found = {line.get("input"): line for line in lines}
-    return tuple(_example(each, found[number]) for number, each in chosen.items() if number in found)
+    by_input = {line.get("input"): line for line in lines}
+    return tuple(_example(each, by_input[number]) for number, each in chosen.items() if number in by_input)
 
 
 def _example(part: Lenient, line: Lenient) -> ExampleView:

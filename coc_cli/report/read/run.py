@@ -122,19 +122,23 @@ def _settings(recipe: str | None, missing: MissingNotes) -> dict[str, Any]:
 def _say_unfinished(stages: tuple[StageView, ...], settings: dict[str, Any], missing: MissingNotes) -> None:
     chain = settings.get("chain")
     names = [next(iter(link), "?") for link in chain if isinstance(link, dict)] if isinstance(chain, list) else []
-    wanted = ["baseline", *map(str, names)]
+    expected = ["baseline", *map(str, names)]
     there = {stage.index for stage in stages}
-    absent = [f"{index} {name}" for index, name in enumerate(wanted) if index not in there]
+    absent = [f"{index} {name}" for index, name in enumerate(expected) if index not in there]
     if settings and absent:
         missing.say(f"no result of stage{'s' * (len(absent) > 1)} {', '.join(absent)}")
 
 
 def _environment(content: dict[str, Any], stages: tuple[StageView, ...], folders: StageFolders) -> dict[str, str]:
     """Return on what a report was made; where there is none, on what its last stage was."""
-    found = content.get("environment")
-    if not isinstance(found, dict) and stages and stages[-1].index in folders:
-        found = folders[stages[-1].index].get("environment")
-    return {printable(key): printable(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    environment = content.get("environment")
+    if not isinstance(environment, dict) and stages and stages[-1].index in folders:
+        environment = folders[stages[-1].index].get("environment")
+    return (
+        {printable(key): printable(value) for key, value in environment.items()}
+        if isinstance(environment, dict)
+        else {}
+    )
 
 
 def _last_command(directory: Path) -> str | None:

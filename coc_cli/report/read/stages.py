@@ -127,10 +127,10 @@ def _epochs(entries: list[Lenient]) -> tuple[EpochView, ...]:
 
 def _logged(directory: Path, missing: MissingNotes) -> dict[int, list[Lenient]]:
     """Return the epochs of each stage that stand last in the log: a resumed training goes on from where it was."""
-    found: dict[int, list[Lenient]] = {}
+    epochs: dict[int, list[Lenient]] = {}
     for line in read_lines(directory / "log.jsonl", schema.EpochEntry, "log.jsonl", missing):
         index, number = integer(line.content.get("index")), integer(line.content.get("epoch"))
         if line.content.get("event") == "epoch" and index is not None and number is not None:
-            before = [each for each in found.get(index, []) if each.content["epoch"] < number]
-            found[index] = [*before, line]
-    return found
+            before = [each for each in epochs.get(index, []) if each.content["epoch"] < number]
+            epochs[index] = [*before, line]
+    return epochs
