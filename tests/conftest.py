@@ -170,6 +170,17 @@ def predicted(exits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, coc("predict-exit", folder / "runs/tiny", "--profile", "cortex-m7", "--deadline", "1.25x"))
 
 
+@pytest.fixture(scope="session")
+def few_exits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for a smaller network on 300 images: for tests that predict anew; to be read only."""
+    changes = {"depth: 14": "depth: 8", "epochs: 3": "epochs: 2", "source: digits": "source: digits, limit: 300"}
+    text = TINY_EXITS
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return _compressed(tmp_path_factory.mktemp("few_exits"), text).directory
+
+
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A predictor that is fitted in a fiftieth of the steps: for tests that do not look at how well it predicts."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(python|yaml|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_walk_from_a_checkpoint_and_a_folder_runs(tmp_path: Path) -> None:
     blocks = BLOCK.findall((ROOT / "docs/your-model.md").read_text())
     assert [kind for kind, _ in blocks] == ["python", "python", "python", "yaml", "sh", "python", "sh"]

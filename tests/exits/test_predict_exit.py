@@ -30,6 +30,8 @@ POLICIES = {
     "oracle",
     "oracle-0",
 }
+
+
 def tiny_exits(source: str, max_drop: str) -> str:
     """Return the tiny recipe with exits, on other images."""
     return TINY_EXITS.replace("{source: digits}", f"{{source: {source}}}").replace("0.02", max_drop)
@@ -116,22 +118,22 @@ def test_an_inference_shorter_than_a_change_of_level_holds_one_and_says_so(exits
 
 
 @pytest.mark.full
-def test_the_same_command_gives_the_same_files(exits_run: Path, tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_files(few_exits_run: Path, tmp_path: Path) -> None:
     """In processes of their own, whose sets have another order."""
     for name, hashes in (("a", "1"), ("b", "2")):
-        command = [sys.executable, "-m", "coc_cli", "predict-exit", str(exits_run), "--out", str(tmp_path / name)]
+        command = [sys.executable, "-m", "coc_cli", "predict-exit", str(few_exits_run), "--out", str(tmp_path / name)]
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hashes}, capture_output=True, check=True)
     for file in ("predict-exit.json", "schedule.jsonl", "schedule.csv", "predictor.safetensors"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 @pytest.mark.usefixtures("few_steps")
-def test_a_checkpoint_by_itself_needs_images(exits_run: Path, tmp_path: Path) -> None:
-    checkpoint = exits_run / "model.safetensors"
+def test_a_checkpoint_by_itself_needs_images(few_exits_run: Path, tmp_path: Path) -> None:
+    checkpoint = few_exits_run / "model.safetensors"
     refused = coc("predict-exit", checkpoint, code=2).stderr
     assert refused == f"{checkpoint}: is a checkpoint by itself; name a recipe with its images: --data RECIPE\n"
-    coc("predict-exit", checkpoint, "--data", exits_run / "recipe.yaml", "--out", tmp_path / "out")
-    sound(tmp_path / "out", 360)
+    coc("predict-exit", checkpoint, "--data", few_exits_run / "recipe.yaml", "--out", tmp_path / "out")
+    sound(tmp_path / "out", 300)
     assert "Predictive exit on" in (tmp_path / "out/report.html").read_text()
 
 
@@ -177,19 +179,19 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 @pytest.mark.usefixtures("few_steps")
-def test_wrong_input_is_one_line(what: str, exits_run: Path, tmp_path: Path) -> None:
+def test_wrong_input_is_one_line(what: str, few_exits_run: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    text = (exits_run / "recipe.yaml").read_text()
+    text = (few_exits_run / "recipe.yaml").read_text()
     other, nothing = tmp_path / "other.yaml", tmp_path / "nothing.yaml"
     for path, source in ((other, "digits-rotation"), (nothing, f"folder:{tmp_path / 'images'}")):
         path.write_text(tiny_exits(source, "3.0").replace("device: cpu\n", ""))
     assert text
     (tmp_path / "empty").mkdir()
     names = {
-        "RUN": exits_run,
-        "CHECKPOINT": exits_run / "model.safetensors",
-        "BASELINE": exits_run / "stages/00-baseline/model.safetensors",
-        "RECIPE": exits_run / "recipe.yaml",
+        "RUN": few_exits_run,
+        "CHECKPOINT": few_exits_run / "model.safetensors",
+        "BASELINE": few_exits_run / "stages/00-baseline/model.safetensors",
+        "RECIPE": few_exits_run / "recipe.yaml",
         "OTHER": other,
         "NOTHING": nothing,
         "EMPTY": tmp_path / "empty",

@@ -109,7 +109,7 @@ def test_the_recipe_can_be_planned(imagenet: tuple[str, ...]) -> None:
     assert steps[0].cost.macs * 2 == counter.get_total_flops()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_recipe_runs(imagenet: tuple[str, ...]) -> None:
     report = compress(RECIPE_PATH, overrides=imagenet).report
     assert len(report["stages"]) == 5

@@ -728,7 +728,7 @@ def test_every_shipped_recipe_is_found() -> None:
     assert (len(EVERY), len(SHIPPED)) == (13, 12)  # the last has its own test, test_efficientnet_lite.py
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("beside_images")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_runs(path: Path) -> None:
