@@ -13,7 +13,7 @@ import pytest
 import torch
 from checkout import left_behind, untracked
 from command_line import Run, coc
-from record import pytest_addoption, pytest_configure, pytest_report_header
+from record import *  # noqa: F403  (hooks, which pytest looks for here)
 from tiny import TINY_EXITS, TINY_RECIPE
 
 from coc_cli.data.images import Data, Split
@@ -23,7 +23,6 @@ from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab
 
-__all__ = ["pytest_addoption", "pytest_configure", "pytest_report_header"]  # hooks that pytest looks for here
 LABELS = ("a", "b", "c")
 ROOT = Path(__file__).parent.parent
 QUICKSTART = [sys.executable, "-m", "coc_cli", "compress", str(ROOT / "recipes/quickstart.yaml")]

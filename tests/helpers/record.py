@@ -16,6 +16,7 @@ import checkout
 import pytest
 import sampling
 
+__all__ = ["pytest_addoption", "pytest_collection_modifyitems", "pytest_configure", "pytest_report_header"]
 LIBRARIES = ("coc-cli", "torch", "torchvision", "timm", "torch-pruning", "numpy", "scipy", "hypothesis", "pytest")
 
 
@@ -96,6 +97,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Record if asked to."""
     if (file := config.getoption("--record")) is not None:
         config.pluginmanager.register(Recorder(file.absolute(), config.getoption("markexpr")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a case that two tiers would run."""
+    for item in items:
+        if {"quick", "full"} <= {mark.name for mark in item.iter_markers()}:
+            raise pytest.UsageError(f"{item.nodeid} is in the quick and in the full tier")
 
 
 def pytest_report_header() -> str:

@@ -9,13 +9,15 @@ it; never both. So `pytest -m exhaustive` runs the complete table, at the commit
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TypeVar
 
 import checkout
+import hypothesis
 import pytest
 from _pytest.mark.structures import ParameterSet
+from hypothesis.strategies import SearchStrategy
 
 Case = TypeVar("Case")
 
@@ -44,6 +46,12 @@ def counts(*, quick: int, full: int, exhaustive: int) -> list[ParameterSet]:
     assert quick < full < exhaustive
     tiers = {quick: (), full: (pytest.mark.full,), exhaustive: (pytest.mark.exhaustive,)}
     return [pytest.param(count, marks=marks) for count, marks in tiers.items()]
+
+
+def check_cases(count: int, check: Callable[..., None], **strategies: SearchStrategy[object]) -> None:
+    """Hold so many random cases against a check; what is drawn turns with the commit."""
+    limits = hypothesis.settings(max_examples=count, deadline=None, database=None)
+    hypothesis.seed(seed())(limits(hypothesis.given(**strategies)(check)))()
 
 
 def _marks(is_quick: bool, is_sampled: bool) -> list[pytest.MarkDecorator]:
