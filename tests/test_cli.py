@@ -148,6 +148,7 @@ def test_fresh_makes_all_anew_to_the_same_bits() -> None:
     assert RESULT.read_bytes() == before
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_a_damaged_cache_is_made_again() -> None:
     for path in Path("runs/.cache").glob("*/model.safetensors"):
@@ -157,6 +158,7 @@ def test_a_damaged_cache_is_made_again() -> None:
     assert Path("runs/again/model.safetensors").read_bytes() == RESULT.read_bytes()
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_a_changed_stage_keeps_what_came_before() -> None:
     change = ["--set", "chain.1.quantize.weights=3"]
@@ -188,6 +190,7 @@ chain:
 """
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_a_result_is_the_baseline_of_another_recipe() -> None:
     Path("next.yaml").write_text(FROM_RESULT)
@@ -201,6 +204,7 @@ def test_a_result_is_the_baseline_of_another_recipe() -> None:
     assert lineage == ["baseline", "distill", "quantize", "baseline", "quantize"]
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_a_checkpoint_that_may_know_the_test_images_is_pointed_out() -> None:
     Path("seen.yaml").write_text(FROM_RESULT.replace("seed: 3", "seed: 4").replace("epochs: 1", "epochs: 0"))
@@ -208,6 +212,7 @@ def test_a_checkpoint_that_may_know_the_test_images_is_pointed_out() -> None:
     assert "warning: the checkpoint was made on other data or another split" in told
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_a_failed_run_leaves_no_result_of_another_recipe() -> None:
     command = ["compress", "recipe.yaml", "--out", "runs/mixed"]
@@ -331,6 +336,7 @@ def test_an_unusable_run_directory(recipe: Callable[..., Path]) -> None:
     assert os.path.isfile("taken")  # noqa: PTH113
 
 
+@pytest.mark.full
 def test_trust_is_asked_for_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = (

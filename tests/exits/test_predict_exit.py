@@ -80,6 +80,7 @@ def sound(folder: Path, n: int) -> dict:
     return report
 
 
+@pytest.mark.full
 def test_a_run_with_exits_gets_all_policies_and_a_schedule(predicted: Run) -> None:
     shown = predicted.outcome.stdout
     report = sound(predicted.directory / "predict-exit/cortex-m7", 360)
@@ -102,6 +103,7 @@ def test_a_run_with_exits_gets_all_policies_and_a_schedule(predicted: Run) -> No
         assert policy in shown
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("few_steps")
 def test_an_inference_shorter_than_a_change_of_level_holds_one_and_says_so(exits_run: Path, tmp_path: Path) -> None:
     shipped = (ROOT / "coc_cli/dvfs/profiles/i7-10700.yaml").read_text()
@@ -133,7 +135,8 @@ def test_a_checkpoint_by_itself_needs_images(few_exits_run: Path, tmp_path: Path
     refused = coc("predict-exit", checkpoint, code=2).stderr
     assert refused == f"{checkpoint}: is a checkpoint by itself; name a recipe with its images: --data RECIPE\n"
     coc("predict-exit", checkpoint, "--data", few_exits_run / "recipe.yaml", "--out", tmp_path / "out")
-    sound(tmp_path / "out", 300)
+    report = sound(tmp_path / "out", 300)
+    assert {row["policy"] for row in report["policies"]} == POLICIES
     assert "Predictive exit on" in (tmp_path / "out/report.html").read_text()
 
 

@@ -139,6 +139,7 @@ def test_the_table_is_as_wide_as_it_claims() -> None:
     assert all(check in CHECKS for row in TABLE for check in row.fails)
 
 
+@pytest.mark.full
 def test_the_document_shows_the_table() -> None:
     pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
     assert (Path(__file__).parents[2] / "docs/models.md").read_text() == document()

@@ -168,6 +168,7 @@ def test_exits_on_a_frozen_backbone_leave_the_final_output_as_it_was(
             before = through_file(made)
 
 
+@pytest.mark.full
 def test_a_quantised_channel_holds_at_most_2_to_the_bits_values(network: Network, data: Data, tmp_path: Path) -> None:
     for letters in ("Q", "1", "EQ", "QP"):
         made = network
