@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY_RECIPE
+from checkout import left_behind, untracked
+from command_line import Run, coc
+from record import *  # noqa: F403  (hooks, which pytest looks for here)
+from tiny import TINY_EXITS, TINY_RECIPE
 
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
@@ -24,6 +28,14 @@ ROOT = Path(__file__).parent.parent
 QUICKSTART = [sys.executable, "-m", "coc_cli", "compress", str(ROOT / "recipes/quickstart.yaml")]
 
 torch.set_num_threads(1)  # nets this small gain nothing from a second one
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """Fail if the session leaves files in the repository that git would show."""
+    before = untracked()
+    yield
+    assert left_behind(before, untracked()) == []
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +130,57 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
         return path
 
     return write
+
+
+def _compressed(folder: Path, text: str) -> Run:
+    """Run a recipe in an empty folder."""
+    (folder / "recipe.yaml").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return Run(folder, coc("compress", "recipe.yaml"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe's run."""
+    return _compressed(tmp_path_factory.mktemp("finished"), TINY_RECIPE)
+
+
+@pytest.fixture
+def workspace(finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the folder of that run, with its cache, that becomes the current one."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(finished.folder, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a small network with an exit behind every block; to be read only."""
+    return _compressed(tmp_path_factory.mktemp("exits"), TINY_EXITS).directory
+
+
+@pytest.fixture(scope="session")
+def predicted(exits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """What `coc predict-exit` leaves in a copy of that run and prints, the predictor fitted as for a user."""
+    folder = tmp_path_factory.mktemp("predicted")
+    shutil.copytree(exits_run, folder / "runs/tiny")
+    return Run(folder, coc("predict-exit", folder / "runs/tiny", "--profile", "cortex-m7", "--deadline", "1.25x"))
+
+
+@pytest.fixture(scope="session")
+def few_exits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for a smaller network on 300 images: for tests that predict anew; to be read only."""
+    changes = {"depth: 14": "depth: 8", "epochs: 3": "epochs: 2", "source: digits": "source: digits, limit: 300"}
+    text = TINY_EXITS
+    for old, new in changes.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    return _compressed(tmp_path_factory.mktemp("few_exits"), text).directory
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A predictor that is fitted in a fiftieth of the steps: for tests that do not look at how well it predicts."""
+    monkeypatch.setattr("coc_cli.exits.predictor_fitting.STEPS", 60)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run, coc
 from PIL import Image
-from tiny import TINY_RECIPE
 
 import coc_cli
 from coc_cli.nets.checkpoint_header import read_header
@@ -21,12 +21,7 @@ from coc_cli.report.schema import Report, StageResult
 from coc_cli.report.schema.part import as_json
 
 COC = [sys.executable, "-m", "coc_cli"]
-
-
-def coc(*args: str, check: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*COC, *args], capture_output=True, text=True, check=False)
-    assert done.returncode == check, done.stderr + done.stdout
-    return done
+RESULT = Path("runs/tiny/model.safetensors")
 
 
 def test_help_answers_in_half_a_second_without_torch() -> None:
@@ -48,7 +43,7 @@ def test_help_answers_in_half_a_second_without_torch() -> None:
 
 @pytest.mark.parametrize("args", [("nonsense",), ("compress",), ("compress", "x.yaml", "--speed"), ("plan", "a", "b")])
 def test_wrong_arguments_end_with_2(args: tuple[str, ...]) -> None:
-    coc(*args, check=2)
+    coc(*args, code=2)
 
 
 def test_version() -> None:
@@ -60,9 +55,9 @@ def test_schema_is_json() -> None:
 
 
 def test_errors_have_no_traceback_unless_asked(tmp_path: Path) -> None:
-    plain = coc("plan", str(tmp_path / "no.yaml"), check=2)
+    plain = coc("plan", str(tmp_path / "no.yaml"), code=2)
     assert plain.stderr == f"{tmp_path}/no.yaml: cannot be read: No such file or directory\n"
-    assert "Traceback" in coc("plan", str(tmp_path / "no.yaml"), "--debug", check=2).stderr
+    assert "Traceback" in coc("plan", str(tmp_path / "no.yaml"), "--debug", code=2).stderr
 
 
 @pytest.mark.parametrize(
@@ -74,23 +69,12 @@ def test_errors_have_no_traceback_unless_asked(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_devices(recipe: Callable[..., Path], device: str, message: str) -> None:
-    assert coc("compress", str(recipe()), "--device", device, check=2).stderr == message
+    assert coc("compress", str(recipe()), "--device", device, code=2).stderr == message
     assert not Path("runs").exists()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the tiny recipe has run."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "recipe.yaml").write_text(TINY_RECIPE)
-    done = subprocess.run([*COC, "compress", "recipe.yaml"], cwd=folder, capture_output=True, text=True, check=True)
-    (folder / "stdout").write_text(done.stdout)
-    (folder / "stderr").write_text(done.stderr)
-    return folder
-
-
-def test_the_run_directory_holds_what_the_contract_says(finished: Path) -> None:
-    run = finished / "runs/tiny"
+def test_the_run_directory_holds_what_the_contract_says(finished: Run) -> None:
+    run = finished.directory
     stages = ["00-baseline", "01-distill", "02-quantize"]
     assert sorted(path.name for path in (run / "stages").iterdir()) == stages
     result = (run / "model.safetensors").read_bytes()
@@ -104,8 +88,8 @@ def test_the_run_directory_holds_what_the_contract_says(finished: Path) -> None:
     assert events[-1] == "end"
 
 
-def test_the_report_says_what_the_contract_says(finished: Path) -> None:
-    run = finished / "runs/tiny"
+def test_the_report_says_what_the_contract_says(finished: Run) -> None:
+    run = finished.directory
     report = json.loads((run / "report.json").read_text())
     assert (report["schema"], report["name"], report["task"], report["metric"], report["ok"]) == (
         1,
@@ -128,69 +112,65 @@ def test_the_report_says_what_the_contract_says(finished: Path) -> None:
     assert last["bitops_ratio_nominal"] == pytest.approx(report["stages"][0]["macs"] / last["macs"] * 1024 / 16)
 
 
-def test_the_files_are_what_the_schema_says(finished: Path) -> None:
-    text = (finished / "runs/tiny/report.json").read_text()
+def test_the_files_are_what_the_schema_says(finished: Run) -> None:
+    text = (finished.directory / "report.json").read_text()
     assert as_json(Report.model_validate_json(text), indent=2) == text
-    for path in (finished / "runs/tiny/stages").glob("*/result.json"):
+    for path in (finished.directory / "stages").glob("*/result.json"):
         assert as_json(StageResult.model_validate_json(path.read_text())) == path.read_text()
     assert len(json.loads(text)["stages"]) == 3
 
 
-def test_what_is_printed(finished: Path) -> None:
-    shown = (finished / "stdout").read_text()
+def test_what_is_printed(finished: Run) -> None:
+    shown = finished.outcome.stdout
     assert "result: runs/tiny/model.safetensors   report: runs/tiny/report.json   page: runs/tiny/report.html" in shown
     assert all(name in shown for name in ("0 baseline", "1 distill", "2 quantize", "ratio (strict)"))
-    reported = subprocess.run([*COC, "report", "runs/tiny"], cwd=finished, capture_output=True, text=True, check=True)
     table = shown.splitlines()[:8]
-    assert table == reported.stdout.splitlines()[:8], "one table of stages, whichever verb prints it"
+    reported = coc("report", finished.directory).stdout
+    assert table == reported.splitlines()[:8], "one table of stages, whichever verb prints it"
     assert table[-1].startswith("└")
-    lines = (finished / "stderr").read_text().splitlines()
+    lines = finished.outcome.stderr.splitlines()
     assert lines[0].startswith("0/2 baseline: epoch 1/2  loss ")
     assert not any("\x1b" in line for line in lines)
 
 
-def test_a_second_run_takes_all_from_the_cache_and_gives_the_same(finished: Path) -> None:
-    before = (finished / "runs/tiny/model.safetensors").read_bytes()
+@pytest.mark.usefixtures("workspace")
+def test_a_second_run_takes_all_from_the_cache_and_gives_the_same() -> None:
+    before = RESULT.read_bytes()
     for out in ("runs/tiny", "other/place"):
-        done = subprocess.run(
-            [*COC, "compress", "recipe.yaml", "--out", out], cwd=finished, capture_output=True, text=True, check=True
-        )
-        assert done.stderr.count("from the cache") == 3
-        assert (finished / out / "model.safetensors").read_bytes() == before
+        assert coc("compress", "recipe.yaml", "--out", out).stderr.count("from the cache") == 3
+        assert Path(out, "model.safetensors").read_bytes() == before
 
 
-def test_fresh_makes_all_anew_to_the_same_bits(finished: Path) -> None:
-    before = (finished / "runs/tiny/model.safetensors").read_bytes()
-    command = [*COC, "compress", "recipe.yaml", "--fresh"]
-    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
-    assert done.stderr.count("trained in") == 3
-    assert (finished / "runs/tiny/model.safetensors").read_bytes() == before
+@pytest.mark.usefixtures("workspace")
+def test_fresh_makes_all_anew_to_the_same_bits() -> None:
+    before = RESULT.read_bytes()
+    assert coc("compress", "recipe.yaml", "--fresh").stderr.count("trained in") == 3
+    assert RESULT.read_bytes() == before
 
 
-def test_a_damaged_cache_is_made_again(finished: Path) -> None:
-    for path in (finished / "runs/.cache").glob("*/model.safetensors"):
+@pytest.mark.full
+@pytest.mark.usefixtures("workspace")
+def test_a_damaged_cache_is_made_again() -> None:
+    for path in Path("runs/.cache").glob("*/model.safetensors"):
         *content, last = path.read_bytes()
         path.write_bytes(bytes([*content, last ^ 1]))
-    command = [*COC, "compress", "recipe.yaml", "--out", "runs/again"]
-    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
-    assert done.stderr.count("trained in") == 3
-    assert (finished / "runs/again/model.safetensors").read_bytes() == (
-        finished / "runs/tiny/model.safetensors"
-    ).read_bytes()
+    assert coc("compress", "recipe.yaml", "--out", "runs/again").stderr.count("trained in") == 3
+    assert Path("runs/again/model.safetensors").read_bytes() == RESULT.read_bytes()
 
 
-def test_a_changed_stage_keeps_what_came_before(finished: Path) -> None:
-    command = [*COC, "compress", "recipe.yaml", "--out", "runs/changed", "--set", "chain.1.quantize.weights=3"]
-    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+@pytest.mark.full
+@pytest.mark.usefixtures("workspace")
+def test_a_changed_stage_keeps_what_came_before() -> None:
+    change = ["--set", "chain.1.quantize.weights=3"]
+    done = coc("compress", "recipe.yaml", "--out", "runs/changed", *change)
     assert (done.stderr.count("from the cache"), done.stderr.count("trained in")) == (2, 1)
 
 
-def test_a_missed_limit_ends_with_3(finished: Path) -> None:
+@pytest.mark.usefixtures("workspace")
+def test_a_missed_limit_ends_with_3() -> None:
     limits = ["--set", "limits.max_drop=-0.5", "--set", "limits.min_bitops_ratio=10"]
-    command = [*COC, "compress", "recipe.yaml", "--out", "runs/limits", *limits]
-    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    report = json.loads((finished / "runs/limits/report.json").read_text())
+    done = coc("compress", "recipe.yaml", "--out", "runs/limits", *limits, code=3)
+    report = json.loads(Path("runs/limits/report.json").read_text())
     assert [(limit["name"], limit["ok"]) for limit in report["limits"]] == [
         ("max_drop", False),
         ("min_bitops_ratio", True),
@@ -199,56 +179,61 @@ def test_a_missed_limit_ends_with_3(finished: Path) -> None:
     assert "limit max_drop -0.5: " in done.stdout
 
 
-def test_a_result_is_the_baseline_of_another_recipe(finished: Path) -> None:
-    text = (
-        "name: next\nseed: 3\ndevice: cpu\ndata: {source: digits}\nmodel: {checkpoint: runs/tiny/model.safetensors}\n"
-        "chain:\n  - quantize: {weights: 2, activations: 3, epochs: 1}\n"
-    )
-    (finished / "next.yaml").write_text(text)
-    subprocess.run([*COC, "compress", "next.yaml"], cwd=finished, capture_output=True, check=True)
-    report = json.loads((finished / "runs/next/report.json").read_text())
-    before = json.loads((finished / "runs/tiny/report.json").read_text())["stages"][-1]
+FROM_RESULT = """\
+name: next
+seed: 3
+device: cpu
+data: {source: digits}
+model: {checkpoint: runs/tiny/model.safetensors}
+chain:
+  - quantize: {weights: 2, activations: 3, epochs: 1}
+"""
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("workspace")
+def test_a_result_is_the_baseline_of_another_recipe() -> None:
+    Path("next.yaml").write_text(FROM_RESULT)
+    coc("compress", "next.yaml")
+    report = json.loads(Path("runs/next/report.json").read_text())
+    before = json.loads(Path("runs/tiny/report.json").read_text())["stages"][-1]
     assert report["stages"][0]["metric_value"] == before["metric_value"]
     assert report["stages"][0]["bitops"] == before["bitops"]
     assert report["stages"][0]["bitops_ratio_nominal"] == 1.0
-    lineage = [ancestor.stage for ancestor in read_header(finished / "runs/next/model.safetensors").lineage]
+    lineage = [ancestor.stage for ancestor in read_header(Path("runs/next/model.safetensors")).lineage]
     assert lineage == ["baseline", "distill", "quantize", "baseline", "quantize"]
 
 
-def test_a_checkpoint_that_may_know_the_test_images_is_pointed_out(finished: Path) -> None:
-    text = (
-        "name: seen\nseed: 4\ndevice: cpu\ndata: {source: digits}\nmodel: {checkpoint: runs/tiny/model.safetensors}\n"
-        "chain:\n  - quantize: {weights: 2, activations: 3, epochs: 0}\n"
-    )
-    (finished / "seen.yaml").write_text(text)
-    command = [*COC, "compress", "seen.yaml"]
-    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
-    assert "warning: the checkpoint was made on other data or another split" in done.stderr
+@pytest.mark.full
+@pytest.mark.usefixtures("workspace")
+def test_a_checkpoint_that_may_know_the_test_images_is_pointed_out() -> None:
+    Path("seen.yaml").write_text(FROM_RESULT.replace("seed: 3", "seed: 4").replace("epochs: 1", "epochs: 0"))
+    told = coc("compress", "seen.yaml").stderr
+    assert "warning: the checkpoint was made on other data or another split" in told
 
 
-def test_a_failed_run_leaves_no_result_of_another_recipe(finished: Path) -> None:
-    command = [*COC, "compress", "recipe.yaml", "--out", "runs/mixed"]
-    subprocess.run(command, cwd=finished, capture_output=True, check=True)
-    mine = finished / "runs/mixed/stages/mine"
+@pytest.mark.full
+@pytest.mark.usefixtures("workspace")
+def test_a_failed_run_leaves_no_result_of_another_recipe() -> None:
+    command = ["compress", "recipe.yaml", "--out", "runs/mixed"]
+    coc(*command)
+    mine = Path("runs/mixed/stages/mine")
     mine.mkdir()
-    (finished / "runs/mixed/stages/.DS_Store").touch()
+    Path("runs/mixed/stages/.DS_Store").touch()
     change = ["--set", "chain.1.quantize.lr=1e30", "--set", "chain.1.quantize.epochs=3"]
-    done = subprocess.run([*command, *change], cwd=finished, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "training diverged in epoch" in done.stderr
-    assert not (finished / "runs/mixed/report.json").exists()
-    subprocess.run(command, cwd=finished, capture_output=True, check=True)
-    assert (finished / "runs/mixed/report.json").exists()
+    assert "training diverged in epoch" in coc(*command, *change, code=1).stderr
+    assert not Path("runs/mixed/report.json").exists()
+    coc(*command)
+    assert Path("runs/mixed/report.json").exists()
     assert mine.is_dir()
 
 
-def test_inspect_shows_layers_and_lineage(finished: Path) -> None:
-    shown = coc("inspect", str(finished / "runs/tiny/model.safetensors")).stdout
+def test_inspect_shows_layers_and_lineage(finished: Run) -> None:
+    shown = coc("inspect", finished.directory / "model.safetensors").stdout
     assert "lineage: baseline -> distill -> quantize" in shown
     assert "stages.2.0.shortcut.0" in shown
-    assert coc("inspect", str(finished / "recipe.yaml"), check=2).stderr.endswith(
-        "not a safetensors file, or cut short\n"
-    )
+    refused = coc("inspect", finished.folder / "recipe.yaml", code=2).stderr
+    assert refused.endswith("not a safetensors file, or cut short\n")
 
 
 PETS_RECIPE = """\
@@ -279,19 +264,26 @@ def test_a_folder_of_pictures_from_recipe_to_report(recipe: Callable[..., Path])
     again = coc("compress", "recipe.yaml").stderr
     assert (again.count("decoded"), again.count("from the cache")) == (0, 2)
     Path("pets/cat/00.png").write_bytes(b"")
-    assert coc("compress", "recipe.yaml", check=2).stderr.endswith(
+    assert coc("compress", "recipe.yaml", code=2).stderr.endswith(
         "recipe.yaml:4: data.source: 1 image cannot be read: cat/00.png (empty)\n"
     )
     assert Path("runs/pets/report.json").exists()  # nothing was done, so what an earlier run left is still true
 
 
+def test_commands_leave_the_handlers_of_signals_as_they_were() -> None:
+    before = [signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)]
+    coc("profiles", "list")
+    assert [signal.getsignal(stop) for stop in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.full
 def test_two_runs_do_not_share_a_directory(recipe: Callable[..., Path]) -> None:
     path = recipe()
     command = [*COC, "compress", str(path), "--set", "model.train.epochs=200"]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(Path("runs/tiny/log.jsonl"), '"epoch"')
-        second = coc("compress", str(path), check=2)
+        second = coc("compress", str(path), code=2)
         assert second.stderr == "runs/tiny: another coc is at work in it; wait, or choose another with --out\n"
         first.send_signal(signal.SIGINT)
         assert first.wait(60) == 130
@@ -306,6 +298,7 @@ def _wait_for(path: Path, text: str, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.full
 def test_an_interrupted_run_ends_with_130_and_goes_on(recipe: Callable[..., Path]) -> None:
     path = recipe()
     command = [*COC, "compress", str(path), "--set", "model.train.epochs=12"]
@@ -338,11 +331,12 @@ def test_an_interrupted_run_ends_with_130_and_goes_on(recipe: Callable[..., Path
 def test_an_unusable_run_directory(recipe: Callable[..., Path]) -> None:
     path = recipe()
     Path("taken").write_text("a file")
-    done = coc("compress", str(path), "--out", "taken", check=2)
+    done = coc("compress", str(path), "--out", "taken", code=2)
     assert done.stderr == "taken: cannot be the run directory: File exists; choose another with --out\n"
     assert os.path.isfile("taken")  # noqa: PTH113
 
 
+@pytest.mark.full
 def test_trust_is_asked_for_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = (
@@ -366,5 +360,5 @@ def test_trust_is_asked_for_on_the_command_line(tmp_path: Path, monkeypatch: pyt
         )
     )
     for verb, path in (("inspect", result), ("plan", "next.yaml"), ("compress", "next.yaml")):
-        assert coc(verb, path, check=2).stderr == refused
+        assert coc(verb, path, code=2).stderr == refused
         coc(verb, path, "--trust-code")

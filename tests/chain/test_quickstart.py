@@ -19,7 +19,7 @@ from coc_cli.nets.checkpoint import load
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "coc_cli", "compress", str(ROOT / "recipes/quickstart.yaml")]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 def test_the_quickstart_meets_its_limits(quickstart: Path) -> None:

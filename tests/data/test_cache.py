@@ -15,6 +15,7 @@ from coc_cli.data.images import Data
 from coc_cli.data.read_ahead import ahead
 from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.errors import StageError
+from coc_cli.files import atomic
 from coc_cli.learning.loop import fit
 from coc_cli.learning.training import Training
 from coc_cli.nets.network import Network, clone
@@ -113,12 +114,12 @@ def test_a_file_where_the_cache_should_be_is_told(place: str) -> None:
         read()
 
 
-@pytest.mark.parametrize("where", [(Path, "mkdir"), (decode.fcntl, "flock"), (decode.os, "fsync")])
+@pytest.mark.parametrize("where", [(Path, "mkdir"), (atomic.fcntl, "flock"), (decode.os, "fsync")])
 def test_a_cache_that_cannot_be_written_is_told(where: tuple[object, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def user_error(*_: object, **__: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(*where, user_error)
+    monkeypatch.setattr(*where, refuse)
     with pytest.raises(StageError, match="decoded images cannot be kept in 'cache/data': Permission denied"):
         read()
 

@@ -6,9 +6,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from paths import load_of, usual_of
+from sampling import check_cases, counts, tiered
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
 from coc_cli.dvfs.governors.constant import Constant
@@ -56,7 +56,7 @@ def expected_mj(model: EnergyModel, levels: tuple[int, ...], leaves: np.ndarray,
     return mean
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", tiered(range(500), quick=(0, 1), full=10))
 def test_it_is_within_a_hundredth_of_brute_force(seed: int) -> None:
     random = np.random.default_rng(seed)
     levels = 3
@@ -118,16 +118,21 @@ def test_where_a_change_costs_more_than_the_work_it_holds_one_level() -> None:
         assert ours.energy_mj.mean() <= theirs.energy_mj.mean() + 1e-9
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    levels=st.integers(1, 6),
-    exits=st.integers(1, 6),
-    factor=st.floats(1.0, 5.0),
-    transition_us=st.sampled_from([0.0, 10.0, 100.0, 2000.0]),
-)
-def test_no_deadline_is_missed(seed: int, levels: int, exits: int, factor: float, transition_us: float) -> None:
-    """Random devices, networks, forecasts (right or wrong) and paths that skip exits: 100 x 300 inputs."""
+@pytest.mark.parametrize("count", counts(quick=10, full=100, exhaustive=3000))
+def test_no_deadline_is_missed(count: int) -> None:
+    """Random devices, networks, forecasts (right or wrong) and paths that skip exits: 300 inputs each."""
+    check_cases(
+        count,
+        keeps_the_deadline,
+        seed=st.integers(0, 2**32 - 1),
+        levels=st.integers(1, 6),
+        exits=st.integers(1, 6),
+        factor=st.floats(1.0, 5.0),
+        transition_us=st.sampled_from([0.0, 10.0, 100.0, 2000.0]),
+    )
+
+
+def keeps_the_deadline(seed: int, levels: int, exits: int, factor: float, transition_us: float) -> None:
     random = np.random.default_rng(seed)
     profile = profile_of(
         levels,

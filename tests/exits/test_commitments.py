@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
 from hypothesis import strategies as st
+from sampling import check_cases, counts
 
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
 from coc_cli.dvfs.governors.constant import Constant
@@ -36,15 +37,20 @@ def guessing(random: np.random.Generator, trace: Trace) -> Predictor:
     return Predictor("max_softmax", np.zeros(count), np.ones(count), *weights, *hazards)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    exits=st.integers(1, 8),
-    device=st.sampled_from(["jetson-tx2-cpu", "jetson-tx2-gpu", "i7-10700", "cortex-m7"]),
-    factor=st.floats(1.0, 3.0),
-)
-def test_promises_and_deadlines_are_kept(seed: int, exits: int, device: str, factor: float) -> None:
-    """60 x 2 x 200 inputs under three governors."""
+@pytest.mark.parametrize("count", counts(quick=6, full=60, exhaustive=2000))
+def test_promises_and_deadlines_are_kept(count: int) -> None:
+    """Two policies on 200 inputs under three governors, for each case."""
+    check_cases(
+        count,
+        keeps_promises_and_deadlines,
+        seed=st.integers(0, 2**32 - 1),
+        exits=st.integers(1, 8),
+        device=st.sampled_from(["jetson-tx2-cpu", "jetson-tx2-gpu", "i7-10700", "cortex-m7"]),
+        factor=st.floats(1.0, 3.0),
+    )
+
+
+def keeps_promises_and_deadlines(seed: int, exits: int, device: str, factor: float) -> None:
     random = np.random.default_rng(seed)
     segments = tuple(Work({"fp32": macs}) for macs in random.uniform(1e5, 3e7, exits + 1))
     heads = tuple(Work({"fp32": macs}) for macs in random.uniform(0, 3e6, exits))

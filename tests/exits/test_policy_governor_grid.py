@@ -17,6 +17,8 @@ from coc_cli.exits.policy_governor_grid import best, evaluate_policy, grid_rows,
 from coc_cli.exits.predictor_fitting import fitted_context
 from coc_cli.exits.traces import Trace
 
+pytestmark = pytest.mark.full  # all share policies fitted on 1500 inputs
+
 
 @pytest.fixture(scope="module")
 def tried() -> dict:

@@ -60,6 +60,7 @@ def test_calibration_errors_by_hand() -> None:
     assert calibration_error(chances, np.array([0, 0, 0, 1])) == pytest.approx(0.5)
 
 
+@pytest.mark.full
 def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
     predictor = fit(trace, "max_softmax", THRESHOLDS, MACS, seed=0)
     order = np.random.default_rng(3).permutation(CLASSES)
@@ -80,7 +81,7 @@ def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
     assert np.array_equal(again.w, predictor.w)
 
 
-@pytest.mark.parametrize("macs", [1e3, 3e4, 3e5, 1e9])
+@pytest.mark.parametrize("macs", [1e3, *[pytest.param(macs, marks=pytest.mark.full) for macs in (3e4, 3e5, 1e9)]])
 def test_it_costs_at_most_a_thousandth_of_the_full_path(trace: Trace, macs: float) -> None:
     predictor = fit(trace, "max_softmax", (0.9,), macs, seed=0)
     assert predictor.macs <= macs * MACS_FRACTION
@@ -91,6 +92,7 @@ def test_it_costs_at_most_a_thousandth_of_the_full_path(trace: Trace, macs: floa
     assert chances.mean(0) == pytest.approx(np.bincount(leaves, minlength=EXITS + 1) / len(rows), abs=0.03)
 
 
+@pytest.mark.full
 def test_each_fold_is_foretold_by_who_has_not_seen_it(trace: Trace) -> None:
     folds = cross_fitted(trace.rows(np.arange(500)), "max_softmax", (0.9,), MACS, seed=0)
     assert np.sort(np.concatenate([fold for _, fold in folds])).tolist() == list(range(500))
@@ -98,6 +100,7 @@ def test_each_fold_is_foretold_by_who_has_not_seen_it(trace: Trace) -> None:
     assert not np.array_equal(one.w, other.w)
 
 
+@pytest.mark.full
 def test_features_that_the_heads_pooled_are_used() -> None:
     """Where shares say nothing yet, a feature that knows how hard an input is makes the forecast better."""
     random = np.random.default_rng(5)

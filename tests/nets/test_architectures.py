@@ -298,7 +298,7 @@ def test_a_recipe_trusts_what_it_names_and_nothing_else(nets: Path) -> None:
         make_plan(read(recipe("{checkpoint: model.safetensors, arch: 'file:other.py:small'}")))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_with_the_users_code_loads_its_own_results_and_sees_an_edit(nets: Path) -> None:
     path = recipe("{arch: 'file:nets.py:small', args: {width: 6}, train: {epochs: 1}}")
     first = compress(path)
@@ -313,7 +313,7 @@ def test_a_run_with_the_users_code_loads_its_own_results_and_sees_an_edit(nets: 
     assert len(list(Path("runs/.cache").glob("*/result.json"))) == 2 * len(before)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_cached_result_that_names_other_code_is_made_again(nets: Path) -> None:
     path = recipe("{arch: cifar:resnet20, width: 2, depth: 8, train: {epochs: 1}}")
     compress(path)

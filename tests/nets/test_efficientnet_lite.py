@@ -77,6 +77,7 @@ def test_the_normalisation_is_that_of_the_training(network: Network) -> None:
     assert abs(math.log2(float((seen / norm.running_var).median()))) < 1
 
 
+@pytest.mark.full
 def test_the_chain_can_be_applied(network: Network) -> None:
     spec = network.spec
     for content in RECIPE["chain"]:
@@ -101,6 +102,7 @@ def imagenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]
     return tuple(tiny)
 
 
+@pytest.mark.full
 def test_the_recipe_can_be_planned(imagenet: tuple[str, ...]) -> None:
     steps = make_plan(read(RECIPE_PATH, (*imagenet, "data.size=224"))).steps
     assert [step.name for step in steps] == ["baseline", "distill", "prune", "quantize", "early_exit"]
@@ -109,7 +111,7 @@ def test_the_recipe_can_be_planned(imagenet: tuple[str, ...]) -> None:
     assert steps[0].cost.macs * 2 == counter.get_total_flops()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_recipe_runs(imagenet: tuple[str, ...]) -> None:
     report = compress(RECIPE_PATH, overrides=imagenet).report
     assert len(report["stages"]) == 5

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from models_table import CHECKS, TABLE, Row, document
+from sampling import tiered
 from torch import nn
 
 from coc_cli.data.images import Data, Split
@@ -111,12 +112,14 @@ def check_chain(row: Row, folder: Path) -> None:
     assert (len(made.spec.exits), bool(made.spec.modules), set(made.spec.bits.values())) == (1, True, {4, 8})
 
 
+QUICK = ("torchvision:shufflenet_v2_x0_5", "torchvision:squeezenet1_1", "timm:mobilenetv3_small_050")
 TRIES = dict(zip(CHECKS, (check_traces, check_prune, check_quantize, check_early_exit, check_chain), strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.arch)
+@pytest.mark.parametrize(
+    "row", tiered(TABLE, quick=[row for row in TABLE if row.arch in QUICK], full=8), ids=lambda row: row.arch
+)
 def test_every_cell_is_as_the_table_says(row: Row, check: str, tmp_path: Path) -> None:
     if row.arch.startswith("timm:"):
         pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
@@ -136,6 +139,7 @@ def test_the_table_is_as_wide_as_it_claims() -> None:
     assert all(check in CHECKS for row in TABLE for check in row.fails)
 
 
+@pytest.mark.full
 def test_the_document_shows_the_table() -> None:
     pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
     assert (Path(__file__).parents[2] / "docs/models.md").read_text() == document()

@@ -728,7 +728,7 @@ def test_every_shipped_recipe_is_found() -> None:
     assert (len(EVERY), len(SHIPPED)) == (13, 12)  # the last has its own test, test_efficientnet_lite.py
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("beside_images")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_runs(path: Path) -> None:
@@ -752,6 +752,7 @@ def test_the_readmes_recipe_can_be_planned(write: Callable[[str], Path]) -> None
     assert len(make_plan(read(write(text))).steps) == 5
 
 
+@pytest.mark.full
 def test_the_plan_warns_of_another_order_and_says_why() -> None:
     folder = RECIPES
     assert make_plan(read(folder / "quickstart.yaml")).warnings == []
@@ -767,6 +768,7 @@ def test_the_plan_warns_of_another_order_and_says_why() -> None:
     assert warnings[0].endswith(": what is the same for every input comes before what depends on the input")
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("beside_images")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_can_be_planned(path: Path) -> None:

@@ -83,7 +83,7 @@ def test_long_names_and_a_damaged_run(browser: Any, width: int, small: Path) -> 
     look(browser, Path(deliver([folder, small], "html", None)), width)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_quickstarts_page(browser: Any, width: int, quickstart: Path) -> None:
     look(browser, quickstart / "report.html", width)

@@ -93,8 +93,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+LONG = ("a recipe too deep",)  # to read
+
+
 @pytest.mark.parametrize("form", ["terminal", "html", "md", "csv", "json"])
-@pytest.mark.parametrize("what", DAMAGES)
+@pytest.mark.parametrize("what", [pytest.param(what, marks=[pytest.mark.full] * (what in LONG)) for what in DAMAGES])
 def test_what_is_there_is_shown(what: str, form: str, small: Path) -> None:
     damage, sentence = DAMAGES[what]
     damage(small)

@@ -101,7 +101,7 @@ def compare(found: dict[int, dict[str, tuple[float, str]]], report: dict) -> Non
     assert seen >= 18
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_quickstarts_page_has_the_quickstarts_numbers(quickstart: Path) -> None:
     text = (quickstart / "report.html").read_text()
     compare(Page(text).stages, json.loads((quickstart / "report.json").read_text()))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import coc
 from pydantic import ValidationError
 
 from coc_cli.recipe.model import schema as recipe_schema
@@ -20,12 +19,6 @@ from coc_cli.report.read.run import read_runs
 from coc_cli.report.schema import FILES
 from coc_cli.report.schema.part import as_data, as_json, json_schema
 from coc_cli.report.schema.run import Environment, ExitEntry, LimitEntry, StageEntry
-
-
-def coc(*args: str, check: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "coc_cli", *args], capture_output=True, text=True, check=False)
-    assert done.returncode == check, done.stderr
-    return done
 
 
 def mappings(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -63,7 +56,7 @@ def test_recipes_are_the_default() -> None:
     [("reprot", "did you mean 'report'?"), ("x", "known: predict-exit, recipe, report, schedule")],
 )
 def test_a_schema_that_is_none_is_said(name: str, instead: str) -> None:
-    done = coc("schema", "--of", name, check=2)
+    done = coc("schema", "--of", name, code=2)
     assert (done.stdout, done.stderr) == ("", f"--of: no such schema '{name}'; {instead}\n")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fake_runs
 import pytest
+from command_line import coc
 
 from coc_cli.errors import UserError
 from coc_cli.report import wording
@@ -182,19 +183,13 @@ def test_names_are_one_line_that_steers_no_terminal(small: Path) -> None:
 
 
 def test_the_verb_prints_or_writes(small: Path, other: Path) -> None:
-    def coc(*args: str, check: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "coc_cli", "report", *args]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == check, done.stderr
-        return done
-
-    assert coc("small", "--format", "md").stdout == text([small], "md")
-    assert coc("small", "--format", "json", "--out", "x/y.json").stdout == "report: x/y.json\n"
+    assert coc("report", "small", "--format", "md").stdout == text([small], "md")
+    assert coc("report", "small", "--format", "json", "--out", "x/y.json").stdout == "report: x/y.json\n"
     assert json.loads(Path("x/y.json").read_text())["schema"] == 1
-    assert coc("small", "--format", "html").stdout == "report: small/report.html\n"
-    assert coc("small", "other", "--format", "html").stdout == "report: report.html\n"
-    assert "LIMIT MISSED" in coc(str(other)).stdout, "a missed limit is news, not a fault of the report"
-    assert coc("q", check=2).stderr == "q: no such run directory; there are: other, small\n"
+    assert coc("report", "small", "--format", "html").stdout == "report: small/report.html\n"
+    assert coc("report", "small", "other", "--format", "html").stdout == "report: report.html\n"
+    assert "LIMIT MISSED" in coc("report", other).stdout, "a missed limit is news, not a fault of the report"
+    assert coc("report", "q", code=2).stderr == "q: no such run directory; there are: other, small\n"
 
 
 def test_text_needs_neither_torch_nor_the_page(small: Path) -> None:

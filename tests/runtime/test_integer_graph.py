@@ -108,7 +108,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Network, Lab]:
     return network, lab
 
 
-@pytest.mark.parametrize(("weights", "activations", "epochs"), [(1, 4, 6), (2, 3, 3), (4, 4, 2), (8, 8, 1)])
+@pytest.mark.parametrize(
+    ("weights", "activations", "epochs"),
+    [(8, 8, 1), *[pytest.param(*case, marks=pytest.mark.full) for case in ((1, 4, 6), (2, 3, 3), (4, 4, 2))]],
+)
 def test_every_layer_of_a_quantised_resnet20_runs_as_an_integer_operation(
     trained: tuple[Network, Lab], tmp_path: Path, weights: int, activations: int, epochs: int
 ) -> None:

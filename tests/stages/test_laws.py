@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sampling import tiered
 
 from coc_cli.data.images import Data
 from coc_cli.data.settings import Augment
@@ -83,14 +84,14 @@ def properties(spec: Spec) -> set[str]:
     return has | ({"pruned"} if spec.modules else set())
 
 
-@pytest.mark.parametrize("chain", [*ORDERS, *REPEATS])
+@pytest.mark.parametrize("chain", tiered([*ORDERS, *REPEATS], quick=("DPQE", "QTP", "ES", "Q1"), full=12))
 def test_every_stage_of_every_order_keeps_the_laws(
     chain: str, network: Network, data: Data, images: torch.Tensor, tmp_path: Path
 ) -> None:
     _keeps_the_laws([STAGES[letter] for letter in chain], network, data, images, tmp_path)
 
 
-@pytest.mark.parametrize("chain", ["DPQE", "EQPD", "QAPS", "ADPQ"])
+@pytest.mark.parametrize("chain", tiered(["DPQE", "EQPD", "QAPS", "ADPQ"], quick=("DPQE",), full=3))
 def test_regression_keeps_the_laws(
     chain: str, regressor: Network, numbers: Data, images: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -133,7 +134,7 @@ def _check_threshold(made: Network, data: Data) -> None:
     assert lost <= made.spec.rule.max_drop + 1e-9, "the threshold holds on validation"
 
 
-@pytest.mark.parametrize("chain", ["DPQE", "QTP"])
+@pytest.mark.parametrize("chain", [pytest.param("DPQE", marks=pytest.mark.full), "QTP"])
 def test_a_fresh_process_without_torch_pruning_gives_the_same_outputs(
     chain: str, network: Network, data: Data, images: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_exits_on_a_frozen_backbone_leave_the_final_output_as_it_was(
             before = through_file(made)
 
 
+@pytest.mark.full
 def test_a_quantised_channel_holds_at_most_2_to_the_bits_values(network: Network, data: Data, tmp_path: Path) -> None:
     for letters in ("Q", "1", "EQ", "QP"):
         made = network
@@ -241,6 +243,7 @@ def test_a_stage_learns(network: Network, data: Data, tmp_path: Path) -> None:
     assert after > max(0.8, before)
 
 
+@pytest.mark.full
 def test_heads_learn(network: Network, data: Data, tmp_path: Path) -> None:
     network.load_state_dict(
         stage("distill", student="same", epochs=8, batch=16)
