@@ -143,7 +143,7 @@ def row(policy: str, governor: str, value: float, macs: float, energy: float) ->
         "one_level": False,
         "exit_shares": [0.5, 0.5],
         "predictor": {"hit_rate": 0.875, "mean_abs_error": 0.25} if policy == "predictive" else None,
-        "family": FAMILIES[policy],
+        "family": FAMILIES.get(policy, "ours"),
     }
 
 
