@@ -1,4 +1,4 @@
-"""What every kind of data source answers, so that a new one is one class and one line in `SOURCES`. No torch here."""
+"""What every kind of data source can do, so that a new one is one class and one line in `SOURCES`. No torch here."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, settings: DataSettings) -> DataInfo:
-        """Return what is known without decoding images; raises `StageError` with all that is wrong with a listing."""
+        """Describe images without decoding them; raises `StageError` with all that is wrong with a listing."""
 
     @abstractmethod
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:
@@ -56,7 +56,7 @@ class Source(ABC):
 
 
 def repeats(settings: DataSettings) -> Iterator[KeyFault]:
-    """Yield every target column that is named twice."""
+    """Yield a fault for every target column that is named twice."""
     columns = settings.target_columns
     for name in sorted({name for name in columns if columns.count(name) > 1}):
         yield ("targets",), f"'{name}' is named twice"
