@@ -20,9 +20,17 @@ __all__ = ["__version__", "compress", "load"]
 
 
 def load(path: str | Path, *, trust_code: bool = False) -> Network:
-    """Rebuild the network of a checkpoint, in eval mode on the CPU; raises `UserError` for a file that is not one.
+    """Rebuild the network of a checkpoint, in eval mode on the CPU.
 
-    With `trust_code` it may run the Python file that the checkpoint names for its architecture (`file:`).
+    Args:
+        path: A checkpoint that coc wrote, such as a run's model.safetensors.
+        trust_code: Whether to run the Python file that the checkpoint may name for its architecture (`file:`).
+
+    Returns:
+        The network; see `Network.normalise` and `Network.predict`.
+
+    Raises:
+        UserError: If the file is not a checkpoint, is damaged, or names code that is not trusted.
     """
     from coc_cli.nets.checkpoint_header import read_header
 
@@ -41,7 +49,23 @@ def compress(
     device: str | None = None,
     trust_code: bool = False,
 ) -> Result:
-    """Run a recipe as `coc compress` does and return its report and result; raises `UserError` for a wrong recipe."""
+    """Run a recipe as `coc compress` does.
+
+    Args:
+        recipe: The recipe's path.
+        out: The run directory; by default runs/NAME.
+        overrides: Texts of `--set`, such as "seed=3" or "chain.0.distill.epochs=5".
+        fresh: Whether to recompute stages that are in the cache.
+        device: "auto", "cpu", "cuda" or "cuda:N"; by default the recipe's.
+        trust_code: Whether to run a Python file that a checkpoint names for its architecture.
+
+    Returns:
+        The run directory, the content of report.json and the resolved recipe.
+
+    Raises:
+        UserError: If the recipe is wrong; nothing has been done then.
+        RunError: If the run fails on the way.
+    """
     from coc_cli.chain.compress import compress as run_compress
 
     return run_compress(

@@ -36,11 +36,11 @@ class CocError(Exception):
 
 
 class RunError(CocError):
-    """A run that was rightly asked for went wrong on the way."""
+    """A valid run failed on the way."""
 
 
 class UserError(CocError):
-    """Something the user wrote or gave cannot work; holds *all* the faults found, in file order."""
+    """Something the user wrote or passed cannot work; holds *all* the faults, in file order."""
 
     exit_code = ExitCode.USAGE
 
@@ -50,7 +50,7 @@ class UserError(CocError):
 
 
 class StageError(Exception):
-    """A stage cannot be applied to the network it would be given; the plan adds the file and the line."""
+    """A stage cannot be applied to its input network; the plan adds the file and the line."""
 
     def __init__(self, what: str, key: str | None = None) -> None:
         self.what, self.key = what, key
@@ -76,24 +76,24 @@ class DataError(StageError):
 
 
 def user_error(where: object, what: str) -> UserError:
-    """Return the error for a single fault, to be raised."""
+    """Return the error that holds a single fault."""
     return UserError([Fault(str(where), what)])
 
 
 def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
-    """Return problems, each with the key of the recipe's `data` that they belong to."""
+    """Return each problem paired with the key of the recipe's `data` that it belongs to."""
     return [(key, problem) for problem in problems]
 
 
 def raise_if_any(problems: Sequence[tuple[str, str]]) -> None:
-    """Raise one `DataError` that holds every problem, each with its key, if there is one."""
+    """Raise one `DataError` that holds every problem, each with its key, if there are any."""
     if problems:
         raise DataError(problems)
 
 
-def did_you_mean(word: str, known: Iterable[str], *, otherwise: str = "known") -> str:
-    """Return the end of a message: the nearest known word, or the list of them."""
-    names = sorted(known)
+def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "known") -> str:
+    """Return the end of a message: the candidate nearest to a word, or the list of all."""
+    names = sorted(candidates)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if not names:
         return "there are none"

@@ -1,4 +1,4 @@
-"""The base of all that is read from a file or a recipe: strict, immutable, and unions told apart by kind."""
+"""The base of all that is read from a file or a recipe: strict, immutable, and unions discriminated by kind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Frozen(BaseModel):
 
 
 def kind_of(value: Any) -> str | None:
-    """Return the kind of a value; None for nothing and for what JSON does not have."""
+    """Return the kind of a value; None for None and for types that JSON does not have."""
     for kind, types in _TYPES:
         if isinstance(value, types):
             return kind
@@ -39,7 +39,7 @@ _TYPES: tuple[tuple[str, type | tuple[type, ...]], ...] = (
 
 
 def by_kind(needs: str, *, words: Collection[str] = (), length: int | None = None) -> Discriminator:
-    """Return what decides between the members of a union, each of which has a kind as its `Tag`.
+    """Return the discriminator of a union, each of whose members has a kind as its `Tag`.
 
     A value of another kind, a text that is none of the `words`, or a list of another `length` is refused with one
     error of the type `WRONG_KIND` whose message is `needs`.
@@ -55,5 +55,5 @@ def by_kind(needs: str, *, words: Collection[str] = (), length: int | None = Non
 
 
 def by_function(needs: str, decide: Callable[[Any], str | None]) -> Discriminator:
-    """Return what decides between the members of a union by a function from the value to the member's tag."""
+    """Return the discriminator of a union whose members' tags a function computes from the value."""
     return Discriminator(decide, custom_error_type=WRONG_KIND, custom_error_message=needs)

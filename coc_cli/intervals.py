@@ -15,7 +15,7 @@ INDEX_RESAMPLES, WEIGHT_RESAMPLES = 2000, 1000
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
-    """Return the interval of a proportion (Wilson 1927)."""
+    """Return the interval [low, high] of a proportion (Wilson 1927)."""
     rate, z2 = correct / n, Z95**2
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
@@ -53,7 +53,7 @@ def resampled_indices(n: int) -> Iterator[np.ndarray[Any, Any]]:
 
 @lru_cache(maxsize=1)
 def resampled_weights(n: int, seed: int = 0) -> np.ndarray[Any, Any]:
-    """Return the weights of bootstrap samples, [WEIGHT_RESAMPLES, n]; the same images for every policy."""
+    """Return the weights of bootstrap samples [WEIGHT_RESAMPLES, n]; the same samples for every policy."""
     import numpy as np
 
     random = np.random.default_rng(seed)

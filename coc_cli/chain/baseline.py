@@ -1,4 +1,4 @@
-"""The network that a chain starts from: given by a checkpoint, or made from the recipe's architecture and trained."""
+"""The network that a chain starts from: loaded from a checkpoint, or built from the recipe and trained."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOT_WITH_OWN_CHECKPOINT = {
 
 
 def own_checkpoint(file: RecipeFile) -> Path | None:
-    """Return the baseline's file if coc wrote it, so that it brings its own spec."""
+    """Return the baseline's checkpoint if coc wrote it, so that it has its own spec."""
     weights = file.recipe.model.weights
     if weights is None or not weights.path.endswith(".safetensors") or not is_checkpoint(Path(weights.path)):
         return None
@@ -42,7 +42,7 @@ def own_checkpoint(file: RecipeFile) -> Path | None:
 
 
 def own_header(file: RecipeFile) -> Header | None:
-    """Return what a baseline that coc made says of itself; a recipe that names the user's code trusts that code."""
+    """Return the header of a baseline that coc wrote; a recipe that names the user's code trusts that code."""
     own = own_checkpoint(file)
     if own is None:
         return None
@@ -72,21 +72,21 @@ def baseline_spec(file: RecipeFile) -> Spec:
 
 
 def _new_faults(file: RecipeFile) -> Iterator[Fault]:
-    """Return what is wrong with a baseline that is trained here, or has weights from elsewhere."""
+    """Yield what is wrong with a baseline that is trained here, or has weights from elsewhere."""
     model, channels = file.recipe.model, file.info.shape[0]
     if model.arch is None:
         yield file.fault(("model",), "needs 'arch', the architecture of the weights")
-    for key, given in (("mean", model.mean), ("std", model.std)):
-        if given is not None and len(given) != channels:
-            yield file.fault(("model", key), f"has {len(given)} numbers for images of {channels} channels")
+    for key, values in (("mean", model.mean), ("std", model.std)):
+        if values is not None and len(values) != channels:
+            yield file.fault(("model", key), f"has {len(values)} numbers for images of {channels} channels")
 
 
 def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
-    """Return what is wrong with a baseline that coc made, for this recipe."""
+    """Yield what does not fit between the recipe and a baseline that coc wrote."""
     model, info = file.recipe.model, file.info
     noun = "classes" if info.task == "classification" else "targets"
-    given = ("depth", "width", "args", "mean", "std") if model.arch is None else ("mean", "std")
-    yield from (file.fault(("model", key), NOT_WITH_OWN_CHECKPOINT[key]) for key in given if getattr(model, key))
+    keys = ("depth", "width", "args", "mean", "std") if model.arch is None else ("mean", "std")
+    yield from (file.fault(("model", key), NOT_WITH_OWN_CHECKPOINT[key]) for key in keys if getattr(model, key))
     if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
         yield file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out")
     if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
@@ -119,17 +119,21 @@ def baseline_notes(file: RecipeFile) -> Iterator[str]:
         yield "images are flipped or turned, but their targets stay as they are"
 
 
-def other_labels(file: RecipeFile, made: tuple[str, ...], given: tuple[str, ...]) -> list[Fault]:
-    """Return the fault if a checkpoint of coc was made for other classes or targets, or in another order."""
-    if made == given:
+def other_labels(file: RecipeFile, checkpoint_labels: tuple[str, ...], data_labels: tuple[str, ...]) -> list[Fault]:
+    """Return a fault if a checkpoint of coc has other classes or targets, or another order of them."""
+    if checkpoint_labels == data_labels:
         return []
-    at = next(index for index, pair in enumerate(zip(made, given, strict=True)) if pair[0] != pair[1])
-    what = f"number {at} of its classes or targets is '{given[at]}', of the checkpoint's '{made[at]}'"
+    at = next(
+        index for index, pair in enumerate(zip(checkpoint_labels, data_labels, strict=True)) if pair[0] != pair[1]
+    )
+    what = (
+        f"number {at} of its classes or targets is '{data_labels[at]}', of the checkpoint's '{checkpoint_labels[at]}'"
+    )
     return [file.fault(("data",), f"{what}; they must be the same, in the same order")]
 
 
 def baseline_settings(file: RecipeFile, spec: Spec) -> dict[str, Any]:
-    """Return what the lineage says of the baseline; the run adds what only the data tells."""
+    """Return the baseline's settings in the lineage; the run adds those that depend on the data."""
     train = file.recipe.model.train
     return {
         "arch": spec.arch,
@@ -141,22 +145,22 @@ def baseline_settings(file: RecipeFile, spec: Spec) -> dict[str, Any]:
 
 
 def earlier_lineage(file: RecipeFile) -> tuple[Ancestor, ...]:
-    """Return the lineage of a baseline that coc made before."""
+    """Return the lineage of a baseline that coc wrote; empty for others."""
     own = own_header(file)
     return own.lineage if own else ()
 
 
 def check_weights(file: RecipeFile, spec: Spec) -> None:
-    """Make sure that weights from elsewhere fit the architecture; raises `UserError`."""
+    """Raise `UserError` unless weights from elsewhere fit the architecture."""
     weights = file.recipe.model.weights
     if weights is not None and own_checkpoint(file) is None:
         check_foreign(Path(weights.path), weights.passes, spec, lambda loc, what: file.fault(("model", *loc), what))
 
 
-def given_or_fresh(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Network:
+def load_or_build(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Network:
     """Return the baseline's network on the CPU: loaded, filled with weights from elsewhere, or fresh and untrained.
 
-    `spec` is the plan's; what only the images tell (mean, deviation, labels, scale) is filled in. Raises `UserError`.
+    `spec` is the plan's; what depends on the images (mean, deviation, labels, scale) is filled in. Raises `UserError`.
     """
     own, info = own_checkpoint(file), data.info
     if own is not None:
@@ -175,5 +179,5 @@ def given_or_fresh(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Netwo
 
 
 def task_loss(network: Network, batch: Any) -> Any:
-    """Return the loss of a baseline: the task's own, of the final output."""
+    """Return the task's loss of a baseline's final output, a scalar."""
     return task_of(network.spec).loss(network(batch.inputs)[-1], batch.targets)

@@ -1,4 +1,4 @@
-"""The stage cache: results by a key of all that went into them, shared by all runs below one directory."""
+"""The stage cache: results by a key of all their inputs, shared by all runs below one directory."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[tuple[Ancestor, ...]]:
-    """Yield, for each step, what led to it; the last key names the step's result by all that went into it."""
+    """Yield the lineage of each step; its last key identifies the step's result by all inputs."""
     weights = file.recipe.model.weights
-    given = [sha256_of(Path(weights.path)), weights.keys] if weights else []
+    weight_inputs = [sha256_of(Path(weights.path)), weights.keys] if weights else []
     code = [fingerprint(step.spec.arch) for step in plan.steps]
     spec = plan.steps[0].spec
     settings = {**baseline_settings(file, spec), "data": data_key(data)}
-    root: list[Any] = [__version__, torch.__version__, given, device.partition(":")[0]]
+    root: list[Any] = [__version__, torch.__version__, weight_inputs, device.partition(":")[0]]
     root += [file.recipe.data.augment.model_dump(mode="json"), asdict(data.info), code[0], spec.mean, spec.std]
     lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=settings, key=cache_key(root, settings)))
     yield lineage
@@ -46,20 +46,20 @@ def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[
 
 
 def data_key(data: Data) -> str:
-    """Return what lineages say of the data: a checksum of images, targets and split."""
+    """Return the data's key in lineages: a checksum of images, targets and split."""
     return data.fingerprint()[:32]
 
 
 def cache_key(inputs: list[Any], settings: dict[str, Any]) -> str:
-    """Return a hash of all that a result follows from."""
+    """Return a hash of all that a result depends on."""
     text = json.dumps([inputs, settings], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def cached_result(folder: Path, arch: str) -> StageResult | None:
-    """Return a finished stage's result; None where there is none, it is damaged, or of another architecture.
+    """Return a finished stage's result; None if there is none, it is damaged, or of another architecture.
 
-    So the code that loading it runs is code that the recipe names.
+    So loading it runs only code that the recipe names.
     """
     try:
         result = StageResult.model_validate(json.loads((folder / STAGE_RESULT).read_text()))

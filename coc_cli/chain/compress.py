@@ -20,7 +20,7 @@ def compress(
     device: str | None = None,
     trust_code: bool = False,
 ) -> Result:
-    """Apply a recipe's chain; what is already there, from this run or another, is taken from the cache.
+    """Apply a recipe's chain; stages that are done, in this run or another, come from the cache.
 
     Raises `UserError` before any work, `RunError` on the way.
     """

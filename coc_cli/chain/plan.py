@@ -1,4 +1,4 @@
-"""What will happen: the chain walked dry, with what each stage will cost, before any work."""
+"""The plan of a run: the chain walked dry, with the cost of the network after each stage."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Plan:
     steps: tuple[Step, ...]
 
     def is_exact(self, step: Step) -> bool:
-        """Return whether the run will have just these numbers: not where a pruning decides on widths."""
+        """Return whether the run will have just these numbers: not where pruning chooses widths."""
         return all(before.spec.modules in ({}, self.steps[0].spec.modules) for before in self.steps[: step.index + 1])
 
     def bitops_ratio(self, step: Step) -> tuple[float, float]:
@@ -63,13 +63,13 @@ class Plan:
         return baseline / step.cost.bitops, baseline / step.cost.cheapest().bitops
 
     def occurrence(self, index: int) -> int:
-        """Return how often a step's name stands before it in this chain."""
+        """Return how many earlier steps have the same name."""
         name = self.steps[index].name
         return sum(step.name == name for step in self.steps[:index])
 
     @property
     def warnings(self) -> list[str]:
-        """Say where the order departs from the one that the papers found best, and why that is."""
+        """A warning for each pair of stages in another order than the one that the papers found best."""
         stages = [STAGES[step.name] for step in self.steps[1:]]
         pairs = dict.fromkeys(pair for pair in combinations(stages, 2) if _is_against_advice(*pair))
         departs = "departs from the order that Order of Compression found best"
@@ -77,7 +77,7 @@ class Plan:
 
 
 def _is_against_advice(early: type[Stage], late: type[Stage]) -> bool:
-    """Return whether the order of Shen et al. 2024, "Order of Compression", has both stages the other way round."""
+    """Return whether Shen et al. 2024, "Order of Compression", have the two stages in the reverse order."""
     places = early.advised_place, late.advised_place
     return None not in places and places[0] > places[1]  # type: ignore[operator]
 
@@ -89,7 +89,7 @@ def _why(early: type[Stage], late: type[Stage]) -> str:
 
 
 def make_plan(file: RecipeFile) -> Plan:
-    """Walk the chain dry; raises `UserError` where a stage cannot follow or a limit cannot be met."""
+    """Walk the chain dry; raises `UserError` if a stage cannot be applied or a limit cannot be met."""
     try:
         spec = baseline_spec(file)
         check_runs(spec)
@@ -126,6 +126,6 @@ def _limit_faults(file: RecipeFile, plan: Plan) -> Iterator[Fault]:
     last = plan.steps[-1]
     slack = 1.0 if plan.is_exact(last) else SLACK
     outlook = Outlook(plan.bitops_ratio(last)[1], last.checkpoint_bytes, slack)
-    for name, limit in file.recipe.limits.given.items():
+    for name, limit in file.recipe.limits.active.items():
         if what := LIMITS[name].plan_fault(limit, outlook):
             yield file.fault(("limits", name), what)

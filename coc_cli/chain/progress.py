@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar in a terminal, plain lines anywhere else, and log.jsonl."""
+"""The progress of a run: a bar in a terminal, plain lines anywhere else, and log.jsonl."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ QUIET_SECONDS = 5.0  # between two plain lines
 
 
 class Reporter:
-    """Listens to a run; a context, so that a bar is taken down whatever happens."""
+    """Reports a run; a context, so that the bar is removed whatever happens."""
 
     def __init__(self, log: Path, stages: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.log, self.stages = log, stages
         self.stage, self.index = "", 0
-        self._said = 0.0
+        self._printed_at = 0.0
         self._bar: Progress | None = None
         self._task: Any = None
 
@@ -57,8 +57,8 @@ class Reporter:
             file.write(json.dumps(entry) + "\n")
 
     def begin(self, index: int, name: str) -> None:
-        """Say that a stage begins; epochs that follow are its."""
-        self.stage, self.index, self._said = f"{index}/{self.stages} {name}", index, 0.0
+        """Begin a stage, to which the epochs that follow belong."""
+        self.stage, self.index, self._printed_at = f"{index}/{self.stages} {name}", index, 0.0
         self.event("begin", index=index, stage=name)
 
     def say(self, text: str, *, event: str, **fields: Any) -> None:
@@ -68,9 +68,9 @@ class Reporter:
 
     def decoding(self, done: int, total: int) -> None:
         """Show how many images are decoded."""
-        if done == total or time.monotonic() - self._said > QUIET_SECONDS:
+        if done == total or time.monotonic() - self._printed_at > QUIET_SECONDS:
             self.console.print(f"data: {done} of {total} images decoded", highlight=False, markup=False, soft_wrap=True)
-            self._said = time.monotonic()
+            self._printed_at = time.monotonic()
 
     def epoch(self, epoch: Epoch) -> None:
         """Show one epoch."""
@@ -78,11 +78,11 @@ class Reporter:
         text = f"loss {epoch.loss:.4f}  validation {epoch.metric:.4f}"
         if self._bar:
             self._advance(epoch, text)
-        elif epoch.epoch in (1, epoch.epochs) or time.monotonic() - self._said > QUIET_SECONDS:
-            left = (epoch.epochs - epoch.epoch) * epoch.seconds
-            line = f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {text}  {left:.0f} s left"
+        elif epoch.epoch in (1, epoch.epochs) or time.monotonic() - self._printed_at > QUIET_SECONDS:
+            seconds_left = (epoch.epochs - epoch.epoch) * epoch.seconds
+            line = f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {text}  {seconds_left:.0f} s left"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-            self._said = time.monotonic()
+            self._printed_at = time.monotonic()
 
     def _advance(self, epoch: Epoch, text: str) -> None:
         assert self._bar

@@ -1,4 +1,4 @@
-"""What a run measured, as report.json has it: an entry a stage, factors between them, limits met or missed."""
+"""The measurements of a run as in report.json: an entry per stage, factors between them, limits met or missed."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class MeasuredStage:
 
 
 def measured(step: Step, result: StageResult, spec: Spec, checkpoint_bytes: int) -> MeasuredStage:
-    """Return a stage with its cost, the mean over the exits that test images take."""
+    """Return a stage with its mean cost at the exit rates on test."""
     return MeasuredStage(step, result, cost(spec).leaving([exit_.share for exit_ in result.exits]), checkpoint_bytes)
 
 
 def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
-    """Return the images' scores as files have them: errors to six digits, or a bit each if right, the first highest."""
+    """Return the images' scores for a file: errors to six digits, or a bit each if correct, the highest bit first."""
     if task.sign < 0:
         return [float(f"{-score:.6g}") for score in scores]
     return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
 
 
 def entries(stages: Sequence[MeasuredStage]) -> list[StageEntry]:
-    """Return what report.json has of each stage, set against the first, the baseline."""
+    """Return the stages' entries in report.json, compared with the first, the baseline."""
     return [_entry(stage, stages[0]) for stage in stages]
 
 
@@ -80,7 +80,7 @@ def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> StageEntry:
 
 
 def factors(stages: Sequence[StageEntry]) -> list[Factor]:
-    """Return what each stage behind the baseline contributes to the ratio of BitOps."""
+    """Return the factor that each stage behind the baseline contributes to the ratio of BitOps."""
     return [
         Factor(index=now.index, name=now.name, ratio=before.bitops / now.bitops) for before, now in pairwise(stages)
     ]
@@ -89,14 +89,14 @@ def factors(stages: Sequence[StageEntry]) -> list[Factor]:
 def judged(limits: Limits, stages: Sequence[StageEntry], sign: int) -> list[LimitEntry]:
     """Return the limits of the recipe, met or missed; `sign` is 1 if a larger metric is better, else -1."""
     judged_limits = []
-    for name, limit in limits.given.items():
+    for name, limit in limits.active.items():
         value = LIMITS[name].value(stages[0], stages[-1], sign)
         judged_limits.append(LimitEntry(name=name, limit=limit, value=value, ok=LIMITS[name].is_met(limit, value)))
     return judged_limits
 
 
 def environment(device: str) -> Environment:
-    """Return on what a run is made."""
+    """Return the versions and the hardware of a run."""
     return Environment(
         coc=__version__,
         python=platform.python_version(),

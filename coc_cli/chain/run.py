@@ -1,4 +1,4 @@
-"""Making it happen: the run directory, resuming from the stage cache, the report and the limits."""
+"""Running a plan: the run directory, resuming from the stage cache, the report and the limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from coc_cli.chain.baseline import BASELINE, earlier_lineage, given_or_fresh, task_loss
+from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import cached_result, data_key, lineages
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
@@ -42,7 +42,7 @@ STAGE_FOLDER = re.compile(rf"^\d\d-({'|'.join((BASELINE, *STAGES))})$")
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run left."""
+    """A finished run."""
 
     directory: Path
     report: dict[str, Any]
@@ -55,7 +55,7 @@ class Result:
 
 
 def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False, device: str | None = None) -> Result:
-    """Apply the chain of a recipe that was read; see `chain.compress`."""
+    """Apply the chain of a recipe that has been read; see `chain.compress`."""
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
@@ -95,7 +95,7 @@ class _Run:
     data: Data  # on the device
 
     def finish(self, *, fresh: bool) -> Result:
-        """Make every stage, or take it from the cache unless `fresh`, and write the report."""
+        """Run every stage, or take it from the cache unless `fresh`, and write the report."""
         self._forget_other_recipe()
         self._warn_of_seen_images()
         steps = zip(self.plan.steps, lineages(self.file, self.plan, self.data, self.device), strict=True)
@@ -117,14 +117,14 @@ class _Run:
         write_atomically(path, text)
 
     def _warn_of_seen_images(self) -> None:
-        """Warn if the baseline learnt on another split, so that it may know this one's test images."""
+        """Warn if the baseline was trained on another split, so that it may know this one's test images."""
         key = data_key(self.data)
         if any(ancestor.settings.get("data", key) != key for ancestor in earlier_lineage(self.file)):
             text = "warning: the checkpoint was made on other data or another split; it may know these test images"
             self.reporter.say(text, event="warning")
 
     def _stage(self, step: Step, lineage: tuple[Ancestor, ...], *, fresh: bool) -> schema.StageResult:
-        """Make a stage's result, or take it from the cache, and put it into the run directory."""
+        """Return a stage's result, from the cache or computed, and copy it into the run directory."""
         self.reporter.begin(step.index, step.name)
         folder = CACHE / lineage[-1].key
         if fresh:
@@ -170,7 +170,7 @@ class _Run:
             raise RunError(f"stage {step.index} {step.name}: {error.what}") from error
 
     def _baseline(self, step: Step, seed: int, lab: Callable[[Network], Lab]) -> Network:
-        network = given_or_fresh(self.file, step.spec, self.data, seed).to(self.device)
+        network = load_or_build(self.file, step.spec, self.data, seed).to(self.device)
         train = self.file.recipe.model.train
         if train is not None:
             lab(network).train(network, train, task_loss)
@@ -192,7 +192,7 @@ class _Run:
             n_test=test.n,
             validation_value=validation.value,
             scores=packed(task_of(network.spec), test.scores),
-            exits=[schema.ExitEntry(**asdict(share)) for share in test.exits],
+            exits=[schema.ExitEntry(**asdict(exit_)) for exit_ in test.exits],
             details=schema.Details(**test.details),
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[schema.EpochEntry(**asdict(epoch)) for epoch in history],
@@ -202,9 +202,9 @@ class _Run:
 
     def _clear_old_stages(self) -> None:
         """Remove stage folders that an earlier, different recipe left; their contents are still in the cache."""
-        wanted = {Path(step.folder).name for step in self.plan.steps}
+        present = {Path(step.folder).name for step in self.plan.steps}
         for folder in (self.directory / "stages").iterdir():
-            if STAGE_FOLDER.match(folder.name) and folder.name not in wanted and (folder / STAGE_RESULT).is_file():
+            if STAGE_FOLDER.match(folder.name) and folder.name not in present and (folder / STAGE_RESULT).is_file():
                 shutil.rmtree(folder)
 
     def _report(self, results: list[schema.StageResult]) -> schema.Report:

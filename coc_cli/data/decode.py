@@ -22,7 +22,7 @@ from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
 from coc_cli.files.atomic import locked
 
-FORMAT = 2  # of the cache; a change of what decoding gives needs another
+FORMAT = 2  # of the cache; increase it when decoding yields other pixels
 CHUNK = 64  # images a thread decodes at a time
 IMAGES, SUMS, ABOUT = "images.npy", "sums.npy", "about.json"
 
@@ -31,7 +31,7 @@ Progress: TypeAlias = Callable[[int, int], None]  # images that are decoded, of 
 
 @dataclass(frozen=True)
 class Form:
-    """What every image is decoded to."""
+    """The form to which every image is decoded."""
 
     shape: tuple[int, int, int]  # C, H, W
     resize: bool  # else an image of another size is refused
@@ -57,7 +57,7 @@ def decode(
     most_bytes: int,
     progress: Progress | None = None,
 ) -> Decoded:
-    """Return the images of some rows [M] of a listing, from the cache or decoded into it.
+    """Return the images of the rows [M] of a listing, from the cache or decoded into it.
 
     Those larger than `most_bytes` together stay on disk. Raises `StageError` that names every image that is broken or,
     without `resize`, of another size, or with `grey_only` in colour; or says why the cache cannot be written.
@@ -75,7 +75,7 @@ def decode(
 
 
 def _key(listing: Listing, rows: NDArray[np.int64], form: Form) -> str:
-    """Return the name of the cache's folder: a hash of all that decides on the pixels."""
+    """Return the name of the cache's folder: a hash of everything that determines the pixels."""
     files = [(listing.names[row], listing.stamps[row]) for row in rows]
     content = [FORMAT, str(listing.container), form.shape, form.resize, form.grey_only, files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
@@ -83,7 +83,7 @@ def _key(listing: Listing, rows: NDArray[np.int64], form: Form) -> str:
 
 @dataclass(frozen=True)
 class _Job:
-    """Which files are to be decoded, and to what."""
+    """The files to decode, and their target form."""
 
     container: Path
     names: tuple[str, ...]
@@ -109,14 +109,14 @@ def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | No
 
 
 def _load(folder: Path, shape: tuple[int, ...], *, mapped: bool) -> Decoded | None:
-    """Return what the cache holds; None where there is nothing, or it is damaged."""
+    """Load the cached images; None if there are none, or they are damaged."""
     try:
         about = json.loads((folder / ABOUT).read_text())
         images = np.load(folder / IMAGES, mmap_mode="c" if mapped else None)
         sums = np.load(folder / SUMS)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    if not all(isinstance(array, np.ndarray) for array in (images, sums)):  # a .zip gives something else
+    if not all(isinstance(array, np.ndarray) for array in (images, sums)):  # a .zip loads as something else
         return None
     if not isinstance(about, dict) or (images.shape, images.dtype) != (shape, np.uint8):
         return None

@@ -20,7 +20,7 @@ FINGERPRINT_CHUNK = 8192
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split, and what is to be learnt of each.
+    """Images of one split, and the target of each.
 
     `images` uint8 [M, C, H, W] may be shared by several splits; `rows` int64 [N] says which of them are this split's
     (None: all, in order). `targets` are classes int64 [N], or numbers float32 [N, T].
@@ -61,16 +61,16 @@ class Split:
         yield from (batch for batch in order.split(size) if len(batch) > 1)
 
     def some(self, index: Tensor) -> Split:
-        """Return those images alone that an index [B] names, in its order."""
+        """Return a split of the images that an index [B] names, in its order."""
         rows = index if self.rows is None else self.rows[index]
         return replace(self, rows=rows, targets=self.targets[index])
 
     def first(self, count: int) -> Split:
-        """Return the first images alone."""
+        """Return a split of the first images."""
         return self.some(torch.arange(len(self))[:count])
 
     def update(self, digest: hashlib._Hash) -> None:
-        """Put the content into a checksum: the same for the same images and targets, on disk or in memory."""
+        """Feed the content to a checksum: the same for the same images and targets, on disk or in memory."""
         if self.checksum and self.rows is not None:
             digest.update(self.checksum.encode())
             digest.update(self.rows.cpu().numpy().tobytes())
@@ -82,13 +82,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """Splits that share no image, and what is known of them."""
+    """Disjoint splits, and what is known of their images."""
 
     train: Split
     validation: Split
     test: Split
     info: DataInfo = field(kw_only=True)
-    holdout: Split | None = field(default=None, kw_only=True)  # kept from all training and all choices of stages
+    holdout: Split | None = field(default=None, kw_only=True)  # unseen by all training and all choices of stages
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:
@@ -118,7 +118,7 @@ class Data:
 
 
 def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Change uint8 images [N, C, H, W] at random; the generator is the CPU's, so every device draws the same."""
+    """Return uint8 images [N, C, H, W], randomly changed; a CPU generator, so that every device draws the same."""
     n, _, height, width = images.shape
     if augment.flip:
         mirror = (torch.rand(n, generator=generator) < 0.5).to(images.device)  # noqa: PLR2004
@@ -138,7 +138,7 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
 
 
 def rotated(images: Tensor, angles: Tensor) -> Tensor:
-    """Turn each uint8 image [N, C, H, W] by its angle [N] in radians, bilinear, zeros from outside."""
+    """Return uint8 images [N, C, H, W], each turned by its angle [N] in radians: bilinear, zeros from outside."""
     cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
     matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)

@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What is known of the images; mean and std are None where only the images tell."""
+    """What is known of the images; mean and std are None until images are read, if they depend on them."""
 
     shape: tuple[int, int, int]  # C, H, W
     labels: tuple[str, ...]  # class names, or names of the regression targets

@@ -19,20 +19,20 @@ from coc_cli.data.splitting import Rows, cut_all
 from coc_cli.errors import StageError, raise_if_any
 from coc_cli.units import counted, named
 
-TEST_SHARE = 0.2
-LEAST_TRAIN = 2  # norms need two images in a batch
+TEST_FRACTION = 0.2
+MIN_TRAIN_IMAGES = 2  # norms need two images in a batch
 
 Fetch: TypeAlias = Callable[[str], bytes]  # the content of a file by its name
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a source in a fixed order, and what is to be learnt of each."""
+    """All images of a source in a fixed order, and the target of each."""
 
     container: Path  # a folder or a .zip
     names: tuple[str, ...]  # N paths in it
     stamps: tuple[tuple[int, ...], ...]  # of each, what changes when it does: size and CRC, or size and time
-    given: NDArray[np.int8]  # [N], the split that the source says; TRAIN where it says none
+    splits: NDArray[np.int8]  # [N], the split that the source assigns; TRAIN where it assigns none
     targets: NDArray[Any]  # int64 [N], or float32 [N, T]
     labels: tuple[str, ...]
 
@@ -50,24 +50,24 @@ def opener(container: Path) -> Fetch:
 
 
 def cut_listing(listing: Listing, settings: DataSettings, seed: int, *, validation: float) -> tuple[Rows, Rows, Rows]:
-    """Return the rows of train, validation and test; `validation` is the fraction to cut off where none is given."""
+    """Return the rows of train, validation and test; `validation` is the fraction to cut off if the source has none."""
     return cut_all(
-        listing.given,
+        listing.splits,
         listing.classes,
         validation=validation,
-        test=settings.test or TEST_SHARE,
+        test=settings.test or TEST_FRACTION,
         limit=settings.limit,
         seed=seed,
     )
 
 
 def describe_listing(listing: Listing, settings: DataSettings, *, validation: float) -> DataInfo:
-    """Return what a listing tells; one image is opened for its size, none is decoded. Raises `StageError`."""
-    _refuse_given_splits(listing, settings)
+    """Describe the images of a listing; one is opened for its size, none is decoded. Raises `StageError`."""
+    _refuse_second_splits(listing, settings)
     train, valid, test = map(len, cut_listing(listing, settings, 0, validation=validation))
-    if train < LEAST_TRAIN or not valid or not test:
+    if train < MIN_TRAIN_IMAGES or not valid or not test:
         what = f"{counted(len(listing.names), 'image')} are too few: {train} to train on, {valid} to validate"
-        raise StageError(f"{what} and {test} to test; needs at least {LEAST_TRAIN}, 1 and 1", "source")
+        raise StageError(f"{what} and {test} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
     return DataInfo(
         shape=_shape(listing, settings),
         labels=listing.labels,
@@ -78,15 +78,15 @@ def describe_listing(listing: Listing, settings: DataSettings, *, validation: fl
     )
 
 
-def _refuse_given_splits(listing: Listing, settings: DataSettings) -> None:
+def _refuse_second_splits(listing: Listing, settings: DataSettings) -> None:
     """Raise `DataError` if a split is to be cut off that the source brings."""
     cuts = (("validation", settings.validation, VALIDATION), ("test", settings.test, TEST))
-    both = [key for key, fraction, split in cuts if fraction is not None and (listing.given == split).any()]
+    both = [key for key, fraction, split in cuts if fraction is not None and (listing.splits == split).any()]
     raise_if_any([(key, f"the source brings its own {key} split; leave it out") for key in both])
 
 
 def _shape(listing: Listing, settings: DataSettings) -> tuple[int, int, int]:
-    """Return [C, H, W]: what the settings say, else that of the first image that can be opened."""
+    """Return [C, H, W] of the settings, or else of the first image that can be opened."""
     if settings.height_width and settings.channels:
         return (settings.channels, *settings.height_width)
     channels, height, width = _first_shape(listing)
@@ -105,16 +105,16 @@ def _first_shape(listing: Listing) -> tuple[int, int, int]:
 
 
 def class_problems(
-    given: NDArray[np.int8], classes: NDArray[np.int64], labels: tuple[str, ...], *, has_splits: bool
+    splits: NDArray[np.int8], classes: NDArray[np.int64], labels: tuple[str, ...], *, has_splits: bool
 ) -> list[str]:
-    """Return which classes are empty, in which split, and whether there are two at all."""
+    """Return what is wrong with the classes: empty ones, by split, and fewer than two."""
     problems = []
     if len(labels) < 2:  # noqa: PLR2004
         problems.append(f"needs at least two classes, has {named(labels)}")
     empty = []
-    for split in sorted({TRAIN, *given.tolist()}):
+    for split in sorted({TRAIN, *splits.tolist()}):
         above = f"{SPLIT_NAMES[split]}/" if has_splits else ""
-        sizes = np.bincount(classes[given == split], minlength=len(labels))
+        sizes = np.bincount(classes[splits == split], minlength=len(labels))
         empty += [f"{above}{name}" for name, size in zip(labels, sizes, strict=True) if not size]
     if empty:
         problems.append(f"{counted(len(empty), 'class')} without images: {named(empty)}")

@@ -24,7 +24,7 @@ def open_image(content: bytes) -> OpenImage:
 
 
 def upright(image: OpenImage) -> OpenImage:
-    """Turn an image as its EXIF orientation says."""
+    """Return an image turned as its EXIF orientation says."""
     from PIL import ImageOps
 
     try:
@@ -47,7 +47,7 @@ def shape_of(content: bytes) -> tuple[int, int, int]:
 
 
 def pixels_of(content: bytes, shape: tuple[int, ...], *, resize: bool, grey_only: bool = False) -> NDArray[np.uint8]:
-    """Decode an image file to uint8 [C, H, W], resized bilinearly with antialiasing if it is to be.
+    """Decode an image file to uint8 [C, H, W], with `resize` bilinearly and with antialiasing.
 
     It is turned as its EXIF orientation says, and what is transparent is put on white. Raises `OtherSize`, `Coloured`,
     `Unusable` or whatever Pillow raises.

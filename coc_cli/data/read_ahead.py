@@ -1,4 +1,4 @@
-"""Doing work ahead in threads: in order, and never more than a few items early."""
+"""Working ahead in threads: in order, and never more than a few items early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From arrays to splits on which a network is trained: cut, fitted, measured; with torch."""
+"""From arrays to splits on which a network is trained: cut, resized, measured; with torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import HOLDOUT, TRAIN
 from coc_cli.data.splitting import Rows, amount, draw
 
-LEAST_STD = 1 / 255  # for images that are all the same
+MIN_STD = 1 / 255  # for images that are all the same
 FIT_CHUNK = 1024  # images resized at a time
 LUMA = (19595, 38470, 7471)  # 65536ths of red, green and blue in grey (ITU-R BT.601), as Pillow has them
 
@@ -48,7 +48,7 @@ def read_listing(
 
 
 def read_arrays(data: Data, info: DataInfo, settings: DataSettings, seed: int) -> Data:
-    """Return data that are in memory as the settings want them: size, channels and at most `limit` images a split.
+    """Return data in memory as the settings request them: size, channels and at most `limit` images a split.
 
     `info` describes the result; its labels are those of `data`, and its mean and deviation are measured if unknown.
     """
@@ -74,11 +74,11 @@ def _statistics(sums: NDArray[np.int64], shape: tuple[int, int, int]) -> tuple[t
     first, second = (total / pixels for total in sums.sum(0).astype(np.float64))
     std = np.sqrt(np.maximum(0, second - first**2)) / 255
     mean = tuple(round(float(value), 4) for value in first / 255)
-    return mean, tuple(round(max(LEAST_STD, float(value)), 4) for value in std)
+    return mean, tuple(round(max(MIN_STD, float(value)), 4) for value in std)
 
 
 def _measured(data: Data) -> Data:
-    """Fill in mean and standard deviation of the training images where they are not known."""
+    """Return the data with mean and standard deviation of the training images, measured where unknown."""
     if data.info.mean is not None:
         return data
     sums = []
@@ -90,7 +90,7 @@ def _measured(data: Data) -> Data:
 
 
 def _limited(data: Data, settings: DataSettings, seed: int) -> Data:
-    """Leave at most so many images in each split as the settings say."""
+    """Return the data with at most `limit` images in each split."""
     if settings.limit is None:
         return data
     splits = [
@@ -105,7 +105,7 @@ def _drawn(split: Split, task: str, limit: int, seed: list[int]) -> Split:
 
 
 def _parted(split: Split, task: str, total: int, seed: list[int], *, leave: int = 0) -> tuple[Split, Split]:
-    """Part a split into the rest, with `leave` images of each class at least, and `total` drawn images."""
+    """Return the rest of a split, with at least `leave` images of each class, and `total` drawn images."""
     classes = split.targets.numpy() if task == "classification" else None
     parts = draw(np.arange(len(split)), classes, total, seed, leave=leave)
     rest, drawn = (torch.from_numpy(rows) for rows in parts)
@@ -113,14 +113,14 @@ def _parted(split: Split, task: str, total: int, seed: list[int], *, leave: int 
 
 
 def _fitted(data: Data, info: DataInfo, settings: DataSettings) -> Data:
-    """Bring images that are in memory to the size and channels that are asked for."""
+    """Return data with the images in the requested size and channels."""
     by_id = {id(images): fitted(images, settings) for images in {split.images for split in data.splits}}
     splits = [replace(split, images=by_id[id(split.images)]) for split in data.splits]
     return Data(*splits, info=replace(info, labels=data.info.labels))
 
 
 def fitted(images: Tensor, settings: DataSettings) -> Tensor:
-    """Return uint8 images [N, C, H, W] in the settings' channels and size, resized bilinearly with antialiasing."""
+    """Return uint8 images [N, C, H, W] in the requested channels and size, resized bilinearly with antialiasing."""
     channels, size = settings.channels or images.shape[1], settings.height_width
     if channels > images.shape[1]:
         images = images.expand(-1, channels, -1, -1).contiguous()

@@ -9,7 +9,7 @@ from pydantic import Field, Tag
 from coc_cli.frozen import INTEGER, LIST, TEXT, Frozen, by_kind
 
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
-Share: TypeAlias = Annotated[float, Field(gt=0, le=0.5)]
+Fraction: TypeAlias = Annotated[float, Field(gt=0, le=0.5)]
 
 
 class Augment(Frozen):
@@ -36,14 +36,14 @@ class DataSettings(Frozen):
     ] = None
     channels: Annotated[Literal[1, 3] | None, Field(description="grey or colour; by default as the first image")] = None
     validation: Annotated[
-        Share | None,
+        Fraction | None,
         Field(description="share of the images that are not test; by default 0.1, for digits 0.25"),
     ] = None
-    test: Annotated[Share | None, Field(description="share of all images, by default 0.2, if none are set apart")] = (
-        None
-    )
+    test: Annotated[
+        Fraction | None, Field(description="share of all images, by default 0.2, if none are set apart")
+    ] = None
     holdout: Annotated[
-        Share | None, Field(description="share of the training images that nothing but predict-exit learns from")
+        Fraction | None, Field(description="share of the training images that nothing but predict-exit learns from")
     ] = None
     limit: Annotated[int | None, Field(ge=2, description="images of each split, at most; for quick tries")] = None
     image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
@@ -75,7 +75,7 @@ class DataSettings(Frozen):
 
     @property
     def height_width(self) -> tuple[int, int] | None:
-        """The size [H, W] that is asked for, if one is."""
+        """The requested size [H, W], if any."""
         if self.size is None:
             return None
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size

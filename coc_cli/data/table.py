@@ -21,7 +21,7 @@ Row: TypeAlias = tuple[int, dict[str, str], bool]  # line, fields, and whether t
 
 
 def read_table(path: Path) -> tuple[list[str], list[Row]]:
-    """Read a table: the columns' names, and the rows that are not empty; raises `StageError`."""
+    """Return a table's column names and its rows that are not empty; raises `StageError`."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -36,7 +36,7 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
 
 
 class CsvTable:
-    """The rows of a csv, and all that is wrong in them, by key and kind, as columns are asked for."""
+    """The rows of a csv, and all that is wrong in the columns read so far, by key and kind."""
 
     def __init__(self, path: Path, rows: list[Row]) -> None:
         self.path, self.rows = path, rows
@@ -50,7 +50,7 @@ class CsvTable:
         self.wrong.setdefault((key, kind), []).append(f"line {line} ('{text}')")
 
     def problems(self) -> list[tuple[str, str]]:
-        """Return all that was noted so far, each with its key in the recipe's `data`."""
+        """Return all problems noted so far, each with its key in the recipe's `data`."""
         by_kind = [
             (key, f"{self.path}: {kind} in {counted(len(lines), 'row')}: {named(lines)}")
             for (key, kind), lines in self.wrong.items()
@@ -58,7 +58,7 @@ class CsvTable:
         return by_kind + self.repeats
 
     def files(self, column: str) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-        """Return the images' names and stamps (size and time); notes those that are no files."""
+        """Return the images' names and stamps (size and time); notes names that are no files."""
         stamps = []
         for line, row, _ in self.rows:
             try:
@@ -73,24 +73,24 @@ class CsvTable:
 
     def splits(self, column: str | None) -> NDArray[np.int8]:
         """Return the split of each row [N], TRAIN without a column; notes words that name none."""
-        given = np.full(len(self.rows), TRAIN, dtype=np.int8)
+        splits = np.full(len(self.rows), TRAIN, dtype=np.int8)
         for index, (line, row, _) in enumerate(self.rows if column else []):
             word = row[column or ""].strip()
             if word.lower() not in SPLITS:
                 self._note("split", "no split (train, validation or test)", line, word)
             else:
-                given[index] = SPLITS[word.lower()]
-        return given
+                splits[index] = SPLITS[word.lower()]
+        return splits
 
-    def note_repeats(self, names: tuple[str, ...], given: NDArray[np.int8], *, has_splits: bool) -> None:
+    def note_repeats(self, names: tuple[str, ...], splits: NDArray[np.int8], *, has_splits: bool) -> None:
         """Note images in several rows, if these are in different splits or a cut could put them there."""
-        cuts = not all((given == split).any() for split in (VALIDATION, TEST))
+        cuts = not all((splits == split).any() for split in (VALIDATION, TEST))
         across, within = [], []
         for rows in self._rows_of_repeated(names):
             image = f"{names[rows[0]]} (lines {named([str(self.rows[index][0]) for index in rows], 3)})"
-            if len(set(given[rows].tolist())) > 1:
+            if len(set(splits[rows].tolist())) > 1:
                 across.append(image)
-            elif cuts and given[rows[0]] == TRAIN:
+            elif cuts and splits[rows[0]] == TRAIN:
                 within.append(image)
         if across:
             what = f"{self.path}: {counted(len(across), 'image')} in more than one split: {named(across)}"
@@ -100,7 +100,7 @@ class CsvTable:
             self.repeats.append(("image", f"{what}: {named(within)}; keep one row of each"))
 
     def _rows_of_repeated(self, names: tuple[str, ...]) -> list[list[int]]:
-        """Return of each image that several rows name the indices of these rows."""
+        """Return, for each image that several rows name, the indices of these rows."""
         places: dict[str, list[int]] = {}
         for index, name in enumerate(names):
             places.setdefault(os.path.normpath(self.path.parent / name), []).append(index)

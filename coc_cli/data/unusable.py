@@ -1,4 +1,4 @@
-"""Images that cannot be used, and why: all of them are named in one error. No torch here."""
+"""Images that cannot be used, and why; one error names all of them. No torch here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Unusable(Exception):  # noqa: N818
 
 
 class UnusableImages:
-    """Every image that cannot be used, by what is wrong with it, as they are noted."""
+    """The images that cannot be used, noted by what is wrong with them."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and holding a lock while at it. POSIX only: locks are flock's."""
+"""Writing files completely or not at all, and holding a lock while at it. POSIX only: locks are flock's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a lock file alone, waiting for whoever has it; without `wait`, raises `BlockingIOError` if somebody has.
+    """Hold a lock file exclusively, waiting for its holder; without `wait`, raises `BlockingIOError` if there is one.
 
     Raises any other `OSError` where the file cannot be opened.
     """

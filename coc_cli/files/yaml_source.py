@@ -39,13 +39,13 @@ _Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
 
 def written(content: Any, *, short: bool = False) -> str:
-    """Return YAML that `YamlSource` reads back alike; `short`: what holds no list or mapping stands on one line."""
+    """Return content as YAML that `YamlSource` reads back equal; `short` writes innermost lists on one line."""
     style = None if short else False
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=style)
 
 
 def dotted(loc: Loc) -> str:
-    """Return a place as messages name it: 'chain[1].prune'."""
+    """Format a place as messages name it: 'chain[1].prune'."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
@@ -78,10 +78,10 @@ class YamlSource:
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key, or at the nearest key above it that was written."""
-        known = loc
-        while known not in self.lines:
-            known = known[:-1]
-        return Fault(self.lines[known], f"{dotted(loc)}: {what}" if loc else what)
+        nearest = loc
+        while nearest not in self.lines:
+            nearest = nearest[:-1]
+        return Fault(self.lines[nearest], f"{dotted(loc)}: {what}" if loc else what)
 
     def _value(self, node: yaml.Node, loc: Loc) -> Any:
         self.lines.setdefault(loc, self._line(node))
@@ -99,27 +99,27 @@ class YamlSource:
         return value
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
             if not isinstance(key_node, yaml.ScalarNode) or key == "<<":
                 what = "merge keys are not supported; write the keys out" if key == "<<" else "a key must be plain text"
                 self.faults.append(self.fault(loc, what))
                 continue
-            if key in made:
+            if key in mapping:
                 first = self.lines[(*loc, key)].rpartition(":")[2]
                 what = f"key '{key}' is given twice, first in line {first}"
                 self.faults.append(Fault(self._line(key_node), f"{dotted(loc)}: {what}" if loc else what))
                 continue
             self.lines[(*loc, key)] = self._line(key_node)
-            made[key] = self._value(value_node, (*loc, key))
-        return made
+            mapping[key] = self._value(value_node, (*loc, key))
+        return mapping
 
     def _line(self, node: yaml.Node) -> str:
         return self.path if self.path.startswith(SET) else f"{self.path}:{node.start_mark.line + 1}"
 
     def override(self, text: str) -> None:
-        """Put one `--set a.b=c` into the content; raises `UserError` if there is no such place."""
+        """Apply one `--set a.b=c` to the content; raises `UserError` if there is no such place."""
         where = f"{SET}{text}"
         key, equals, value = text.partition("=")
         loc: Loc = tuple(
@@ -133,13 +133,13 @@ class YamlSource:
         for depth, part in enumerate(loc):
             _check_place(target, part, loc[:depth], where)
             if depth == len(loc) - 1:
-                given = YamlSource(where, value)
-                self.faults += given.faults
-                target[part] = given.content
+                parsed = YamlSource(where, value)
+                self.faults += parsed.faults
+                target[part] = parsed.content
             elif isinstance(target, dict) and target.get(part) is None:
                 target[part] = {}
             target = target[part]
-        self.lines = {known: line for known, line in self.lines.items() if known[: len(loc)] != loc}
+        self.lines = {place: line for place, line in self.lines.items() if place[: len(loc)] != loc}
         for depth in range(1, len(loc) + 1):
             self.lines.setdefault(loc[:depth], where)
 

@@ -1,4 +1,4 @@
-"""How well a network does: measured on every image of a split."""
+"""How well a network predicts, measured on every image of a split."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ExitShare:
-    """What one exit does on a split; the final output is the last."""
+class ExitEvaluation:
+    """The metric of one exit on a split; the final output is the last exit."""
 
     index: int
-    share: float  # of the images that leave here
+    share: float  # fraction of the images that leave here
     metric_value: float | None  # on the images that leave here; None if none does
     metric_all: float  # on all images, had all left here
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a network does on one split, its exit rule applied."""
+    """The metric of a network on one split, its exit rule applied."""
 
     value: float  # the task's metric
     low: float
     high: float
     n: int
     scores: tuple[float, ...]  # image by image, larger is better, for paired comparisons
-    exits: tuple[ExitShare, ...]
+    exits: tuple[ExitEvaluation, ...]
     details: dict[str, Any]  # further figures of the task
 
 
@@ -44,13 +44,13 @@ CPU_PIXELS = 2**16  # in a batch; a ResNet-20 with 18 bof heads takes 6.2 s so, 
 
 
 def outputs(network: Network, split: Split, *, batch: int | None = None) -> list[torch.Tensor]:
-    """Return the outputs of all exits on a whole split, in eval mode, each [N, K]. The mode is put back."""
+    """Return the outputs of all exits on a split, each [N, K], computed in eval mode. The mode is restored."""
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        found = [network(network.normalise(images)) for images, _ in split.batches(batch or _batch(split))]
+        batches = [network(network.normalise(images)) for images, _ in split.batches(batch or _batch(split))]
     network.train(was_training)
-    return [torch.cat(pieces) for pieces in zip(*found, strict=True)]
+    return [torch.cat(pieces) for pieces in zip(*batches, strict=True)]
 
 
 def _batch(split: Split) -> int:
@@ -60,38 +60,46 @@ def _batch(split: Split) -> int:
 
 
 def scored(network: Network, split: Split) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Return the outputs of all exits on a whole split, each [N, K], and how well each answers each image, [E, N]."""
-    task, given = task_of(network.spec), outputs(network, split)
-    return given, torch.stack([task.scores(output, split.targets) for output in given])
+    """Return the outputs of all exits on a split, each [N, K], and their scores by exit and image, [E, N]."""
+    task, exit_outputs = task_of(network.spec), outputs(network, split)
+    return exit_outputs, torch.stack([task.scores(output, split.targets) for output in exit_outputs])
 
 
-def exit_of(given: list[torch.Tensor], rule: ExitRule | None) -> torch.Tensor:
+def exit_of(exit_outputs: list[torch.Tensor], rule: ExitRule | None) -> torch.Tensor:
     """Return, for the outputs of all exits, the exit [N] at which each image leaves: the first whose rule fires."""
-    befores = [None, *given]
-    fires = [leaves(output, rule, before) for output, before in zip(given[:-1], befores, strict=False)]
-    return torch.stack([*fires, torch.ones_like(given[-1][:, 0]) > 0]).int().argmax(0)
+    befores = [None, *exit_outputs]
+    fires = [leaves(output, rule, before) for output, before in zip(exit_outputs[:-1], befores, strict=False)]
+    return torch.stack([*fires, torch.ones_like(exit_outputs[-1][:, 0]) > 0]).int().argmax(0)
 
 
 def evaluate(network: Network, split: Split) -> Evaluation:
-    """Measure a network on every image of a split."""
-    task, (given, scores) = task_of(network.spec), scored(network, split)
-    exits = exit_of(given, network.spec.rule)
+    """Measure a network on every image of a split, each predicted by the exit at which it leaves.
+
+    Args:
+        network: On the split's device; its mode is restored.
+        split: Images and targets.
+
+    Returns:
+        The task's metric with its 95 % interval and each image's score, and the same metric for every exit.
+    """
+    task, (exit_outputs, scores) = task_of(network.spec), scored(network, split)
+    exits = exit_of(exit_outputs, network.spec.rule)
     chosen = scores.gather(0, exits[None])[0]
-    shares = []
-    for index, everyone in enumerate(scores):
+    by_exit = []
+    for index, all_scores in enumerate(scores):
         here = exits == index
-        value = task.value(everyone[here]) if here.any() else None
-        shares.append(ExitShare(index, float(here.double().mean()), value, task.value(everyone)))
-    answers = torch.stack([task.answers(output) for output in given])  # [E, N, ...]
+        value = task.value(all_scores[here]) if here.any() else None
+        by_exit.append(ExitEvaluation(index, float(here.double().mean()), value, task.value(all_scores)))
+    answers = torch.stack([task.answers(output) for output in exit_outputs])  # [E, N, ...]
     answer = answers[exits, torch.arange(len(exits), device=exits.device)]
     low, high = task.interval(chosen)
     details = task.details(answer, split.targets)
-    return Evaluation(task.value(chosen), low, high, len(split), tuple(chosen.tolist()), tuple(shares), details)
+    return Evaluation(task.value(chosen), low, high, len(split), tuple(chosen.tolist()), tuple(by_exit), details)
 
 
 @dataclass(frozen=True)
 class Learning:
-    """What training looks at after an epoch, a mean over exits; scores and negative losses are better when larger."""
+    """The figures by which epochs are compared, means over exits; larger scores and negative losses are better."""
 
     value: float  # the metric
     score: float
@@ -99,8 +107,8 @@ class Learning:
 
 
 def learning(network: Network, split: Split) -> Learning:
-    """Measure all exits alike, whatever the exit rule says."""
-    task, (given, scores) = task_of(network.spec), scored(network, split)
+    """Measure all exits on all images, without the exit rule."""
+    task, (exit_outputs, scores) = task_of(network.spec), scored(network, split)
     score = scores.mean()
-    loss = torch.stack([task.loss(output, split.targets) for output in given]).mean()
+    loss = torch.stack([task.loss(output, split.targets) for output in exit_outputs]).mean()
     return Learning(task.value(score), float(score), -float(loss))

@@ -1,4 +1,4 @@
-"""Exit thresholds: how sure an exit must be, found on validation against the network's own final output."""
+"""Exit thresholds: the confidence required to leave, calibrated on validation against the final output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from coc_cli.learning.evaluation import scored
 from coc_cli.nets.cost import cost
-from coc_cli.nets.exit_rules import NEVER, SURE_WHEN_LOW, exit_scores
+from coc_cli.nets.exit_rules import CONFIDENT_WHEN_LOW, NEVER, exit_scores
 from coc_cli.nets.network import with_spec
 from coc_cli.nets.spec import ExitRule
 
@@ -23,35 +23,38 @@ if TYPE_CHECKING:
 CANDIDATES = 1000
 
 
-def best_threshold(given: list[Tensor], scores: Tensor, rule: ExitRule, costs: Sequence[float]) -> float:
-    """Return the threshold of least mean cost that keeps the mean score of the final output less `rule.max_drop`.
+def best_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs: Sequence[float]) -> float:
+    """Return the threshold of lowest mean cost at which the mean score drops by at most `rule.max_drop`.
 
-    `given` are the outputs of all exits, the last is final; `scores` [E, N] tells how well each answers each image;
-    `costs` [E] is what leaving at each costs.
+    `outputs` are those of all exits, each [N, K], the last is final; `scores` [E, N] are theirs on each image; `costs`
+    [E] are the costs of leaving at each.
     """
-    sign = -1.0 if rule.measure in SURE_WHEN_LOW else 1.0
-    sure = sign * exit_scores(given, rule.measure)  # [E-1, N], larger: surer
-    price = torch.tensor(list(costs), dtype=torch.float64, device=scores.device)
-    least_score = float(scores[-1].mean()) - rule.max_drop - 1e-12
-    levels = sure[sure.isfinite()].unique()
+    sign = -1.0 if rule.measure in CONFIDENT_WHEN_LOW else 1.0
+    confidence = sign * exit_scores(outputs, rule.measure)  # [E-1, N]
+    exit_costs = torch.tensor(list(costs), dtype=torch.float64, device=scores.device)
+    min_score = float(scores[-1].mean()) - rule.max_drop - 1e-12
+    levels = confidence[confidence.isfinite()].unique()
     levels = levels[torch.linspace(0, max(0, len(levels) - 1), min(CANDIDATES, len(levels))).round().long()]
-    best, least = NEVER[rule.measure], float(price[-1])
-    for level in levels.flip(0).tolist():  # the surest first, so that of equal costs the surer stays
-        fires = torch.cat([sure >= level, torch.ones_like(sure[:1]) > 0])
+    threshold, lowest_cost = NEVER[rule.measure], float(exit_costs[-1])
+    # One threshold serves all exits: an image with confidence 0.6 and 0.9 at two inner exits leaves at the first for
+    # thresholds up to 0.6, at the second up to 0.9, else at the final output. A lower threshold costs less, but the
+    # score need not fall steadily with it, so every candidate is tried.
+    for level in levels.flip(0).tolist():  # the highest first, so that of equal costs the more confident stays
+        fires = torch.cat([confidence >= level, torch.ones_like(confidence[:1]) > 0])
         exits = fires.int().argmax(0)
-        cost = float(price[exits].mean())
-        if cost < least and float(scores.gather(0, exits[None]).mean()) >= least_score:
-            best, least = sign * level, cost
-    return best
+        mean_cost = float(exit_costs[exits].mean())
+        if mean_cost < lowest_cost and float(scores.gather(0, exits[None]).mean()) >= min_score:
+            threshold, lowest_cost = sign * level, mean_cost
+    return threshold
 
 
 def calibrated(network: Network, validation: Split) -> Network:
-    """Return the network with its exit rule's threshold found anew; the same network if it has no exits."""
+    """Return the network with its exit rule's threshold calibrated again; the same network if it has no exits."""
     spec = network.spec
     if spec.rule is None:
         return network
-    whole, count = cost(spec), len(spec.exits) + 1
-    costs = [whole.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
-    given, scores = scored(network, validation)
-    threshold = best_threshold(given, scores, spec.rule, costs)
+    network_cost, count = cost(spec), len(spec.exits) + 1
+    costs = [network_cost.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
+    outputs, scores = scored(network, validation)
+    threshold = best_threshold(outputs, scores, spec.rule, costs)
     return with_spec(network, spec.with_changes(rule=spec.rule.model_copy(update={"threshold": threshold})))

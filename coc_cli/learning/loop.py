@@ -1,7 +1,7 @@
 """The one training loop: every stage that learns calls `fit`.
 
 Resumable by construction: the random numbers of an epoch depend on (seed, epoch) alone and the learning rate on the
-step alone, so the state after an epoch is the weights, the optimizer and the best epoch so far.
+step alone, so the state after an epoch is just weights, optimizer and the best epoch so far.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, Training, de
 from coc_cli.nets.network import Network
 
 IN_BFLOAT16 = ("cuda",)  # kinds of device; weights, their gradients and all evaluation stay in float32
-FLOOR = 0.01  # the cosine ends at this share of the learning rate
+FLOOR = 0.01  # the cosine ends at this fraction of the learning rate
 
 
 def learning_rate(settings: Training, step: int, steps: int) -> float:
-    """Return the rate of a step: a linear rise, then a cosine down to a hundredth."""
+    """Return the learning rate of a step: a linear warm-up, then a cosine down to a hundredth."""
     rising = settings.warmup * steps
     if step < rising:
         return settings.lr * (step + 1) / (rising + 1)
-    share = (step - rising) / max(1.0, steps - rising)
-    return settings.lr * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share)))
+    progress = (step - rising) / max(1.0, steps - rising)
+    return settings.lr * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
@@ -51,7 +51,7 @@ def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
 
 
 def mixed_precision(device_type: str) -> AbstractContextManager[Any]:
-    """Return the context in which a loss is taken: convolutions and linear layers in bfloat16 where that is faster."""
+    """Return the context for computing a loss: convolutions and linear layers in bfloat16 where that is faster."""
     return torch.autocast(device_type, torch.bfloat16) if device_type in IN_BFLOAT16 else nullcontext()
 
 
@@ -66,7 +66,7 @@ def _one_pass(
     augment: Augment,
     seed: int,
 ) -> float:
-    """Train on every image once and give the mean loss; all random numbers come from (seed, epoch)."""
+    """Train on every image once and return the mean loss; all random numbers come from (seed, epoch)."""
     torch.manual_seed(derived_seed(seed, epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "data"))
     network.train()
@@ -87,7 +87,7 @@ def _one_pass(
 
 @dataclass
 class _State:
-    """What a training keeps: enough to go on after its last epoch, to the same end bit for bit."""
+    """The state of a training after an epoch, from which it resumes to the same end bit for bit."""
 
     network: Network
     optimizer: torch.optim.Optimizer
@@ -96,7 +96,7 @@ class _State:
     best_weights: dict[str, Tensor] | None = None
 
     def resume(self, path: Path) -> None:
-        """Go back to where a state was saved, if one was."""
+        """Load a saved state, if there is one."""
         if not path.exists():
             return
         saved = torch.load(path, weights_only=True)
@@ -105,14 +105,14 @@ class _State:
         self.best, self.best_weights, self.history = tuple(saved["best"]), saved["best_weights"], saved["history"]
 
     def add(self, epoch: Epoch, figure: tuple[float, float]) -> None:
-        """Note an epoch; its weights are kept if it is the best so far, the later of two that are alike."""
+        """Add an epoch; its weights are kept if it is the best so far, the later of two equal ones."""
         self.history.append({name: value for name, value in vars(epoch).items() if name != "restored"})
         if figure >= self.best:
             self.best = figure
             self.best_weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
     def save(self, path: Path) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, completely or not at all."""
         content = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -136,26 +136,38 @@ def fit(
     state: Path,
     log: EpochLog,
 ) -> None:
-    """Train in place and leave the weights of the epoch that was best on validation (metric, then lowest loss).
+    """Train a network in place.
 
-    `state` is where the last epoch is kept; a loop that finds one there goes on from it, to the same end bit for bit.
-    Raises `RunError` when the loss is no longer a number.
+    Args:
+        network: On the data's device; left with the weights of the epoch that was best on validation (mean score over
+            exits, then lowest loss).
+        data: Only train and validation are used.
+        settings: Epochs, batch size, optimizer and learning rate.
+        loss: Called with the network and each batch; returns a scalar.
+        augment: Random changes to the training images.
+        seed: Of the order of images, their changes and all random numbers of the network.
+        state: The file that holds the state after the last epoch; if it exists, training resumes from it, to the same
+            end bit for bit.
+        log: Called after every epoch, and again for those of a resumed state.
+
+    Raises:
+        RunError: If the loss is no longer finite.
     """
     if not settings.epochs:
         return
-    kept = _State(network, _optimizer(network, settings))
-    kept.resume(state)
-    for earlier in kept.history:
+    training = _State(network, _optimizer(network, settings))
+    training.resume(state)
+    for earlier in training.history:
         log(Epoch(**earlier, restored=True))
-    for epoch in range(len(kept.history), settings.epochs):
+    for epoch in range(len(training.history), settings.epochs):
         began = time.monotonic()
-        mean = _one_pass(network, data.train, settings, loss, kept.optimizer, epoch, augment=augment, seed=seed)
+        mean = _one_pass(network, data.train, settings, loss, training.optimizer, epoch, augment=augment, seed=seed)
         if not math.isfinite(mean):
             raise RunError(f"training diverged in epoch {epoch + 1}: the loss is {mean}; a lower lr may help")
         result = learning(network, data.validation)
-        passed = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began)
-        kept.add(passed, (result.score, result.negative_loss))
-        kept.save(state)
-        log(passed)
-    assert kept.best_weights is not None
-    network.load_state_dict(kept.best_weights)
+        finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began)
+        training.add(finished, (result.score, result.negative_loss))
+        training.save(state)
+        log(finished)
+    assert training.best_weights is not None
+    network.load_state_dict(training.best_weights)

@@ -18,7 +18,7 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 
 def attention(feature: Tensor) -> Tensor:
-    """Return the mean of squares over channels of a feature [B, C, H, W], flat and of length 1: [B, H*W]."""
+    """Return the mean of squares over channels of features [B, C, H, W], flat and normalised to length 1: [B, H*W]."""
     return F.normalize(feature.square().mean(1).flatten(1), dim=1)
 
 

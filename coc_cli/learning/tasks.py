@@ -1,4 +1,4 @@
-"""What a task makes of a network's outputs: losses to learn by, a score for each image, and the metric.
+"""What a task makes of a network's outputs: losses, a score for each image, and the metric.
 
 Outputs are those of one exit. Of a classifier they are logits [N, C]. Of a regression network they are numbers [N, T]
 in standard deviations of the training targets (the spec's `scale`); an inner exit that leaves by `variance` adds
@@ -26,42 +26,74 @@ SMOOTH = 0.1  # standard deviations: below, errors count by their square, above 
 
 
 class Task(ABC):
-    """The metric is the mean of the images' scores times `sign`, so that larger scores are always better."""
+    """Losses and metric of a task; the metric is the images' mean score times `sign`, and larger scores are better."""
 
     metric: ClassVar[str]
     sign: ClassVar[int]
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of one exit against what is true, mean over the batch."""
+        """Return the loss of one exit against the targets.
+
+        Args:
+            output: Of the exit, [B, C] or [B, T] ([B, 2T] with log-variances).
+            targets: Classes int64 [B], or numbers float32 [B, T] in their own units.
+
+        Returns:
+            A scalar, the mean over the batch.
+        """
 
     @abstractmethod
-    def distillation_loss(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
-        """Return the loss of one exit against a teacher's final output, mean over the batch."""
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, temperature: float) -> Tensor:
+        """Return the loss of one exit against a teacher's final output.
+
+        Args:
+            output: Of the exit, [B, C] or [B, T] ([B, 2T] with log-variances).
+            teacher_output: [B, C] or [B, T], without gradient.
+            temperature: Softens the classes of both; not used by regression.
+
+        Returns:
+            A scalar, the mean over the batch.
+        """
 
     @abstractmethod
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Return how well each image was answered, larger is better; float64 [N]."""
+        """Return the score of each image, larger is better.
+
+        Args:
+            output: Of one exit, [N, C] or [N, T] ([N, 2T] with log-variances).
+            targets: Classes int64 [N], or numbers float32 [N, T] in their own units.
+
+        Returns:
+            float64 [N]: 1 or 0, or minus the mean absolute error in the targets' units.
+        """
 
     @abstractmethod
     def answers(self, output: Tensor) -> Tensor:
-        """Return what a user asked for: class indices [N], or numbers [N, T] in the targets' own units."""
+        """Return the predictions of one exit.
+
+        Args:
+            output: [N, C] or [N, T] ([N, 2T] with log-variances).
+
+        Returns:
+            Class indices [N], or numbers [N, T] in the targets' own units.
+        """
 
     @abstractmethod
     def interval(self, scores: Tensor) -> tuple[float, float]:
-        """Return the 95 % interval of the metric."""
+        """Return the 95 % interval [low, high] of the metric, from the images' scores [N]."""
 
     def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: ARG002
-        """Return further figures for the report."""
+        """Return further figures for the report, from predictions and targets, [N] or [N, T]."""
         return {}
 
     def value(self, scores: Tensor) -> float:
-        """Return the metric."""
+        """Return the metric, from the images' scores [N]."""
         return self.sign * float(scores.mean())
 
 
 class Classification(Task):
-    """Accuracy, 0..1: the share of images whose largest logit is that of their class."""
+    """Accuracy, 0..1: the fraction of images whose largest logit is that of their class."""
 
     metric: ClassVar[str] = "accuracy"
     sign: ClassVar[int] = 1
@@ -69,8 +101,8 @@ class Classification(Task):
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(output, targets)
 
-    def distillation_loss(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:
-        return distillation(output, taught, temperature)
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, temperature: float) -> Tensor:
+        return distillation(output, teacher_output, temperature)
 
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
         return (output.argmax(1) == targets).double()
@@ -96,17 +128,17 @@ class Regression(Task):
         return output[:, : len(self.labels)], output[:, len(self.labels) :]
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Return the smooth absolute error; log-variances learn by the Gaussian likelihood of the error at hand."""
+        """Return the smooth absolute error; log-variances learn by the Gaussian likelihood of the present error."""
         numbers, log_variances = self._split(output)
-        wanted = self.scale.outputs(targets)
-        found = F.smooth_l1_loss(numbers, wanted, beta=SMOOTH)
+        expected = self.scale.outputs(targets)
+        loss = F.smooth_l1_loss(numbers, expected, beta=SMOOTH)
         if log_variances.numel():
-            squared = (numbers.detach() - wanted).square()
-            found = found + (log_variances + squared * (-log_variances).exp()).mean() / 2
-        return found
+            squared = (numbers.detach() - expected).square()
+            loss = loss + (log_variances + squared * (-log_variances).exp()).mean() / 2
+        return loss
 
-    def distillation_loss(self, output: Tensor, taught: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
-        return F.smooth_l1_loss(self._split(output)[0], taught, beta=SMOOTH)
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
+        return F.smooth_l1_loss(self._split(output)[0], teacher_output, beta=SMOOTH)
 
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
         return -(self.answers(output).double() - targets).abs().mean(1)
@@ -120,31 +152,31 @@ class Regression(Task):
         return low, high
 
     def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:
-        given, true = answers.double().cpu().numpy(), targets.double().cpu().numpy()
-        low, high = middle_95(_r2(given[index], true[index]) for index in resampled_indices(len(true)))
-        errors = abs(given - true).mean(0).tolist()
+        predicted, true = answers.double().cpu().numpy(), targets.double().cpu().numpy()
+        low, high = middle_95(_r2(predicted[index], true[index]) for index in resampled_indices(len(true)))
+        errors = abs(predicted - true).mean(0).tolist()
         return {
-            "r2": _r2(given, true),
+            "r2": _r2(predicted, true),
             "r2_ci95": [low, high],
             "mae_by_target": dict(zip(self.labels, errors, strict=True)),
         }
 
 
 def task_of(spec: Spec) -> Task:
-    """Return the task of a network."""
+    """Return the task of a network's spec."""
     if spec.task == "classification":
         return Classification()
     return Regression(spec.labels, spec.scale or Scale.plain(len(spec.labels)))
 
 
 def scale_of(targets: Tensor) -> Scale:
-    """Return mean and standard deviation of training targets [N, T], to six digits; 1 where a target does not vary."""
+    """Return mean and deviation of training targets [N, T], to six digits; a deviation of 1 for a constant target."""
     std, mean = torch.std_mean(targets.double(), 0)
     spread = [float(f"{value:.6g}") or 1.0 for value in std.tolist()]
     return Scale(mean=tuple(float(f"{value:.6g}") for value in mean.tolist()), std=tuple(spread))
 
 
-def _r2(given: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
-    """Return the share of variance explained, mean over targets; [N, T] each. 0 for a target that does not vary."""
-    left, whole = ((given - true) ** 2).sum(0), ((true - true.mean(0)) ** 2).sum(0)
-    return float(np.where(whole > 0, 1 - left / np.where(whole > 0, whole, 1), 0).mean())
+def _r2(predicted: np.ndarray[Any, Any], true: np.ndarray[Any, Any]) -> float:
+    """Return the fraction of variance explained, the mean over targets, of [N, T] each; 0 for a constant target."""
+    residual, total = ((predicted - true) ** 2).sum(0), ((true - true.mean(0)) ** 2).sum(0)
+    return float(np.where(total > 0, 1 - residual / np.where(total > 0, total, 1), 0).mean())

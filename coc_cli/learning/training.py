@@ -1,4 +1,4 @@
-"""How to train, and what a training says of itself; the loop is in loop.py. No torch here."""
+"""How to train, and what a training logs; the loop is in loop.py. No torch here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Training(Frozen):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loss may look at."""
+    """The inputs of a loss beside the network."""
 
     inputs: Tensor  # normalised, [B, C, H, W]
     targets: Tensor  # classes [B], or numbers [B, T] in their own units
@@ -41,22 +41,22 @@ Loss = Callable[["Network", Batch], "Tensor"]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is logged of one pass."""
+    """The log entry of one epoch."""
 
     epoch: int
     epochs: int
     loss: float
     metric: float  # on validation, mean over exits
     seconds: float
-    restored: bool = False  # told again after a resume, not trained now
+    restored: bool = False  # reported again after a resume, not trained now
 
 
 class EpochLog(Protocol):
-    """Whoever listens to the training."""
+    """A listener to a training."""
 
     def __call__(self, epoch: Epoch) -> None: ...
 
 
 def derived_seed(*parts: object) -> int:
-    """Return a seed that depends on every part, and on nothing else."""
+    """Return a seed that depends on every part and on nothing else."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "little")

@@ -28,32 +28,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """One family member: the function that makes it and the arguments a recipe may give."""
+    """One architecture of coc's own: the function that makes it and the arguments that a recipe may set."""
 
     function: str  # "module:function", called as function(outputs=, channels=, **args)
     defaults: Mapping[str, int]
     allowed_depths: tuple[int, ...]
 
-    def arguments(self, arch: str, given: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Fill in the defaults; raises `StageError` for an argument that the family does not take."""
-        for key, value in given.items():
+    def arguments(self, arch: str, requested: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Return all arguments, defaults filled in; raises `StageError` for one that it does not take."""
+        for key, value in requested.items():
             if key not in self.defaults:
                 raise StageError(
                     f"{arch} takes no '{key}'; {did_you_mean(key, self.defaults, otherwise='it takes')}", key
                 )
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_ARGUMENT:
                 raise StageError(f"needs a whole number from 1 to {LARGEST_ARGUMENT}, got {value!r}", key)
-        depth = given.get("depth", self.defaults.get("depth"))
+        depth = requested.get("depth", self.defaults.get("depth"))
         if depth is not None and depth not in self.allowed_depths:
             depths = ", ".join(map(str, self.allowed_depths))
             raise StageError(f"{arch} has no depth {depth}; it has {depths}", "depth")
-        return {**self.defaults, **given}
+        return {**self.defaults, **requested}
 
     def make(self, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
-        """Make the module."""
+        """Return the module, with fresh random weights."""
         module, function = self.function.split(":")
-        made: nn.Module = getattr(importlib.import_module(module), function)(outputs=outputs, channels=channels, **args)
-        return made
+        network: nn.Module = getattr(importlib.import_module(module), function)(
+            outputs=outputs, channels=channels, **args
+        )
+        return network
 
 
 LARGEST_ARGUMENT = 4096
@@ -80,7 +82,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 @dataclass(frozen=True)
 class Family:
-    """A source of architectures that take whatever arguments their makers take."""
+    """A source of architectures whose arguments are those of their constructors."""
 
     form: str  # what its names look like
     pattern: str  # the same for `re.fullmatch`
@@ -101,23 +103,23 @@ class ArchitectureSettings(Frozen):
 
     @property
     def is_plain(self) -> bool:
-        """Return whether no argument was set."""
+        """Whether no argument was set."""
         return not (self.depth or self.width or self.args)
 
     def arguments(self, arch: str, incoming: Mapping[str, Scalar]) -> dict[str, Scalar]:
         """Return every argument of `arch`: those set here over the incoming ones; raises `StageError`."""
-        resolve(arch, {})  # what is wrong with its name comes first
-        sized = {key: value for key in ("depth", "width") if (value := getattr(self, key)) is not None}
-        for key in sized:
+        resolve(arch, {})  # a fault in its name comes first
+        sizes = {key: value for key in ("depth", "width") if (value := getattr(self, key)) is not None}
+        for key in sizes:
             if key in self.args:
                 raise StageError(f"'{key}' stands under 'args' too; give it once", key)
             if arch not in ARCHITECTURES:
                 what = "by the name its maker has for it, as in args: {width_mult: 0.5}"
                 raise StageError(f"{arch} takes no '{key}'; give it under 'args', {what}", key)
-        return resolve(arch, {**incoming, **self.args, **sized})
+        return resolve(arch, {**incoming, **self.args, **sizes})
 
     def faults(self, arch: str, incoming: Mapping[str, Scalar]) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield what is wrong with the arguments of `arch`, with the key that it is about."""
+        """Yield what is wrong with the arguments of `arch`, each with its key."""
         try:
             self.arguments(arch, incoming)
         except StageError as error:
@@ -126,17 +128,17 @@ class ArchitectureSettings(Frozen):
 
 
 def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return every argument of an architecture, defaults filled in; raises `StageError` for what it does not know.
+    """Return every argument of an architecture, defaults filled in; raises `StageError` for unknown ones.
 
-    Of the families with free arguments only the form of the name is checked; `create` says the rest.
+    Of the families with free arguments only the form of the name is checked; `create` checks the rest.
     """
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch].arguments(arch, args)
     prefix, _, name = arch.partition(":")
     family = FAMILIES.get(prefix)
     if family is None:
-        known = [*ARCHITECTURES, *(f"{prefix}:{family.form}" for prefix, family in FAMILIES.items())]
-        raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, known)}", "arch")
+        names = [*ARCHITECTURES, *(f"{prefix}:{family.form}" for prefix, family in FAMILIES.items())]
+        raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, names)}", "arch")
     if not re.fullmatch(family.pattern, name):
         raise StageError(f"'{arch}' does not fit; it needs the form {prefix}:{family.form}", "arch")
     for key in args:
@@ -147,7 +149,7 @@ def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def create(arch: str, args: Mapping[str, Scalar], *, outputs: int, channels: int) -> nn.Module:
-    """Make the module of an architecture with fresh random weights from torch's global generator.
+    """Return the module of an architecture with fresh random weights from torch's global generator.
 
     `outputs` is the number of classes or of regression targets, `channels` that of the input images. Raises
     `StageError` where a library does not have it, does not take an argument, or the user's code fails.
@@ -194,7 +196,7 @@ def user_code_errors(arch: str) -> Iterator[None]:
 
 
 def _line_in(path: str, error: BaseException) -> int | None:
-    """Return the last line of the file at `path` in which an error was, or None if it was not in it."""
+    """Return the last line of the file at `path` on an error's traceback, or None if it is not on it."""
     here = Path(path).resolve()
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == here:
         return error.lineno
@@ -209,34 +211,34 @@ def _first_line(error: BaseException) -> str:
 def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
     import torchvision
 
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, known)}", "arch")
-    # These two have a second classifier, for training only, unless told otherwise.
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, names)}", "arch")
+    # These two have a second classifier, for training only, unless set otherwise.
     single = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     with _refused(f"torchvision:{name}"):
-        made = torchvision.models.get_model(name, weights=None, num_classes=outputs, **{**single, **args})
-    return made if channels == RGB else _with_channels(made, channels, f"torchvision:{name}")
+        network = torchvision.models.get_model(name, weights=None, num_classes=outputs, **{**single, **args})
+    return network if channels == RGB else _with_channels(network, channels, f"torchvision:{name}")
 
 
 RGB = 3
 
 
-def _with_channels(made: nn.Module, channels: int, arch: str) -> nn.Module:
-    """Change a network for RGB images to other input channels, in place: its first convolution is replaced."""
+def _with_channels(network: nn.Module, channels: int, arch: str) -> nn.Module:
+    """Replace the first convolution of a network for RGB images, in place, by one for other input channels."""
     from torch import nn
 
     from coc_cli.nets.layers import numbers_of, resized
 
-    path, first = next((item for item in made.named_modules() if isinstance(item[1], nn.Conv2d)), ("", None))
+    path, first = next((item for item in network.named_modules() if isinstance(item[1], nn.Conv2d)), ("", None))
     numbers = numbers_of(first) if first else None
     if first is None or numbers is None or (numbers["in"], numbers["groups"]) != (RGB, 1):
         raise StageError(f"{arch} takes images of {RGB} channels, not {channels}", "arch")
     parent, _, last = path.rpartition(".")
-    again = resized(first, {**numbers, "in": channels})
-    again.reset_parameters()  # type: ignore[operator]
-    setattr(made.get_submodule(parent), last, again)
-    return made
+    replacement = resized(first, {**numbers, "in": channels})
+    replacement.reset_parameters()  # type: ignore[operator]
+    setattr(network.get_submodule(parent), last, replacement)
+    return network
 
 
 def _timm(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
@@ -244,13 +246,15 @@ def _timm(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) ->
         import timm
     except ImportError as error:
         raise StageError(f"timm:{name} needs timm; install it with: pip install 'coc-cli[timm]'", "arch") from error
-    known = timm.list_models()
-    if name not in known:
-        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, known)}", "arch")
+    names = timm.list_models()
+    if name not in names:
+        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, names)}", "arch")
     with _refused(f"timm:{name}"):
-        free: dict[str, Any] = dict(args)
-        made: nn.Module = timm.create_model(name, pretrained=False, num_classes=outputs, in_chans=channels, **free)
-    return made
+        arguments: dict[str, Any] = dict(args)
+        network: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=outputs, in_chans=channels, **arguments
+        )
+    return network
 
 
 @contextmanager
@@ -270,19 +274,19 @@ def _from_file(name: str, args: Mapping[str, Scalar], outputs: int, channels: in
         module = _executed(path)
         make = getattr(module, function, None)
         if not callable(make):
-            known = [word for word, value in vars(module).items() if callable(value) and not word.startswith("_")]
-            raise StageError(f"'{path}' has no function '{function}'; {did_you_mean(function, known)}", "arch")
-        takes = inspect.signature(make).parameters
-        given = {"outputs": outputs, "num_classes": outputs, "channels": channels, "in_channels": channels}
-        every = {**{key: value for key, value in given.items() if key in takes}, **args}
+            functions = [word for word, value in vars(module).items() if callable(value) and not word.startswith("_")]
+            raise StageError(f"'{path}' has no function '{function}'; {did_you_mean(function, functions)}", "arch")
+        parameters = inspect.signature(make).parameters
+        numbers = {"outputs": outputs, "num_classes": outputs, "channels": channels, "in_channels": channels}
+        arguments = {**{key: value for key, value in numbers.items() if key in parameters}, **args}
         try:
-            inspect.signature(make).bind(**every)
+            inspect.signature(make).bind(**arguments)
         except TypeError as error:
             raise StageError(f"{function} in '{path}': {error}", "args") from error
-        made = make(**every)
-    if not isinstance(made, nn.Module):
-        raise StageError(f"{function} in '{path}' gives a {type(made).__name__}, not a torch.nn.Module", "arch")
-    return made
+        network = make(**arguments)
+    if not isinstance(network, nn.Module):
+        raise StageError(f"{function} in '{path}' gives a {type(network).__name__}, not a torch.nn.Module", "arch")
+    return network
 
 
 def _executed(path: str) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def canonicalize(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """Replace, in place, what computes the same as plain layers for images of this shape [C, H, W].
+    """Replace, in place, what equals plain layers on images of a shape [C, H, W]; return the network.
 
     - A convolution that pads as TensorFlow does (timm's Conv2dSame) pads by numbers that only its input size decides.
     - A linear layer that only casts (timm's Linear) is torch's.
@@ -22,16 +22,16 @@ def canonicalize(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     """
     sizes = _input_sizes(network, shape) if any(_is_same(module) for module in network.modules()) else {}
     for path, module in list(network.named_modules()):
-        made = None
+        replacement = None
         if _is_same(module):
-            made = _static(module, sizes[path])
+            replacement = _static(module, sizes[path])
         elif type(module).__name__ in _ACTIVATED:
-            made = _split_norm_act(module)
+            replacement = _split_norm_act(module)
         elif isinstance(module, nn.Linear) and type(module).__name__ == "Linear":
             module.__class__ = nn.Linear
-        if made is not None:
+        if replacement is not None:
             parent, _, last = path.rpartition(".")
-            setattr(network.get_submodule(parent), last, made)
+            setattr(network.get_submodule(parent), last, replacement)
     return network
 
 
@@ -40,10 +40,10 @@ def _is_same(module: nn.Module) -> bool:
 
 
 def _input_sizes(network: nn.Module, shape: tuple[int, ...]) -> dict[str, tuple[int, int]]:
-    """Return the height and width that each such convolution reads; a dry run on a copy on the meta device."""
+    """Return the input height and width of each such convolution, from a dry run of a copy on the meta device."""
     sizes: dict[str, tuple[int, int]] = {}
-    twin = copy.deepcopy(network).to("meta").eval()
-    for path, module in twin.named_modules():
+    meta_copy = copy.deepcopy(network).to("meta").eval()
+    for path, module in meta_copy.named_modules():
         if _is_same(module):
 
             def note(_: nn.Module, inputs: tuple[Tensor, ...], path: str = path) -> None:
@@ -51,7 +51,7 @@ def _input_sizes(network: nn.Module, shape: tuple[int, ...]) -> dict[str, tuple[
 
             module.register_forward_pre_hook(note)
     with torch.no_grad():
-        twin(torch.empty(1, *shape, device="meta"))
+        meta_copy(torch.empty(1, *shape, device="meta"))
     return sizes
 
 
@@ -83,7 +83,7 @@ _ACTIVATED: dict[str, Callable[[Any], nn.Module]] = {"BatchNormAct2d": _batch_no
 
 
 def _split_norm_act(module: nn.Module) -> nn.Module:
-    """Return the norm, and what stands inside of it behind it."""
+    """Return the norm without what it holds, followed by that."""
     with torch.device("meta"):
         norm = _ACTIVATED[type(module).__name__](module)
     norm._parameters.update(module._parameters)  # noqa: SLF001  (the same tensors, whichever there are)

@@ -38,9 +38,9 @@ def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
 
 
 def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Return name, type and shape of each stored tensor, and its bytes."""
+    """Return type, shape and bytes of each stored tensor, by name."""
     stored: dict[str, tuple[str, tuple[int, ...], int]] = {}
-    for name, tensor in _kept(network).items():
+    for name, tensor in _plain_state(network).items():
         layer = layer_at(name).removesuffix(".weight")
         if layer in network.spec.bits and name.endswith(".weight"):
             size = lsq.packed_bytes(tensor.numel(), network.spec.bits[layer])
@@ -52,8 +52,8 @@ def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
     return stored
 
 
-def _kept(network: Network) -> dict[str, Tensor]:
-    """Return the state that is stored under its own name: edges go together, batch counters nowhere."""
+def _plain_state(network: Network) -> dict[str, Tensor]:
+    """Return the state that is stored name by name: the edges' scales are one tensor, batch counters are left out."""
     return {
         name: tensor
         for name, tensor in network.state_dict().items()
@@ -77,7 +77,7 @@ def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
 def encode(network: Network) -> dict[str, Tensor]:
     """Return the tensors of the file, on the CPU."""
     tensors: dict[str, Tensor] = {}
-    for name, tensor in _kept(network).items():
+    for name, tensor in _plain_state(network).items():
         layer = layer_at(name).removesuffix(".weight")
         value = tensor.detach().to("cpu", torch.float32).contiguous()
         if name.endswith(".weight_scale"):
@@ -95,21 +95,35 @@ def encode(network: Network) -> dict[str, Tensor]:
 
 
 def save(network: Network, lineage: tuple[Ancestor, ...], path: Path) -> None:
-    """Write the checkpoint, whole or not at all."""
+    """Write a checkpoint, completely or not at all.
+
+    Args:
+        network: On any device.
+        lineage: The steps that led to the network, the baseline first.
+        path: The file; its folder is created.
+    """
     write_atomically(path, to_bytes(encode(network), {METADATA_KEY: _metadata(network.spec, lineage)}))
 
 
 def load(path: Path, *, trust_code: bool = False) -> Network:
-    """Rebuild a network from its file alone, in eval mode on the CPU; raises `UserError` if it cannot be.
+    """Rebuild a network from its file alone.
 
-    An architecture in a file of the user's needs `trust_code`, and that file, unchanged, where its path leads from the
-    current folder.
+    Args:
+        path: A checkpoint that `save` wrote.
+        trust_code: Whether to run the user's file that defines the architecture, if one does. It must be unchanged, and
+            be where its path leads from the current folder.
+
+    Returns:
+        The network, in eval mode on the CPU.
+
+    Raises:
+        UserError: If the file is not a checkpoint, is damaged, or names code that is not trusted.
     """
     return load_with(read_header(path, trust_code=trust_code), path)
 
 
 def load_with(header: Header, path: Path) -> Network:
-    """Rebuild the network of a file whose header was read; as `load` does."""
+    """Rebuild the network of a file whose header has been read, as `load` does."""
     try:
         network = build(header.spec)
     except StageError as error:
@@ -118,16 +132,16 @@ def load_with(header: Header, path: Path) -> Network:
         raise user_error(path, f"damaged spec: it does not fit its architecture: {error}") from error
     tensors = load_file(path)
     expected = {name: shape for name, (_, shape, _) in _stored(network).items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if expected != found:
-        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != stored:
+        odd = sorted(name for name in expected.keys() | stored.keys() if expected.get(name) != stored.get(name))
         raise user_error(path, f"its tensors do not fit its spec, first at '{odd[0]}'")
     _fill(network, tensors)
     return network.eval()
 
 
 def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
-
+    """Load the tensors of a file into a network, in place: codes unpacked, edges' scales one by one."""
     for index, name in enumerate(network.spec.edges):
         tensors[f"{edge_path(name)}.scale"] = tensors["edges"][index]
     tensors.pop("edges", None)
@@ -145,7 +159,7 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
 
 
 def through_file(network: Network) -> Network:
-    """Return load(save(network)): what a stage hands on, also inside one process."""
+    """Return load(save(network)): what the next stage receives, also inside one process."""
     with tempfile.TemporaryDirectory() as folder:
         save(network, (), Path(folder) / "model.safetensors")
         return load(Path(folder) / "model.safetensors", trust_code=True)

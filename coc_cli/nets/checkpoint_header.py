@@ -1,4 +1,4 @@
-"""What a checkpoint says before a tensor is read: spec and lineage, checked before torch is imported."""
+"""The header of a checkpoint: spec and lineage, read and checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ancestor(Frozen):
 
 
 class Header(Frozen):
-    """What a checkpoint says before a tensor is read."""
+    """What a checkpoint holds beside its tensors."""
 
     format: Literal[1]
     spec: Spec
@@ -38,7 +38,7 @@ class Header(Frozen):
 
 
 def raw_header(path: Path) -> dict[str, Any]:
-    """Read the header of a safetensors file, without torch; raises `UserError` if it is none."""
+    """Return the header of a safetensors file, read without torch; raises `UserError` if it is not one."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -73,9 +73,9 @@ def checkpoint_at(target: Path) -> Path:
 
 
 def read_header(path: Path, *, trust_code: bool = False) -> Header:
-    """Read and check spec and lineage without importing torch; raises `UserError`.
+    """Return a checkpoint's header, checked without importing torch; raises `UserError`.
 
-    So it does, unless `trust_code`, where making the architecture would run a Python file that the checkpoint names.
+    Without `trust_code` it also raises if the architecture is a Python file that the checkpoint names.
     """
     if path.suffix in PICKLE_SUFFIXES:
         raise user_error(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
@@ -84,8 +84,8 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
         raise user_error(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
     text = header["__metadata__"][METADATA_KEY]
     try:
-        read = Header.model_validate_json(text)
-        resolve(read.spec.arch, read.spec.args)
+        parsed = Header.model_validate_json(text)
+        resolve(parsed.spec.arch, parsed.spec.args)
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("format",):
@@ -95,23 +95,23 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
         raise user_error(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except StageError as error:
         raise user_error(path, f"damaged header: {error.what}") from error
-    if is_code(read.spec.arch) and not trust_code:
-        file = read.spec.arch.split(":")[1]
+    if is_code(parsed.spec.arch) and not trust_code:
+        file = parsed.spec.arch.split(":")[1]
         raise user_error(
             path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it"
         )
-    if is_code(read.spec.arch):
-        _check_code(path, read)
-    return read
+    if is_code(parsed.spec.arch):
+        _check_code(path, parsed)
+    return parsed
 
 
-def _check_code(path: Path, read: Header) -> None:
+def _check_code(path: Path, header: Header) -> None:
     try:
-        found = fingerprint(read.spec.arch)
+        checksum = fingerprint(header.spec.arch)
     except StageError as error:
         raise user_error(path, error.what) from error
-    if found != read.code:
-        file = read.spec.arch.split(":")[1]
+    if checksum != header.code:
+        file = header.spec.arch.split(":")[1]
         raise user_error(
             path, f"'{file}' is not the file that this network was made with; put that back, or run coc again"
         )

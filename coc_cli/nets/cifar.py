@@ -48,11 +48,11 @@ class ResNet(nn.Module):
         inputs = width
         stages = []
         for stage, count in enumerate(blocks):
-            made = []
+            layers = []
             for index in range(count):
-                made.append(BasicBlock(inputs, width << stage, stride=2 if stage and not index else 1))
+                layers.append(BasicBlock(inputs, width << stage, stride=2 if stage and not index else 1))
                 inputs = width << stage
-            stages.append(nn.Sequential(*made))
+            stages.append(nn.Sequential(*layers))
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()

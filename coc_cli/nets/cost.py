@@ -37,7 +37,7 @@ class LayerCost:
 
     @property
     def is_head(self) -> bool:
-        """Return whether it belongs to an exit."""
+        """Whether it belongs to an exit."""
         return is_head(self.name)
 
 
@@ -47,7 +47,7 @@ class Cost:
 
     layers: tuple[LayerCost, ...]
     params: int  # weights, biases and norms; quantiser scales are not counted
-    reach: tuple[float, ...] = (1.0,)  # by segment: the share of images that run it
+    reach: tuple[float, ...] = (1.0,)  # by segment: the fraction of images that run it
 
     @property
     def macs(self) -> float:
@@ -57,9 +57,9 @@ class Cost:
     def bitops(self) -> float:
         return sum(layer.bitops * self.reach[layer.segment] for layer in self.layers)
 
-    def leaving(self, shares: Sequence[float]) -> Cost:
-        """Return the mean cost when that share of the images leaves at each exit, the final one included."""
-        reach = tuple(sum(shares[index:]) for index in range(len(self.reach)))
+    def leaving(self, exit_rates: Sequence[float]) -> Cost:
+        """Return the mean cost at these fractions of images that leave at each exit, the final one included."""
+        reach = tuple(sum(exit_rates[index:]) for index in range(len(self.reach)))
         return Cost(self.layers, self.params, reach)
 
     def cheapest(self) -> Cost:
@@ -67,7 +67,7 @@ class Cost:
         return self.leaving([1.0, *[0.0] * (len(self.reach) - 1)])
 
     def nominal_ratio(self, baseline: Cost) -> float:
-        """Return the papers' figure: the ratio of MACs x w x a, heads left out as they are there.
+        """Return the ratio of MACs x w x a to the baseline's, without heads, as papers report it.
 
         w and a are those of most MACs between first and last layer; against a float baseline this is MACs ratio x
         1024 / (w x a).
@@ -84,7 +84,7 @@ class Cost:
 
 
 def cost(spec: Spec) -> Cost:
-    """Count a network from its spec alone."""
+    """Return what a network costs, counted from its spec alone."""
     network = build(spec, device="meta").eval()
     macs = layer_macs(network, torch.empty(1, *spec.input_shape, device="meta"))
     bits = network.input_bits()

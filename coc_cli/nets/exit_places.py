@@ -23,7 +23,7 @@ class Place:
 
     source: str  # the fx node
     channels: int
-    share: float  # of the network's MACs that are done by then
+    macs_fraction: float  # of the network's MACs, done up to here
     is_single: bool  # no other tensor is needed for what follows: a boundary between blocks
 
 
@@ -42,7 +42,7 @@ class Places:
         self.macs = {node: macs[str(node.target)] for node in self.network.layer_nodes}
 
     def at(self, node: Node) -> Place:
-        """Return what is known of the place behind a node."""
+        """Return the place behind a node."""
         end = self.position[node]
         done = sum(macs for layer, macs in self.macs.items() if self.position[layer] <= end)
         live = [n for n in self.body[: end + 1] if any(self.position.get(user, -1) > end for user in n.users)]
@@ -51,7 +51,7 @@ class Places:
     def every_conv(self) -> list[Place]:
         """Return the places behind each convolution (its norm, activation and sum included) and each max-pool.
 
-        Without the last, behind which only the classifier is left. 32 on ResNet-34, 20 on VGG-19.
+        The last, which only the classifier follows, is left out. 32 on ResNet-34, 20 on VGG-19.
         """
         ends = set()
         for node in self.body:
@@ -62,7 +62,7 @@ class Places:
         return [self.at(node) for node in sorted(ends, key=self.position.__getitem__)[:-1]]
 
     def every_block(self) -> list[Place]:
-        """Return those of them at which no other tensor is alive."""
+        """Return those at which no other tensor is alive: the boundaries between blocks."""
         return [place for place in self.every_conv() if place.is_single]
 
     def named(self, name: str) -> Place | None:
@@ -78,12 +78,12 @@ class Places:
         return self.at(inside[-1])
 
     def names(self) -> list[str]:
-        """Return the names of modules in the backbone at which there is a place."""
+        """Return the names of the backbone's modules that have a place behind them."""
         return [name for name, _ in self.network.backbone.named_modules() if name and self.named(name)]
 
 
 def _end(node: Node, network: Network) -> Node:
-    """Follow the norm, the activation and the sum that belong to a convolution."""
+    """Return the last node of a convolution with its norm, activation and sum."""
     while len(node.users) == 1:
         (user,) = node.users
         if not (belongs_to_layer(user, network) or operation(user, network) in ELEMENTWISE):
@@ -92,11 +92,11 @@ def _end(node: Node, network: Network) -> Node:
     return node
 
 
-def spread(places: list[Place], shares: list[float]) -> list[Place]:
-    """Choose, for each share of the MACs in turn, the nearest place that is still free; fewer if there are fewer."""
+def spread(places: list[Place], fractions: list[float]) -> list[Place]:
+    """Choose, for each fraction of the MACs in turn, the nearest place still free; fewer if there are fewer."""
     chosen: list[Place] = []
-    for share in shares:
+    for target in fractions:
         free = [place for place in places if place not in chosen]
         if free:
-            chosen.append(min(free, key=lambda place, share=share: abs(place.share - share)))  # type: ignore[misc]
+            chosen.append(min(free, key=lambda place, target=target: abs(place.macs_fraction - target)))  # type: ignore[misc]
     return sorted(chosen, key=places.index)

@@ -1,4 +1,4 @@
-"""When an input leaves at an inner exit: what a rule looks at, and what it says."""
+"""When an input leaves at an inner exit: the confidence scores of exit rules, and their thresholds."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from torch import Tensor
 
 from coc_cli.nets.spec import ExitRule
 
-SURE_WHEN_LOW = frozenset(("entropy", "variance", "agreement"))
+CONFIDENT_WHEN_LOW = frozenset(("entropy", "variance", "agreement"))
 NEVER = {"max_softmax": 2.0, "entropy": -1.0, "variance": -1.0, "agreement": -1.0}  # thresholds that no output meets
 
 
 def leaves(output: Tensor, rule: ExitRule | None, before: Tensor | None) -> Tensor:
     """Return which inputs leave at an exit with these outputs [N, K]; bool [N], none without a rule.
 
-    `before` is what the same inputs were given at the exit before, None at the first.
+    `before` are the outputs of the same inputs at the exit before, None at the first.
     """
     if rule is None:
         return torch.zeros(len(output), dtype=torch.bool, device=output.device)
     score = exit_score(output, rule.measure, before)
-    return score <= rule.threshold if rule.measure in SURE_WHEN_LOW else score >= rule.threshold
+    return score <= rule.threshold if rule.measure in CONFIDENT_WHEN_LOW else score >= rule.threshold
 
 
 def exit_score(output: Tensor, measure: str, before: Tensor | None) -> Tensor:
-    """Return what an exit rule looks at; [N].
+    """Return the score [N] that an exit rule compares with its threshold.
 
-    From logits [N, C]: `max_softmax`, the greatest share, or `entropy` in nats. From numbers, in standard deviations of
-    the training targets and as a mean over targets: `variance`, the deviation that the exit expects of itself (its
-    outputs [N, 2T] are means and log-variances), or `agreement`, the distance to the exit before (at first infinite).
+    From logits [N, C]: `max_softmax`, the greatest probability, or `entropy` in nats. From numbers, in standard
+    deviations of the training targets and as a mean over targets: `variance`, the deviation that the exit expects of
+    itself (its outputs [N, 2T] are means and log-variances), or `agreement`, the distance to the exit before (at first
+    infinite).
     """
     if measure == "max_softmax":
         return output.softmax(1).amax(1)

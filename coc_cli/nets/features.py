@@ -1,4 +1,4 @@
-"""Where two networks can be compared inside: the last activation at each resolution."""
+"""The features by which two networks are compared: the last activation at each resolution."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _last_by_resolution(spec: Spec) -> dict[tuple[int, ...], str]:
 
 
 def common_features(one: Network, other: Network) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the taps of both networks for `Network.run`, pair by pair: the resolutions that both have."""
+    """Return the taps of both networks for `Network.run`, in pairs of equal resolution."""
     mine, theirs = _last_by_resolution(one.spec), _last_by_resolution(other.spec)
     common = [size for size in mine if size in theirs]
     return tuple(mine[size] for size in common), tuple(theirs[size] for size in common)

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 Place = tuple[str | int, ...]
 FaultAt = Callable[[Place, str], Fault]  # makes a fault at a key of the recipe's model
-Renaming = Mapping[str, str | None]  # regular expressions of whole names, and what they become; None drops them
-Keys = Mapping[Place, Renaming]  # passes over the names, in order, by their places below `checkpoint.keys`
+Renaming = Mapping[str, str | None]  # regular expressions for full names, and what they become; None drops them
+Keys = Mapping[Place, Renaming]  # passes over the names, in order, each with its place below `checkpoint.keys`
 HERE = ("checkpoint",)
-WRAPPERS = ("state_dict", "model", "model_state_dict")  # what training scripts put the weights under
-PREFIX = "module."  # what torch's data-parallel wrappers put before every name
+WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts save the weights
+PREFIX = "module."  # that torch's data-parallel wrappers add to every name
 SHOWN = 3  # of each kind of misfit
 
 
 def check_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> None:
-    """Make sure, from names and shapes alone, that a file fits an architecture; raises `UserError`."""
+    """Check, by names and shapes alone, that a file fits an architecture; raises `UserError`."""
     with torch.device("meta"):
         module = raw(spec)
     _fitting(path, keys, spec, dict(module.state_dict()), fault, device="meta")
@@ -57,10 +57,10 @@ def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
 
 
 def _in_deviations(network: Network, fault: FaultAt) -> Network:
-    """Return a network that says numbers in their own units one that says them in standard deviations from their mean.
+    """Rescale a network's outputs, in place, from the targets' units to standard deviations from their mean.
 
-    That is what fresh students and heads beside it learn. Its last layer takes over mean and deviation; raises
-    `UserError` where that would not give the same numbers, as it is tried on random images.
+    That is what fresh students and heads learn as well. The last layer absorbs mean and deviation; raises `UserError`
+    where that would change the predictions, which random images test.
     """
     assert network.spec.scale is not None
     example = torch.randn(4, *network.spec.input_shape, generator=torch.Generator().manual_seed(0))
@@ -68,13 +68,13 @@ def _in_deviations(network: Network, fault: FaultAt) -> Network:
     layer = network.get_submodule(str(network.layer_nodes[-1].target))
     mean, std = (torch.tensor(part) for part in (network.spec.scale.mean, network.spec.scale.std))
     with torch.no_grad():
-        wanted = network(example)[-1]
+        expected = network(example)[-1]
         if isinstance(layer.bias, torch.Tensor) and layer.bias.shape == mean.shape:
             layer.bias.sub_(mean).div_(std)
             assert isinstance(layer.weight, torch.Tensor)
             layer.weight.div_(std.view(-1, *[1] * (layer.weight.dim() - 1)))
-        given = network.spec.scale.values(network(example)[-1])
-    if not torch.allclose(given, wanted, rtol=1e-3, atol=1e-3 * float(std.min())):
+        actual = network.spec.scale.values(network(example)[-1])
+    if not torch.allclose(actual, expected, rtol=1e-3, atol=1e-3 * float(std.min())):
         what = (
             "its outputs cannot be brought to standard deviations: the last layer must be linear, with a bias, and give"
         )
@@ -89,19 +89,19 @@ def _fitting(
     state = _state(path, fault, device)
     if state and all(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): value for name, value in state.items()}
-    found = state
+    tensors = state
     for place, renaming in keys.items():
         at = (*HERE, "keys", *place)
-        found = {new: found[old] for old, new in renamed(list(found), renaming, at, fault).items()}
+        tensors = {new: tensors[old] for old, new in renamed(list(tensors), renaming, at, fault).items()}
     misfit = _misfit(
         {name: tuple(value.shape) for name, value in own.items()},
-        {name: tuple(value.shape) for name, value in found.items()},
+        {name: tuple(value.shape) for name, value in tensors.items()},
         len(spec.labels),
         "classes" if spec.task == "classification" else "targets",
     )
     if misfit:
         raise UserError([fault(HERE, f"{path} does not fit {spec.arch}: {misfit}")])
-    return found
+    return tensors
 
 
 def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
@@ -134,11 +134,11 @@ def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
 
 
 def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> dict[str, str]:
-    """Return the new name of each name that is kept; the first pattern that matches a whole name decides.
+    """Return the new name of each name that is not dropped; the first pattern that matches a full name decides.
 
     Raises `UserError` for each pattern that decides nothing and for two names that become one.
     """
-    made: dict[str, str] = {}
+    new_names: dict[str, str] = {}
     used: Counter[str] = Counter()
     faults = []
     for name in names:
@@ -153,35 +153,36 @@ def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> 
                     faults.append(fault((*at, pattern), f"'{replacement}' does not fit: {error}"))
                 break
         if new:
-            made[name] = new
+            new_names[name] = new
     for pattern in renaming:
         if not used[pattern]:
             near = f"; the first is '{names[0]}'" if names else ""
             faults.append(fault((*at, pattern), f"matches no name that the patterns before it leave{near}"))
-    twice = [new for new, count in Counter(made.values()).items() if count > 1]
+    twice = [new for new, count in Counter(new_names.values()).items() if count > 1]
     for new in twice[:SHOWN]:
-        both = " and ".join(f"'{old}'" for old in made if made[old] == new)
+        both = " and ".join(f"'{old}'" for old in new_names if new_names[old] == new)
         faults.append(fault(at, f"{both} both become '{new}'"))
     if faults:
         raise UserError(dict.fromkeys(faults))
-    return made
+    return new_names
 
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def _misfit(expected: Shapes, found: Shapes, classes: int, noun: str) -> str:
-    """Say in what a file differs from the architecture; nothing if it fits."""
-    missing = [name for name in expected if name not in found and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in found if name not in expected]
-    shaped = [name for name in expected if name in found and expected[name] != found[name]]
-    others = {found[name][:1] for name in shaped}
+def _misfit(expected: Shapes, stored: Shapes, classes: int, noun: str) -> str:
+    """Describe how a file differs from the architecture; empty if it fits."""
+    missing = [name for name in expected if name not in stored and not name.endswith("num_batches_tracked")]
+    unexpected = [name for name in stored if name not in expected]
+    differing = [name for name in expected if name in stored and expected[name] != stored[name]]
+    others = {stored[name][:1] for name in differing}
     is_classifier = all(
-        expected[name][:1] == (classes,) and expected[name][1:] == found[name][1:] and found[name] for name in shaped
+        expected[name][:1] == (classes,) and expected[name][1:] == stored[name][1:] and stored[name]
+        for name in differing
     )
-    if shaped and not missing and not unexpected and is_classifier and len(others) == 1:
+    if differing and not missing and not unexpected and is_classifier and len(others) == 1:
         return f"the checkpoint has {others.pop()[0]} {noun}, the data {classes}"
-    shapes = [f"'{name}' is {_written(found[name])}, not {_written(expected[name])}" for name in shaped]
+    shapes = [f"'{name}' is {_written(stored[name])}, not {_written(expected[name])}" for name in differing]
     kinds = (("missing", _quoted(missing)), ("unexpected", _quoted(unexpected)), ("of another shape", shapes))
     return "; ".join(f"{len(items)} {kind}: {', '.join(_first(items))}" for kind, items in kinds if items)
 

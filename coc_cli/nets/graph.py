@@ -36,7 +36,7 @@ def layer_name(node: Node) -> str:
 
 
 def layer_nodes(graph: Graph, root: nn.Module) -> list[Node]:
-    """Return the nodes of all layers, in the order in which they run."""
+    """Return the nodes of all layers, in execution order."""
     return [node for node in graph.nodes if is_layer(node, root)]
 
 
@@ -62,7 +62,7 @@ _ARITHMETIC = frozenset(("_operator", "builtins", "math"))
 
 
 def is_number(node: Node) -> bool:
-    """Return whether a node gives a shape, a size or what is computed from them, or a flag: not a tensor."""
+    """Return whether a node's value is no tensor: a shape, a size, what is computed from these, or a flag."""
     if node.op == "get_attr":
         return str(node.target).endswith(".training")
     if node.op == "call_method":

@@ -64,12 +64,12 @@ class PoolHead(nn.Module):
 
 
 def reads(index: int, place: Exit, channels: int, outputs: int) -> dict[str, dict[str, int]]:
-    """Return, for a spec's `modules`, the numbers of a head's first layer when pruning left it so many channels."""
+    """Return, for a spec's `modules`, the sizes of a head's first layer on a backbone pruned to so many channels."""
     if place.head == "bof":
         return {head_part(index, "conv"): {"in": channels, "out": CODEWORDS, "groups": 1}}
     return {head_part(index, "linear"): {"in": channels, "out": outputs}}
 
 
 def make_head(place: Exit, outputs: int) -> nn.Module:
-    """Return the head of an exit; it reads [N, channels, H, W] and gives [N, outputs]."""
+    """Return the head of an exit, from [N, channels, H, W] to [N, outputs]."""
     return {"bof": BofHead, "pool": PoolHead}[place.head](place.channels, outputs)

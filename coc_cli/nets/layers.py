@@ -34,7 +34,7 @@ class QuantizedWeight(nn.Module):
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set the scales to those with the least square error on the weights as they are."""
+        """Set the scales to those with the smallest square error on the present weights."""
         self.weight_scale.copy_(best_scale(self.weight.flatten(1), self.bits, signed=True))
 
 
@@ -56,7 +56,7 @@ class QuantizedLinear(QuantizedWeight, nn.Linear):
 class ActivationQuantizer(nn.Module):
     """Rounds a tensor between layers; zero point 0, one learned scale.
 
-    While `samples` is a list it only looks on: all passes unchanged, and some of the values are kept for `calibrate`.
+    While `samples` is a list it only observes: tensors pass unchanged, and `samples` collects values for `calibrate`.
     """
 
     def __init__(self, edge: Edge) -> None:
@@ -73,7 +73,7 @@ class ActivationQuantizer(nn.Module):
 
     @torch.no_grad()
     def calibrate(self) -> None:
-        """Set sign and scale from the values seen; signed where one was negative."""
+        """Set sign and scale from the observed values; signed if one is negative."""
         assert self.samples, "calibrate needs values to have been seen"
         values = torch.cat(self.samples)
         self.samples = None
@@ -94,31 +94,31 @@ def resized(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
 
     All else (kernel, stride, padding, bias, whatever a subclass adds) stays as it is.
     """
-    made: Any = copy.copy(layer)
-    made._parameters, made._buffers = dict(layer._parameters), dict(layer._buffers)  # noqa: SLF001
+    fresh: Any = copy.copy(layer)
+    fresh._parameters, fresh._buffers = dict(layer._parameters), dict(layer._buffers)  # noqa: SLF001
     if isinstance(layer, nn.Conv2d):
-        made.in_channels, made.out_channels, made.groups = numbers["in"], numbers["out"], numbers["groups"]
+        fresh.in_channels, fresh.out_channels, fresh.groups = numbers["in"], numbers["out"], numbers["groups"]
         weight = (numbers["out"], numbers["in"] // numbers["groups"], *layer.kernel_size)
-        _empty(made, weight=weight, bias=(numbers["out"],))
+        _empty(fresh, weight=weight, bias=(numbers["out"],))
     elif isinstance(layer, nn.Linear):
-        made.in_features, made.out_features = numbers["in"], numbers["out"]
-        _empty(made, weight=(numbers["out"], numbers["in"]), bias=(numbers["out"],))
+        fresh.in_features, fresh.out_features = numbers["in"], numbers["out"]
+        _empty(fresh, weight=(numbers["out"], numbers["in"]), bias=(numbers["out"],))
     else:
         features = (numbers["features"],)
         if isinstance(layer, nn.LayerNorm):
-            made.normalized_shape = features
+            fresh.normalized_shape = features
         elif isinstance(layer, nn.GroupNorm):
-            made.num_channels, made.num_groups = numbers["features"], numbers["groups"]
+            fresh.num_channels, fresh.num_groups = numbers["features"], numbers["groups"]
         else:
             assert isinstance(layer, BATCH_NORM), f"no rule to remake {type(layer).__name__}"
-            made.num_features = numbers["features"]
-        _empty(made, weight=features, bias=features, running_mean=features, running_var=features)
-    made.reset_parameters()
-    return made  # type: ignore[no-any-return]
+            fresh.num_features = numbers["features"]
+        _empty(fresh, weight=features, bias=features, running_mean=features, running_var=features)
+    fresh.reset_parameters()
+    return fresh  # type: ignore[no-any-return]
 
 
 def _empty(module: nn.Module, **shapes: tuple[int, ...]) -> None:
-    """Return a module new tensors of these shapes, where it has tensors of these names."""
+    """Replace a module's tensors of these names, where it has them, by empty ones of these shapes."""
     for name, shape in shapes.items():
         old = getattr(module, name, None)
         if isinstance(old, nn.Parameter):
@@ -131,7 +131,7 @@ BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def numbers_of(layer: nn.Module) -> dict[str, int] | None:
-    """Return the constructor numbers of a module that has some that pruning can change; None for all others."""
+    """Return the constructor numbers of a module that pruning can change; None for modules without any."""
     if isinstance(layer, nn.Conv2d):
         return {"in": layer.in_channels, "out": layer.out_channels, "groups": layer.groups}
     if isinstance(layer, nn.Linear):
@@ -146,10 +146,10 @@ def numbers_of(layer: nn.Module) -> dict[str, int] | None:
 
 
 def quantized(layer: Layer, bits: int) -> QuantizedConv2d | QuantizedLinear:
-    """Return a quantised layer of the same shape; it shares no tensor with the one given."""
+    """Return a quantised layer of the same shape that shares no tensor with this one."""
     numbers = numbers_of(layer)
     assert numbers is not None
-    made: Any = resized(layer, numbers)
-    made.__class__ = QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedConv2d
-    made.add_scale(bits)
-    return made  # type: ignore[no-any-return]
+    fresh: Any = resized(layer, numbers)
+    fresh.__class__ = QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedConv2d
+    fresh.add_scale(bits)
+    return fresh  # type: ignore[no-any-return]

@@ -39,6 +39,7 @@ class _LearnedStep(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         u, q = ctx.saved_tensors
         low, high, gradient_scale, shape = ctx.limits
+        # v: straight through, but zero where clipped. s: q - u inside (the rounding error), the code q where clipped.
         inside = (u > low) & (u < high)
         grad_v = grad * inside
         grad_scale = (grad * q - grad_v * u).sum_to_size(shape) * gradient_scale
@@ -63,7 +64,7 @@ class _LearnedSign(Function):
 
 
 def positive(scale: Tensor) -> Tensor:
-    """Return the scale as it is used: its size, and never zero."""
+    """Return the scale as it is used: its absolute value, never zero."""
     return scale.abs().clamp_min(SMALLEST_SCALE)
 
 
@@ -73,7 +74,7 @@ def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: f
     `count` is N in the gradient scale 1 / sqrt(N * Qp): the weights, or the features of one input, that share a scale.
     """
     if v.is_meta:
-        return v  # only the shape is asked for
+        return v  # only the shape matters
     low, high = code_range(bits, signed=signed)
     gradient_scale = (count * high) ** -0.5
     scale = positive(scale)
@@ -91,25 +92,28 @@ def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:
 
 
 def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Tensor:
-    """Return, for each row of [R, M], the scale [R] with the least mean square error of rounding.
+    """Return, for each row of [R, M], the scale [R] with the smallest mean square error of rounding.
 
-    One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` parts of the largest.
+    One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` fractions of the scale
+    that clips nothing.
     """
     if bits == 1:
         return positive(rows.abs().mean(1))
     low, high = code_range(bits, signed=signed)
+    # A smaller scale clips outliers but rounds the rest more finely: at 2 bits, of a thousand values in -1..1 and one
+    # of 10, a scale of 1 beats the 10 that clips nothing. The error has many local minima, so a grid is searched.
     largest = positive(rows.abs().amax(1)) / high
-    best, least = largest.clone(), torch.full_like(largest, torch.inf)
+    best, smallest_error = largest.clone(), torch.full_like(largest, torch.inf)
     for step in range(steps):
         scale = largest * (1 - step / steps)
         rounded = (rows / scale[:, None]).round_().clamp_(low, high).mul_(scale[:, None])
         error = rounded.sub_(rows).square_().mean(1)
-        better = error < least
-        best, least = torch.where(better, scale, best), torch.where(better, error, least)
+        better = error < smallest_error
+        best, smallest_error = torch.where(better, scale, best), torch.where(better, error, smallest_error)
     return best
 
 
-_AT_ONCE = 1 << 20  # codes, a multiple of 8: what lies in memory as single bits
+_AT_ONCE = 1 << 20  # codes, a multiple of 8, that lie in memory as single bits
 
 
 def pack(values: Tensor, bits: int) -> Tensor:
@@ -125,7 +129,7 @@ def _packed(flat: Tensor, bits: int) -> Tensor:
 
 
 def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
-    """Return back the codes (int32, [shape]) that `pack` was given."""
+    """Return the codes (int32, [shape]) that `pack` packed."""
     count = torch.Size(shape).numel()
     parts = [_unpacked(part, bits) for part in packed.split(_AT_ONCE // 8 * bits)]
     return torch.cat(parts)[:count].view(shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BACKBONE, EXITS, EDGES = "backbone.", "exits.", "edges."  # what names of modules in a network begin with
+BACKBONE, EXITS, EDGES = "backbone.", "exits.", "edges."  # prefixes of module names in a network
 
 
 def is_head(layer: str) -> bool:
@@ -11,12 +11,12 @@ def is_head(layer: str) -> bool:
 
 
 def module_path(layer: str) -> str:
-    """Return where in the network the layer of that name is."""
+    """Return the path of a layer in the network."""
     return layer if is_head(layer) else f"{BACKBONE}{layer}"
 
 
 def layer_at(path: str) -> str:
-    """Return the name of the layer at a path in the network."""
+    """Return the name of the layer at a path in the network; the inverse of `module_path`."""
     return path.removeprefix(BACKBONE)
 
 
@@ -26,7 +26,7 @@ def head_part(exit_: int, name: str) -> str:
 
 
 def edge_path(edge: str) -> str:
-    """Return where in the network the quantiser of an edge is."""
+    """Return the path of an edge's quantiser in the network."""
     return f"{EDGES}{edge}"
 
 

@@ -1,4 +1,4 @@
-"""The network: what `build` makes of a spec."""
+"""The network that `build` makes of a spec: a backbone, heads at exits, quantisers."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What `predict` says of a batch."""
+    """The result of `Network.predict`, image by image."""
 
     value: Tensor  # the class index [N], or the regression targets [N, T] in their own units
     exit: Tensor  # [N], the exit at which each input left; 0 is the first
-    confidence: Tensor  # [N], the greatest softmax share; NaN for regression
+    confidence: Tensor  # [N], the greatest softmax probability at that exit; NaN for regression
 
 
 class Network(nn.Module):
     """A backbone cut into segments, one head for each inner exit.
 
-    `forward` gives one output per exit, the last is final; `predict` really stops at the exit where the rule fires.
-    Inputs are normalised images [N, C, H, W]; `normalise` makes them of uint8 ones.
+    `forward` computes the outputs of all exits; `predict` really stops at the exit where the rule fires. Inputs are
+    normalised images [N, C, H, W]; `normalise` makes them of uint8 ones.
     """
 
     def __init__(self, spec: Spec, backbone: nn.Module | None = None) -> None:
@@ -80,17 +80,40 @@ class Network(nn.Module):
         return self._cut[taps]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Return float images for `forward` from uint8 images [N, C, H, W]."""
+        """Scale images to 0..1 and normalise them by the spec's mean and standard deviation.
+
+        Args:
+            images: uint8 [N, C, H, W], on any device.
+
+        Returns:
+            float32 [N, C, H, W] on the network's device, channels last.
+        """
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
-        made: Tensor = (images.to(mean.device, torch.float32) / 255).sub_(mean).div_(std)
-        return made.contiguous(memory_format=torch.channels_last)
+        normalised: Tensor = (images.to(mean.device, torch.float32) / 255).sub_(mean).div_(std)
+        return normalised.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Run everything: one output [N, classes or targets] per exit, the last is final."""
+        """Compute the outputs of all exits.
+
+        Args:
+            x: Normalised images [N, C, H, W].
+
+        Returns:
+            One tensor per exit, the final output last: logits [N, classes], or targets [N, T] in standard deviations
+            (see `Scale`); inner exits with the rule `variance` append log-variances, [N, 2T].
+        """
         return self.run(x)[0]
 
     def run(self, x: Tensor, taps: tuple[str, ...] = ()) -> tuple[list[Tensor], list[Tensor]]:
-        """Return what `forward` gives, and the tensors of the graph nodes named in `taps`."""
+        """Compute the outputs of all exits and some tensors on the way.
+
+        Args:
+            x: Normalised images [N, C, H, W].
+            taps: Names of nodes of `graph`.
+
+        Returns:
+            The outputs, as of `forward`, and the tensors of the nodes in `taps`.
+        """
         live: tuple[Tensor, ...] = (x,)
         outputs = []
         for segment in self._segments_with(taps):
@@ -101,20 +124,27 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
-        """Answer for normalised images [N, C, H, W]; what leaves at an exit is dropped from all that follows."""
+        """Predict with early exits: an image that leaves at an exit is not computed any further.
+
+        Args:
+            x: Normalised images [N, C, H, W].
+
+        Returns:
+            For each image its class, or targets in their own units, with the exit and the confidence there.
+        """
         rows = torch.arange(len(x), device=x.device)  # which image each row of the batch is
         live: tuple[Tensor, ...] = (x,)
         before: Tensor | None = None
         pieces: list[tuple[Tensor, Tensor, int]] = []
         for index, segment in enumerate(self.segments):
             output, *live_now = segment.run(self, *live)
-            stays = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
+            continues = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
             if index < len(self.spec.exits):
-                stays = ~leaves(output, self.spec.rule, before)
-            pieces.append((rows[~stays], output[~stays, : len(self.spec.labels)], index))
-            if not stays.any():
+                continues = ~leaves(output, self.spec.rule, before)
+            pieces.append((rows[~continues], output[~continues, : len(self.spec.labels)], index))
+            if not continues.any():
                 break
-            rows, live, before = rows[stays], tuple(tensor[stays] for tensor in live_now), output[stays]
+            rows, live, before = rows[continues], tuple(tensor[continues] for tensor in live_now), output[continues]
         order = torch.cat([piece[0] for piece in pieces]).argsort()
         outputs = torch.cat([piece[1] for piece in pieces])[order]
         exits = torch.cat([torch.full_like(rows, index) for rows, _, index in pieces])[order]
@@ -125,14 +155,14 @@ class Network(nn.Module):
         return Prediction(label, exits, confidence)
 
     def train(self, mode: bool = True) -> Network:
-        """Set the mode as usual; a frozen backbone stays in eval mode, so that its norms do not move."""
+        """Set the mode as usual; a frozen backbone stays in eval mode, so that its norms' statistics stay."""
         super().train(mode)
         if self.backbone_frozen:
             self.backbone.eval()
         return self
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Take tensors as usual; they are those of the modules as they are now, not of an older version of a class."""
+        """Load tensors as usual, always as the present version of each class, whatever version is recorded."""
         state = OrderedDict(state_dict)
         state._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]  # noqa: SLF001
         return super().load_state_dict(state, strict, assign)
@@ -152,16 +182,16 @@ class Network(nn.Module):
 
     @property
     def layers(self) -> dict[str, nn.Module]:
-        """Those layers by their names in the backbone."""
+        """Those layers by name: that in the backbone, or exits.N.NAME in a head."""
         return {layer_name(node): self.get_submodule(str(node.target)) for node in self.layer_nodes}
 
     def input_bits(self) -> dict[str, int]:
-        """Return, for every layer, the bits of the tensor that it reads."""
+        """Return the bits of the tensor that each layer reads, by layer name."""
         return {layer_name(node): input_bits(node, self, self.spec.edges) for node in self.layer_nodes}
 
 
 class _Traced(nn.Module):
-    """Gives the traced names the prefix under which the network holds its backbone."""
+    """Adds to traced names the prefix under which the network holds its backbone."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -185,15 +215,23 @@ class _TracedHead(nn.Module):
 
 
 def raw(spec: Spec) -> nn.Module:
-    """Make the architecture of a spec just as its source makes it, with fresh random weights."""
+    """Return the architecture of a spec just as its source makes it, with fresh random weights."""
     return sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
 
 
 def build(spec: Spec, *, device: str = "cpu", backbone: nn.Module | None = None) -> Network:
-    """Make the network of a spec, channels last, in train mode, with fresh random weights (none on "meta").
+    """Build the network of a spec.
 
-    A `backbone`, made by `raw` and filled, is taken over instead of fresh weights. Raises `StageError` where the
-    backbone cannot be made or traced.
+    Args:
+        spec: Everything about the network but its tensors.
+        device: Any of torch's; on "meta" tensors have shapes only.
+        backbone: A backbone from `raw` with weights, used (and changed) in place of a fresh one.
+
+    Returns:
+        The network in train mode, channels last, with weights drawn from torch's global generator.
+
+    Raises:
+        StageError: If the backbone cannot be made or traced.
     """
     with torch.device(device):
         network = Network(spec, backbone)
@@ -201,15 +239,30 @@ def build(spec: Spec, *, device: str = "cpu", backbone: nn.Module | None = None)
 
 
 def clone(network: Network) -> Network:
-    """Return a network with the same spec and tensors on the same device that shares none of them."""
+    """Copy a network.
+
+    Args:
+        network: Stays as it is.
+
+    Returns:
+        A network in train mode with the same spec, and copies of the tensors on the same device.
+    """
     return with_spec(network, network.spec)
 
 
 def with_spec(network: Network, spec: Spec) -> Network:
-    """Return a network with the same tensors and another spec of the same shapes: other signs, another threshold."""
-    made = build(spec)
-    made.load_state_dict(network.state_dict())
-    return made.to(network.get_buffer("_mean").device)
+    """Copy a network under another spec.
+
+    Args:
+        network: Stays as it is.
+        spec: Of the same tensor shapes: other signs of edges, say, or another exit threshold.
+
+    Returns:
+        A network of that spec in train mode, with copies of the tensors on the same device.
+    """
+    copy = build(spec)
+    copy.load_state_dict(network.state_dict())
+    return copy.to(network.get_buffer("_mean").device)
 
 
 def without_quantizers(spec: Spec) -> Spec:
@@ -218,19 +271,19 @@ def without_quantizers(spec: Spec) -> Spec:
 
 
 def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]:
-    """Return a spec's `modules`: the numbers in which a network differs from what its architecture makes by itself."""
+    """Return a spec's `modules`: the numbers in which a network differs from its architecture."""
     plain = build(without_quantizers(spec.with_changes(modules={})), device="meta")
     changed = {}
     for path, module in plain.named_modules():
         numbers = numbers_of(module)
-        found = numbers_of(network.get_submodule(path)) if numbers else None
-        if found != numbers and found is not None:
-            changed[layer_at(path)] = found
+        present = numbers_of(network.get_submodule(path)) if numbers else None
+        if present != numbers and present is not None:
+            changed[layer_at(path)] = present
     return changed
 
 
 def changed_parameters(network: nn.Module, spec: Spec) -> dict[str, tuple[int, ...]]:
-    """Return a spec's `parameters`: the shapes of bare parameters that its `modules` do not already tell."""
+    """Return a spec's `parameters`: the shapes of bare parameters that do not follow from its `modules`."""
     plain = dict(build(without_quantizers(spec.with_changes(parameters={})), device="meta").named_parameters())
-    found = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    return {layer_at(name): found[name] for name in found if found[name] != tuple(plain[name].shape)}
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    return {layer_at(name): shapes[name] for name in shapes if shapes[name] != tuple(plain[name].shape)}

@@ -23,7 +23,7 @@ class LayerBits:
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits by role; `layers` sets single layers apart by name."""
+    """Bits by role; `layers` overrides those of single layers by name."""
 
     first: LayerBits
     inner: LayerBits
@@ -36,7 +36,7 @@ class Precision:
         return ", ".join(f"{role} w{b.weights}a{b.activations}" for role, b in roles) + f", sums {self.residual}"
 
     def by_layer(self, names: list[str]) -> dict[str, LayerBits]:
-        """Return every layer's bits; `names` are all layers in the order in which they run, heads among them.
+        """Return every layer's bits; `names` are all layers in execution order, heads among them.
 
         The last layer of a head is a classifier too and gets the bits of the last, its other layers are inner ones.
         """
@@ -47,13 +47,13 @@ class Precision:
 
 
 def unsupported(network: Network) -> dict[str, str]:
-    """Give, by name, the kind of each layer that cannot be quantised: not exactly a Conv2d or a Linear."""
+    """Return, by name, the class of each layer that cannot be quantised: not exactly Conv2d or Linear."""
     kinds = Layer.__args__  # type: ignore[attr-defined]
     return {name: type(layer).__name__ for name, layer in network.layers.items() if type(layer) not in kinds}
 
 
 def with_precision(spec: Spec, precision: Precision) -> Spec:
-    """Return the spec with these bits instead of those it had; the signs of its edges are what the graph tells."""
+    """Return the spec with these bits in place of its own; the signs of edges are inferred from the graph."""
     network = build(without_quantizers(spec), device="meta")
     bits = precision.by_layer(list(network.layers))
     policy = quantizer_places.ActivationBitsPolicy(lambda name: bits[name].activations, precision.residual)
@@ -64,7 +64,7 @@ def with_precision(spec: Spec, precision: Precision) -> Spec:
 
 
 def with_rounded_heads(spec: Spec, precision: Precision) -> Spec:
-    """Return a quantised spec whose backbone stays as it is with bits for the heads of its exits as well."""
+    """Return a quantised spec, its backbone unchanged, with bits for the heads of its exits as well."""
     network = build(without_quantizers(spec), device="meta")
     bits = precision.by_layer(list(network.layers))
     policy = quantizer_places.ActivationBitsPolicy(lambda name: bits[name].activations, precision.residual)

@@ -1,4 +1,4 @@
-"""Where new quantisers start: calibrated on the weights, and on what training images give on edges."""
+"""The initial scales of new quantisers: calibrated on weights, and on edges by training images."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ CALIBRATION_IMAGES = 512
 def initialize_quantizers(network: Network, spec: Spec, train: Split, device: str) -> Network:
     """Return a network of `spec` with the tensors of `network`, on `device`; quantisers that are new start calibrated.
 
-    A quantiser is new unless `network` has the same edge, or the same bits for the layer; scales of weights are set on
-    the weights, those of edges on what the first images of `train` give there.
+    A quantiser is new unless `network` has the same edge, or the same bits for the layer. Scales of weights are fitted
+    to the weights, those of edges to their values on the first images of `train`.
     """
+    # An 8-bit network that gets 2-bit weights and 8-bit edges keeps the learned scales of its edges; only the scales
+    # of its weights start again. Signs are not compared: the old one was calibrated, the new one is a guess.
     before = network.spec
     same = {name for name, edge in spec.edges.items() if _unsigned(before.edges.get(name)) == _unsigned(edge)}
     spec = spec.with_changes(
@@ -30,8 +32,8 @@ def initialize_quantizers(network: Network, spec: Spec, train: Split, device: st
     )
     quantized = build(spec).to(device)
     dropped = tuple(f"{edge_path(name)}." for name in before.edges if name not in same)
-    known = {name: value for name, value in network.state_dict().items() if not name.startswith(dropped or ("-",))}
-    quantized.load_state_dict(known, strict=False)
+    inherited = {name: value for name, value in network.state_dict().items() if not name.startswith(dropped or ("-",))}
+    quantized.load_state_dict(inherited, strict=False)
     new_bits = [name for name, bits in spec.bits.items() if before.bits.get(name) != bits]
     new_edges = [name for name in quantized.edges if name not in same]
     _calibrate_weights(quantized, new_bits)
@@ -51,7 +53,7 @@ def _calibrate_weights(network: Network, names: list[str]) -> None:
 
 @torch.no_grad()
 def _calibrate_edges(network: Network, names: list[str], train: Split) -> dict[str, bool]:
-    """Set the scales of some edges, in place; return which are signed."""
+    """Set the scales of some edges, in place; return for each whether it is signed."""
     quantizers: dict[str, ActivationQuantizer] = {}
     for name in names:
         quantizer = network.edges[name]

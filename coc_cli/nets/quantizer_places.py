@@ -3,7 +3,7 @@
 A quantiser stands on the network's input; on the output of every layer after the norm and the activation that follow
 it, so that an integer runtime finds one on both sides of each convolution; on what a layer reads, where that is none of
 these (the average pool before a classifier); and on both operands of every sum and product between tensors. A layer
-that wants fewer bits than the tensor it reads was given has it quantised once more.
+that requests fewer bits than the tensor it reads has gets it quantised once more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coc_cli.nets.names import EDGES, edge_path, is_edge, is_head
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
 NEVER_NEGATIVE = frozenset(("relu", "relu6", "hardsigmoid", "sigmoid"))
-# These move values about or drop some, so what was on the grid of codes stays on it.
+# These move values about or drop some, so values on the grid of codes stay on it.
 VALUE_PRESERVING = frozenset(
     ("flatten", "view", "reshape", "contiguous", "permute", "transpose", "getitem", "chunk", "split", "pad", "squeeze")
     + ("unsqueeze", "identity", "dropout", "dropout2d", "maxpool2d", "max_pool2d", "adaptivemaxpool2d", "zeropad2d")
@@ -36,7 +36,7 @@ AVERAGES = frozenset(("avgpool2d", "adaptiveavgpool2d", "avg_pool2d", "adaptive_
 
 
 def _chain_end(layer: Node, root: nn.Module) -> Node:
-    """Follow the norm and the activation that belong to a layer; give the last of them."""
+    """Return the last node of a layer with its norm and activation."""
     node = layer
     while len(node.users) == 1:
         (user,) = node.users
@@ -47,7 +47,7 @@ def _chain_end(layer: Node, root: nn.Module) -> Node:
 
 
 def _origin(node: Node, root: nn.Module) -> Node:
-    """Walk back over operations that keep values as they are."""
+    """Return the node behind operations that preserve values, such as a flatten."""
     while operation(node, root) in VALUE_PRESERVING and node.args and isinstance(node.args[0], Node):
         node = node.args[0]
     return node
@@ -83,9 +83,9 @@ def _reaches_output_only(node: Node, root: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class ActivationBitsPolicy:
-    """What decides an edge's bits: those that each layer wants to read, and those of sums and of the other tensors."""
+    """The bits of edges: those that each layer requests of its input, and those of sums and all other tensors."""
 
-    wanted: Callable[[str], int]  # by layer name in the backbone; 32 leaves the layer's input as it is
+    requested: Callable[[str], int]  # by layer name; 32 leaves the layer's input as it is
     residual: int
 
 
@@ -93,19 +93,21 @@ def place(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy) -> dict[s
     """Return all edges of a network without any, by name, in the order of the graph."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     layers = layer_nodes(graph, root)
-    wanted = {layer: policy.wanted(layer_name(layer)) for layer in layers}
-    if all(bits == FLOAT_BITS for bits in wanted.values()):
+    requested = {layer: policy.requested(layer_name(layer)) for layer in layers}
+    if all(bits == FLOAT_BITS for bits in requested.values()):
         return {}
-    places = {_chain_end(layer, root) for layer in layers if wanted[layer] < FLOAT_BITS}
+    places = {_chain_end(layer, root) for layer in layers if requested[layer] < FLOAT_BITS}
     places |= {node for node in graph.nodes if node.op == "placeholder"} | set(_operands(graph, root))
     places = {node for node in places if not _reaches_output_only(node, root)}
     places |= {
-        _reads(layer) for layer in layers if wanted[layer] < FLOAT_BITS and _origin(_reads(layer), root) not in places
+        _reads(layer)
+        for layer in layers
+        if requested[layer] < FLOAT_BITS and _origin(_reads(layer), root) not in places
     }
     residual = summed(graph, root)
     edges: dict[str, Edge] = {}
     for node in sorted(places, key=order.__getitem__):
-        readers = {layer: wanted[layer] for layer in layers if node in (_reads(layer), _origin(_reads(layer), root))}
+        readers = {layer: requested[layer] for layer in layers if node in (_reads(layer), _origin(_reads(layer), root))}
         if readers and set(readers.values()) == {FLOAT_BITS} and node.name not in residual:
             continue
         readers = {layer: bits for layer, bits in readers.items() if bits < FLOAT_BITS}
@@ -117,8 +119,10 @@ def place(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy) -> dict[s
         for reader, bits in readers.items():
             if bits < own:
                 source = _reads(reader)
-                again = edges.get(name := f"{source.name}_to{bits}", Edge(source=source.name, bits=bits, signed=signed))
-                edges[name] = again.model_copy(update={"users": (*again.users, reader.name)})
+                narrower = edges.get(
+                    name := f"{source.name}_to{bits}", Edge(source=source.name, bits=bits, signed=signed)
+                )
+                edges[name] = narrower.model_copy(update={"users": (*narrower.users, reader.name)})
     return edges
 
 
@@ -129,29 +133,29 @@ def _reads(layer: Node) -> Node:
 
 
 def place_heads(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy, edges: dict[str, Edge]) -> dict[str, Edge]:
-    """Return the edges of a network whose backbone has these already, with those its heads need added.
+    """Return the edges of a network, from those of its backbone, with those that its heads need added.
 
-    The backbone's stay as they are: a head that wants fewer bits rounds what it reads once more, for itself.
+    The backbone's stay as they are: a head that requests fewer bits rounds its input once more, for itself.
     """
     source = {node.name: str(node.target) for node in graph.nodes}
     added = {name: edge for name, edge in place(graph, root, policy).items() if is_head(source[edge.source])}
     for layer in layer_nodes(graph, root):
-        reads, wanted = _reads(layer), policy.wanted(layer_name(layer))
+        reads, requested = _reads(layer), policy.requested(layer_name(layer))
         origin = _origin(reads, root)
-        if not is_head(layer_name(layer)) or is_head(str(origin.target)) or wanted == FLOAT_BITS:
+        if not is_head(layer_name(layer)) or is_head(str(origin.target)) or requested == FLOAT_BITS:
             continue
-        if origin.name not in edges or edges[origin.name].bits > wanted:
-            name = f"{reads.name}_exit{wanted}"
-            again = added.get(name, Edge(source=reads.name, bits=wanted, signed=_may_be_negative(reads, root)))
-            added[name] = again.model_copy(update={"users": (*again.users, layer.name)})
+        if origin.name not in edges or edges[origin.name].bits > requested:
+            name = f"{reads.name}_exit{requested}"
+            narrower = added.get(name, Edge(source=reads.name, bits=requested, signed=_may_be_negative(reads, root)))
+            added[name] = narrower.model_copy(update={"users": (*narrower.users, layer.name)})
     return {**edges, **added}
 
 
 def insert(graph: Graph, edges: dict[str, Edge]) -> dict[str, str]:
-    """Put a call of `edges.NAME` behind each source, in place; give the new node's name by that of its source.
+    """Insert a call of `edges.NAME` behind each source, in place; return new nodes' names by those of their sources.
 
-    Without `users` every user of the source reads the rounded tensor; with them only those do, and what they round is
-    what they read until now.
+    Without `users` every user of the source reads the rounded tensor; with them only these do, and the tensor that is
+    rounded is the one that they read so far.
     """
     by_name = {node.name: node for node in graph.nodes}
     rounded = {}

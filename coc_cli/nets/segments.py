@@ -16,7 +16,7 @@ from coc_cli.nets.tracing import trace
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the network: `run(root, *inputs)` gives the tensors of `outputs`, in order."""
+    """A stretch of the network: `run(root, *inputs)` returns the tensors of `outputs`, in order."""
 
     run: Callable[..., tuple[Tensor, ...]]
     inputs: tuple[str, ...]
@@ -25,20 +25,20 @@ class Segment:
 
 
 def _above(node: Node) -> set[Node]:
-    """Return a node and all that it is computed from."""
-    found, left = {node}, [node]
-    while left:
-        new = set(left.pop().all_input_nodes) - found
-        found |= new
-        left += new
-    return found
+    """Return a node and all nodes that it depends on."""
+    ancestors, pending = {node}, [node]
+    while pending:
+        new = set(pending.pop().all_input_nodes) - ancestors
+        ancestors |= new
+        pending += new
+    return ancestors
 
 
 def split_heads(graph: Graph) -> tuple[list[Segment], list[Segment]]:
-    """Cut a graph as `segments` does, but heads and backbone into segments of their own.
+    """Cut a graph as `segments` does, but with heads as segments of their own; return the backbone's, then the heads'.
 
-    Returns the backbone's segments, then the heads. A segment of the backbone gives the tensors that any later segment
-    or its own head reads, the last one the network's output; a head gives its output.
+    A segment of the backbone returns the tensors that any later segment or its own head reads, the last one the
+    network's output; a head returns its output.
     """
     live = [node for node in graph.nodes if node.op == "placeholder"]
     outputs: Any = graph.output_node().args[0]
@@ -79,7 +79,7 @@ def _segment(nodes: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[No
 
 
 def splice(graph: Graph, source: str, head: nn.Module) -> None:
-    """Trace a head and put it behind the node named `source`, in place; its output becomes one more of the graph's.
+    """Trace a head and insert it behind the node named `source`, in place; its output is added to the graph's.
 
     Outputs stay in the order of the calls, the network's own is last. Raises `StageError` if there is no such node.
     """
@@ -101,9 +101,9 @@ def splice(graph: Graph, source: str, head: nn.Module) -> None:
 
 
 def segments(graph: Graph, *, taps: Sequence[str] = ()) -> list[Segment]:
-    """Cut a graph behind each of its outputs; what a segment gives is its output, then all tensors still needed.
+    """Cut a graph behind each of its outputs; a segment returns its output, then all tensors that are still needed.
 
-    The last segment gives the network's own output, then the tensors of the nodes named in `taps`.
+    The last segment returns the network's own output, then the tensors of the nodes named in `taps`.
     """
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
@@ -114,14 +114,17 @@ def segments(graph: Graph, *, taps: Sequence[str] = ()) -> list[Segment]:
     last_use = {
         node: max([position[user] for user in node.users if user in position], default=-1) for node in (*inputs, *body)
     }
+    # x -> a -> b -> c with heads on a and b, and a shortcut from a to c: the first segment takes x and returns
+    # (head of a, a), the second takes a and returns (head of b, a, b): `a` stays alive up to its last use. What is
+    # tapped is used behind the end, so it is passed on by all segments after its own.
     tapped = [by_name[name] for name in taps]
     last_use.update(dict.fromkeys(tapped, len(body)))
-    made: list[Segment] = []
+    stretches: list[Segment] = []
     start, live = 0, inputs
     for end, output in sorted((position[node], node) for node in inner):
         stretch = body[start : end + 1]
         passed = [node for node in (*live, *stretch) if last_use[node] > end]
-        made.append(_segment(stretch, live, [output, *passed]))
+        stretches.append(_segment(stretch, live, [output, *passed]))
         start, live = end + 1, passed
-    made.append(_segment(body[start:], live, [final, *tapped]))
-    return made
+    stretches.append(_segment(body[start:], live, [final, *tapped]))
+    return stretches

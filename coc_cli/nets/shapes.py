@@ -36,7 +36,7 @@ def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 
 def check_runs(spec: Spec) -> None:
-    """Raise `StageError` if a network cannot be made, traced or run on its images, or gives no output per class."""
+    """Raise `StageError` if a network cannot be made, traced or run on its images, or lacks one output per class."""
     network = build(spec, device="meta").eval()
     try:
         with torch.no_grad(), user_code_errors(spec.arch):
@@ -46,9 +46,9 @@ def check_runs(spec: Spec) -> None:
         raise StageError(f"cannot run on images of {size}: {str(error).splitlines()[0]}", "arch") from error
     if not network.layers:
         raise StageError("has no convolution or linear layer, so there is nothing to compress", "arch")
-    wanted = [*[spec.head_outputs] * len(spec.exits), len(spec.labels)]
+    counts = [*[spec.head_outputs] * len(spec.exits), len(spec.labels)]
     noun = "classes" if spec.task == "classification" else "targets"
-    for output, count in zip(outputs, wanted, strict=True):
+    for output, count in zip(outputs, counts, strict=True):
         if output.shape != (1, count):
-            found = "x".join(map(str, output.shape[1:])) or "a number without a dimension of its own"
-            raise StageError(f"gives {found} for an image, not one number for each of {count} {noun}", "arch")
+            got = "x".join(map(str, output.shape[1:])) or "a number without a dimension of its own"
+            raise StageError(f"gives {got} for an image, not one number for each of {count} {noun}", "arch")

@@ -1,4 +1,4 @@
-"""Slicing a network: what pruning keeps of weights, norms, scales and heads, cut by the same indices."""
+"""Slicing a network: weights, norms, scales and heads, cut by the indices that pruning keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coc_cli.nets.spec import Spec
 
 @dataclass(frozen=True)
 class SliceIndices:
-    """What stays of a network: for each tensor the flat indices of the elements kept, in their new shape."""
+    """The part of a network that remains: for each tensor the flat indices of its elements, in their new shape."""
 
     indices: dict[str, Tensor]
     modules: dict[str, dict[str, int]]  # the constructor numbers that go with it
@@ -20,12 +20,12 @@ class SliceIndices:
 
 
 def sliced_spec(spec: Spec, keep: SliceIndices) -> Spec:
-    """Return the spec of what stays."""
+    """Return the spec of the remaining network."""
     return spec.with_changes(modules=keep.modules, parameters=keep.parameters)
 
 
 def sliced(network: Network, keep: SliceIndices) -> Network:
-    """Return what stays of a network: weights, norms, scales and heads cut by the same indices."""
+    """Return the remaining network: weights, norms, scales and heads cut by the same indices."""
     smaller = build(sliced_spec(network.spec, keep))
     state = {}
     for name, tensor in network.state_dict().items():

@@ -26,7 +26,7 @@ FLOAT_BITS = 32  # what an unquantised operand counts
 
 
 class Edge(Frozen):
-    """A quantiser on a tensor between layers: symmetric, zero point 0, one learned scale for the whole tensor."""
+    """A quantiser on a tensor between layers: symmetric, zero point 0, one learned scale for the entire tensor."""
 
     source: str  # the fx node whose output it quantises
     bits: ActivationBits
@@ -43,11 +43,11 @@ class Exit(Frozen):
 
 
 class ExitRule(Frozen):
-    """When an input leaves: `max_softmax` at least, any other measure at most, the threshold; see exit_rules.py."""
+    """When an input leaves: `max_softmax` at least, other measures at most, the threshold; see nets/exit_rules.py."""
 
     measure: Measure
     threshold: float
-    max_drop: float  # what the threshold may cost on validation against the final output; it is found again by this
+    max_drop: float  # what the threshold may cost on validation against the final output; calibrated again by this
 
 
 class Scale(Frozen):
@@ -58,15 +58,15 @@ class Scale(Frozen):
 
     @classmethod
     def plain(cls, targets: int) -> Scale:
-        """Return the scale that changes nothing."""
+        """Return the identity scale."""
         return cls(mean=(0.0,) * targets, std=(1.0,) * targets)
 
     def values(self, outputs: Tensor) -> Tensor:
-        """Give, in the targets' units, what outputs [N, T] say."""
+        """Return outputs [N, T] in the targets' units."""
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
 
     def outputs(self, values: Tensor) -> Tensor:
-        """Return the outputs [N, T] that would say these values."""
+        """Return values [N, T], in the targets' units, as the outputs that mean them."""
         return (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
 
 

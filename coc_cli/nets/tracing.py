@@ -30,9 +30,9 @@ class LeafTracer(Tracer):
 
 
 def trace(root: nn.Module) -> Graph:
-    """Trace `root.forward`; raises `StageError` that names the module in which it cannot be done.
+    """Return the graph of `root.forward`; raises `StageError` naming the module where it cannot be traced.
 
-    What runs is the same in training and in evaluation but for training flags, which are looked up when it runs.
+    It is the same in training and in evaluation but for training flags, which are looked up when it runs.
     Nothing is changed in place: modules of `root` lose their `inplace`, so that a head or a quantiser may read any
     tensor.
     """
@@ -66,7 +66,10 @@ def _module_of(node: Node) -> str:
 
 
 def _flagged(training: Graph, evaluation: Graph) -> Graph:
-    """Return the first of two graphs, in which every constant that is True there and False here is a flag looked up."""
+    """Return the first graph, with a look-up of the training flag where it has True and the other False."""
+    # F.dropout(x, 0.1, training=self.training) traces to the constant True in one graph and False in the other; here
+    # it becomes a get_attr of the module's `training`. The two are walked node by node: any other difference is code
+    # that branches on the mode, which one graph cannot hold.
     pairs = list(zip(training.nodes, evaluation.nodes, strict=False))
     for one, other in pairs:
         flags: list[Node] = []
@@ -108,17 +111,17 @@ _OUT_OF_PLACE: dict[Any, Any] = {
 
 
 def _out_of_place(graph: Graph, root: nn.Module) -> None:
-    """Let every operation make a new tensor, which is read by all that came after a change in place."""
+    """Let every operation make a new tensor; users that came after a change in place read that one."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
-        was = False
+        was_in_place = False
         if node.op == "call_module":
-            was = bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
+            was_in_place = bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
         elif node.op == "call_method" and re.fullmatch(r"[a-z]\w*[a-z0-9]_", str(node.target)):
-            node.target, was = str(node.target)[:-1], True
+            node.target, was_in_place = str(node.target)[:-1], True
         elif node.op == "call_function":
-            was = _plain_function(node)
-        if was and isinstance(changed := node.args[0], Node):
+            was_in_place = _plain_function(node)
+        if was_in_place and isinstance(changed := node.args[0], Node):
             later = [user for user in changed.users if order.get(user, -1) > order[node]]
             for user in later:
                 user.replace_input_with(changed, node)
@@ -128,7 +131,7 @@ def _out_of_place(graph: Graph, root: nn.Module) -> None:
 
 
 def _plain_function(node: Node) -> bool:
-    """Make a function that changes its first argument one that does not; tell whether it was one."""
+    """Replace a function that changes its first argument by one that does not; return whether it did."""
     name = getattr(node.target, "__name__", "")
     if node.target in _OUT_OF_PLACE:
         node.target = _OUT_OF_PLACE[node.target]
@@ -143,13 +146,13 @@ def _plain_function(node: Node) -> bool:
     if "inplace" not in names:
         return False
     at = names.index("inplace")
-    was = bool(node.args[at] if at < len(node.args) else node.kwargs.get("inplace", False))
+    was_in_place = bool(node.args[at] if at < len(node.args) else node.kwargs.get("inplace", False))
     node.args, node.kwargs = node.args[:at], {key: v for key, v in node.kwargs.items() if key != "inplace"}
-    return was
+    return was_in_place
 
 
 def _sink_numbers(graph: Graph) -> None:
-    """Compute each number just before the operation that uses it, so that only tensors pass from segment to segment."""
+    """Move each number to just before the operation that uses it, so that segments pass on tensors only."""
     for node in list(graph.nodes):
         if not is_number(node):
             for number in filter(is_number, node.all_input_nodes):
@@ -169,7 +172,7 @@ _AS_FUNCTIONS = frozenset(("conv1d", "conv2d", "conv3d", "conv_transpose2d", "li
 
 
 def _check(graph: Graph, root: nn.Module) -> None:
-    """Refuse what would be run but not counted, or counted once and run twice."""
+    """Raise `StageError` for what would run but not be counted, or run twice and be counted once."""
     called: set[str] = set()
     for node in graph.nodes:
         where = layer_at(_module_of(node))

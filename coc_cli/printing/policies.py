@@ -7,7 +7,7 @@ from typing import Any
 
 from coc_cli.printing.table import print_table, table_of
 from coc_cli.report.delivery import page_of
-from coc_cli.units import count, percent, shown
+from coc_cli.units import count, metric_text, percent
 
 
 def print_policies(report: dict[str, Any], directory: Path) -> None:
@@ -24,7 +24,7 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
         table.add_row(
             row["policy"],
             row["governor"],
-            shown(metric, row["metric_value"]),
+            metric_text(metric, row["metric_value"]),
             count(row["macs_mean"]),
             percent(row["macs_reduction"]),
             f"{row['latency_ms_mean']:.4g}",
@@ -87,7 +87,7 @@ def _print_savings(report: dict[str, Any]) -> None:
 
     drops = sorted({entry["drop"] for entry in report["savings"]})
     drop = drops[min(2, len(drops) - 1)]
-    title = f"MACs at {shown(report['metric'], drop)} below the final output, on test; 95 % interval, paired"
+    title = f"MACs at {metric_text(report['metric'], drop)} below the final output, on test; 95 % interval, paired"
     table = table_of(title, "policy", "MACs", "saved against classic", "saved against the best passive")
     for entry in report["savings"]:
         if entry["drop"] == drop and entry["policy"] != "classic":

@@ -8,7 +8,7 @@ from typing import Any
 from coc_cli.report.delivery import page_of
 from coc_cli.report.read.run import read_runs
 from coc_cli.report.terminal import stage_table
-from coc_cli.units import shown
+from coc_cli.units import metric_text
 
 
 def print_result(report: dict[str, Any], directory: Path) -> None:
@@ -16,7 +16,7 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
     metric, (run,) = report["metric"], read_runs([directory])
     print(stage_table(run), end="")
     for exit_ in report["stages"][-1]["exits"]:
-        here = "" if exit_["metric_value"] is None else f", {metric} there {shown(metric, exit_['metric_value'])}"
+        here = "" if exit_["metric_value"] is None else f", {metric} there {metric_text(metric, exit_['metric_value'])}"
         print(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")
     for limit in report["limits"]:
         verdict = "met" if limit["ok"] else "MISSED"

@@ -1,4 +1,4 @@
-"""Checks across keys: each key is right by itself, but they do not go together. None needs a network."""
+"""Checks across keys: each is valid by itself, but they do not go together. None needs a network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Section = TypeVar("Section", bound=Frozen)
 
 
 def parse_section(kind: type[Section], content: Any) -> Section | None:
-    """Return a section that is right by itself, so that what it says can be checked though others are wrong."""
+    """Return a section if it is valid by itself, so that it can be checked even if others are not; else None."""
     try:
         return kind.model_validate_json(json.dumps(content), strict=True)
     except ValidationError:
@@ -35,9 +35,9 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
     model = parse_section(Model, source.content.get("model"))
     if model is not None:
         yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
-    wanted = parse_section(PredictExit, source.content.get("predict_exit"))
-    if wanted is not None:
-        yield from _profile_faults(wanted, source)
+    predict_exit = parse_section(PredictExit, source.content.get("predict_exit"))
+    if predict_exit is not None:
+        yield from _profile_faults(predict_exit, source)
     arch = model.arch if model else None
     arguments = _arguments(model) if model else {}
     chain = source.content.get("chain")
@@ -48,9 +48,9 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
             yield from (source.fault(("chain", index, *loc), what) for loc, what in faults)
 
 
-def _profile_faults(wanted: PredictExit, source: YamlSource) -> Iterator[Fault]:
+def _profile_faults(predict_exit: PredictExit, source: YamlSource) -> Iterator[Fault]:
     try:
-        read_profile(wanted.profile)
+        read_profile(predict_exit.profile)
     except UserError as error:
         for fault in error.faults:
             where = "" if fault.where == "--profile" else f"{fault.where}: "
@@ -91,7 +91,7 @@ def _not_a_pattern(pattern: str) -> str | None:
 
 
 def _arguments(model: Model) -> dict[str, Scalar]:
-    """Return the arguments of the model, as far as they are right."""
+    """Return the arguments of the model's architecture; none if they are invalid."""
     try:
         return model.arguments(model.arch, {}) if model.arch else {}
     except StageError:

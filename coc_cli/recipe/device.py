@@ -1,4 +1,4 @@
-"""Which device a recipe or an option means."""
+"""The device that a recipe or an option requests."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from coc_cli.recipe.reading import RecipeFile
 
 
 def torch_device(file: RecipeFile, requested: str | None) -> str:
-    """Return the device to use; raises `UserError` for one that is not there."""
+    """Return the requested device, or else the recipe's; raises `UserError` if it is not available."""
     where = "--device" if requested else file.fault(("device",), "").where
     return device_named(requested or file.recipe.device, where)
 
 
 def device_named(name: str, where: str) -> str:
-    """Return torch's name of a device; raises `UserError` at `where`, if it is not there."""
+    """Return torch's name of a device; raises `UserError`, at `where`, if it is not available."""
     import torch
 
     if name == "auto":

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe's keys and values, from pydantic's errors into the sentences that a user reads."""
+"""Pydantic's errors about a recipe's keys and values, as the sentences that a user reads."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def readable(error: ValidationError, source: YamlSource) -> Iterator[Fault]:
             yield Fault(source.fault(loc, "").where, f"{dotted(loc[:-1])}: {_unknown(loc)}".removeprefix(": "))
         elif details["type"] == "missing":
             yield source.fault(loc[:-1], f"key '{loc[-1]}' is missing")
-        elif not (details["type"] == "too_short" and details["input"]):  # that counts only the items that are right
+        elif not (details["type"] == "too_short" and details["input"]):  # that counts only the valid items
             yield source.fault(loc, _sentence(details))
 
 
 def _place(details: ErrorDetails) -> Loc:
-    """Return the place without the kinds by which unions were told apart."""
+    """Return the place of an error, without the kinds by which unions are discriminated."""
     return tuple(part for part in details["loc"] if part not in KINDS)
 
 
-def _shown(given: Any) -> str:
-    if given is None:
+def _value_text(value: Any) -> str:
+    if value is None:
         return "nothing"
-    return "a mapping" if isinstance(given, dict) else "a list" if isinstance(given, list) else repr(given)
+    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
 
 
 def _unknown(loc: Loc) -> str:
-    known = _known_keys(Recipe, loc[:-1])
+    keys = _known_keys(Recipe, loc[:-1])
     word = "stage" if len(loc) == 3 and loc[0] == "chain" else "key"  # noqa: PLR2004  (chain, index, stage)
-    return f"no such {word} '{loc[-1]}'; {did_you_mean(str(loc[-1]), known)}"
+    return f"no such {word} '{loc[-1]}'; {did_you_mean(str(loc[-1]), keys)}"
 
 
 def _known_keys(model: Any, loc: Loc) -> list[str]:
@@ -76,17 +76,17 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _sentence(details: ErrorDetails) -> str:
-    kind, context, shown = details["type"], details.get("ctx", {}), _shown(details["input"])
+    kind, context, got = details["type"], details.get("ctx", {}), _value_text(details["input"])
     if kind == WRONG_KIND:
-        return f"needs {details['msg']}, got {shown}"
+        return f"needs {details['msg']}, got {got}"
     if kind in NEEDS:
-        return f"needs {NEEDS[kind]}, got {shown}"
+        return f"needs {NEEDS[kind]}, got {got}"
     if kind == "literal_error":
-        return f"needs {context['expected']}, got {shown}"
+        return f"needs {context['expected']}, got {got}"
     for bound, words in BOUNDS:
         if bound in context:
-            return f"needs {words} {context[bound]:.12g}, got {shown}"
+            return f"needs {words} {context[bound]:.12g}, got {got}"
     if kind == "string_pattern_mismatch":
-        return f"{shown} does not fit; it needs the form {context['pattern']}"
-    own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {shown}"
+        return f"{got} does not fit; it needs the form {context['pattern']}"
+    own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {got}"
     return "needs at least one item" if kind == "too_short" else own

@@ -1,4 +1,4 @@
-"""What a recipe may say: its models, whose fields are its keys. No torch here."""
+"""The models of a recipe, whose fields are its keys. No torch here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Checkpoint(Frozen):
     @field_validator("keys")
     @classmethod
     def _dropped(cls, keys: Renaming | tuple[Renaming, ...]) -> Renaming | tuple[Renaming, ...]:
-        """Write nothing as an empty text, which a resolved recipe keeps."""
+        """Return the keys with null replaced by an empty text, which a resolved recipe keeps."""
         passes: list[Renaming] = [{pattern: new or "" for pattern, new in each.items()} for each in _listed(keys)]
         return passes[0] if isinstance(keys, dict) else tuple(passes)
 
@@ -99,7 +99,7 @@ class LimitSettings(Frozen):
     """What the result must keep; a run that misses one ends with exit code 3."""
 
     @property
-    def given(self) -> dict[str, Any]:
+    def active(self) -> dict[str, Any]:
         """The limits that are set, by name."""
         return {name: limit for name in LIMITS if (limit := getattr(self, name)) is not None}
 

@@ -38,7 +38,7 @@ class RecipeFile:
         return self.source.fault(loc, what)
 
     def images(self, progress: Progress | None = None) -> Data:
-        """Read the images, decoded once; raises `UserError` with what is wrong with them, as the recipe's fault."""
+        """Read the images, decoded once; raises `UserError` with their problems as faults of the recipe."""
         try:
             return sources.read(self.recipe.data, self.recipe.seed, cache=CACHE, progress=progress)
         except StageError as error:
@@ -86,7 +86,7 @@ def _line_number(fault: Fault) -> tuple[bool, int]:
 
 
 def _described(source: YamlSource) -> tuple[DataInfo | None, list[Fault]]:
-    """Return what is known of the data, or what is wrong with that section."""
+    """Return what is known of the data, or the faults of that section."""
     data = parse_section(DataSettings, source.content.get("data"))
     if data is None:
         return None, []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coc_cli import units
 from coc_cli.report.model import DifferenceView, LimitView, PredictionView, Run, StageView
-from coc_cli.units import count, shown
+from coc_cli.units import count, metric_text
 
 NONE = "\u2013"  # a dash
 MODEL = "model"
@@ -19,7 +19,7 @@ def fitted(name: str, longest: int) -> str:
 
 def value(metric: str, number: float | None) -> str:
     """Return a metric's value."""
-    return NONE if number is None else shown(metric, number)
+    return NONE if number is None else metric_text(metric, number)
 
 
 def titled(metric: str) -> str:

@@ -1,8 +1,8 @@
-"""Which channels of a network go, so that a fraction of its MACs is left.
+"""Which channels of a network are removed, so that a fraction of its MACs is left.
 
 Which channels belong together is found by DepGraph (Fang et al. 2023, the library torch-pruning, used here only); how
-many of each group go is chosen by coc, to hit the fraction. The library works on a float copy whose tensors count their
-own elements: what is left of the count after pruning says which elements stay.
+many of each group to remove is chosen by coc, to hit the fraction. The library works on a float copy whose tensors hold
+the flat indices of their own elements: what is left of these after pruning says which elements stay.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from coc_cli.stages.pruning_widths import TOLERANCE, Group, counts_for
 
 
 def backbone_macs(spec: Spec) -> int:
-    """Return the MACs of the full path without heads: what pruning counts."""
+    """Return the MACs of the full path without heads, which pruning counts."""
     return sum(layer.macs for layer in cost(spec).layers if not layer.is_head)
 
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """How channels are compared, and which layers keep theirs."""
+    """How channels are compared, and which layers may lose some."""
 
     importance: str = "group_norm"
     scope: str = "global"  # or "layer"
@@ -46,33 +46,35 @@ def choose_channels(
 ) -> SliceIndices:
     """Choose the channels to keep so that this fraction of the backbone's MACs is left; the network stays as it is.
 
-    Raises `StageError` that names the layer where it cannot be, or, if it is to be met `exactly`, where the fraction is
-    missed by more than the tolerance.
+    Raises `StageError` that names a layer that cannot be pruned, or, if the fraction is to be met `exactly`, says by
+    how much it is missed, if by more than the tolerance.
     """
     copy = build(without_quantizers(network.spec)).eval()
     copy.load_state_dict(_float_state(network))
     groups = _groups(copy, settings)
     counts = counts_for(copy, groups, fraction, settings.scope)
+    # A weight [2, 3] becomes [[0, 1, 2], [3, 4, 5]]; once the library has removed its middle input it reads
+    # [[0, 2], [3, 5]]: the flat indices of the elements that remain.
     for tensor in (*copy.parameters(), *copy.buffers()):
         tensor.data = torch.arange(tensor.numel(), dtype=torch.float64).view(tensor.shape)
     for group, count in zip(groups, counts, strict=True):
         if count < len(group.importance):
-            gone = group.importance.argsort(stable=True)[: len(group.importance) - count]
-            group.remove(sorted(gone.tolist()))
+            removed = group.importance.argsort(stable=True)[: len(group.importance) - count]
+            group.remove(sorted(removed.tolist()))
     indices = _remaining(copy, network)
     _check(network.spec, indices, fraction if exactly else None)
     return indices
 
 
 def sliced_dry(spec: Spec, settings: SelectionSettings, fraction: float) -> Spec:
-    """Return the spec that pruning will leave, as far as that is known without weights: of fresh random ones."""
+    """Return the spec that pruning would leave of fresh random weights: all that is known without the real ones."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return sliced_spec(spec, choose_channels(build(spec), settings, fraction))
 
 
 def _remaining(copy: Network, network: Network) -> SliceIndices:
-    """Read what the library left of a copy whose tensors count their own elements."""
+    """Return the indices that the library left in a copy whose tensors count their own elements."""
     modules = changed_numbers(copy, network.spec)
     for name, numbers in modules.items():
         if min(numbers.values()) < 1 or numbers.get("in", 0) % numbers.get("groups", 1):
@@ -102,7 +104,7 @@ IMPORTANCES: dict[str, Callable[[Any], Any]] = {  # from the library's module
 
 
 def _groups(network: Network, settings: SelectionSettings) -> list[Group]:
-    """Return the groups of a float network that may be pruned, with how much each channel matters."""
+    """Return the groups of a float network that may be pruned, with the importance of each channel."""
     import torch_pruning as tp
 
     names = {module: layer_at(path) for path, module in network.named_modules()}
@@ -134,7 +136,7 @@ def _dependencies(network: Network) -> Any:
     example = torch.zeros(1, *network.spec.input_shape)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it tells of bare parameters, which it then prunes rightly
+            warnings.simplefilter("ignore")  # about bare parameters, which it prunes correctly
             return tp.DependencyGraph().build_dependency(network, example_inputs=example)
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -163,7 +165,7 @@ def _is_grouped(network: Network, names: Iterable[str]) -> bool:
 
 
 def _held(network: Network, settings: SelectionSettings) -> set[str]:
-    """Return the layers whose output channels stay: the classifiers, the heads' layers, and what patterns say."""
+    """Return the layers whose output channels stay: classifiers, layers of heads, and those that patterns hold."""
     names = list(network.layers)
     classifiers = {name for name in names if is_head(name)} | {[name for name in names if not is_head(name)][-1]}
     held: set[str] = set()
@@ -180,12 +182,12 @@ def _unprunable(layer: str, why: str) -> StageError:
 
 
 def _check(spec: Spec, indices: SliceIndices, fraction: float | None) -> None:
-    """Make sure that what stays is a network that runs, with the MACs that were asked for."""
+    """Raise `StageError` unless the indices leave a network that runs, with the requested fraction of MACs."""
     try:
-        left = backbone_macs(sliced_spec(spec, indices)) / backbone_macs(spec)
+        fraction_left = backbone_macs(sliced_spec(spec, indices)) / backbone_macs(spec)
     except (RuntimeError, AssertionError) as error:
         layer = next(iter(indices.modules), "the network")
         raise _unprunable(layer, f"what is left does not fit together: {str(error).splitlines()[0]}") from error
-    if fraction is not None and abs(left - fraction) > TOLERANCE:
+    if fraction is not None and abs(fraction_left - fraction) > TOLERANCE:
         why = "the other channels are held or too few"
-        raise StageError(f"cannot leave {fraction:.1%} of the MACs, the nearest is {left:.1%}: {why}", "ratio")
+        raise StageError(f"cannot leave {fraction:.1%} of the MACs, the nearest is {fraction_left:.1%}: {why}", "ratio")

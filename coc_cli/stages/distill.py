@@ -1,4 +1,4 @@
-"""Knowledge distillation: a student learns to give the teacher's answers (Hinton, Vinyals and Dean 2015).
+"""Knowledge distillation: a student learns to reproduce the teacher's outputs (Hinton, Vinyals and Dean 2015).
 
 - distill: {student: {depth: 8, width: 8}, epochs: 60, temperature: 4}
 """
@@ -65,7 +65,7 @@ class Distill(TaughtStage):
         return spec if self.student == "same" else self._plan(spec).expected()
 
     def _plan(self, spec: Spec) -> StudentPlan:
-        """Return the student before anything is done to it, and what it takes over from the incoming network."""
+        """Return the student before it is reduced, and what it takes over from the incoming network."""
         from coc_cli.stages.student import plan_student
 
         return plan_student(spec, self._backbone(spec))
@@ -90,14 +90,14 @@ class Distill(TaughtStage):
         from coc_cli.nets.precision import with_precision
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
-        teacher = self.teaching(network, lab)
+        teacher = self.teacher_network(network, lab)
         assert teacher is not None
         plan = None if self.student == "same" else self._plan(network.spec)
         student = build(plan.spec).to(lab.device) if plan else clone(network)
         if plan is None or not plan.is_reduced:
             lab.train(student, self, self._loss(teacher, student))
             return student
-        # A student that is born narrow and rounded learns badly: for half of the time it is neither.
+        # A student that starts narrow and rounded learns badly: for half of the epochs it is neither.
         first = self.model_copy(update={"epochs": self.epochs - self.epochs // 2})
         lab.train(student, first, self._loss(teacher, student), phase="whole")
         student = plan.pruned(student).to(lab.device)
@@ -122,9 +122,9 @@ class Distill(TaughtStage):
 
         def value(network: Network, batch: Batch) -> Tensor:
             with torch.no_grad():
-                answers, shown = teacher.run(batch.inputs, theirs)
+                teacher_outputs, teacher_features = teacher.run(batch.inputs, theirs)
             outputs, features = network.run(batch.inputs, mine)
-            plain = self.loss_of(task, outputs, batch, answers[-1])
-            return plain + self.feature_weight * attention_transfer(features, shown)
+            distilled = self.loss_of(task, outputs, batch, teacher_outputs[-1])
+            return distilled + self.feature_weight * attention_transfer(features, teacher_features)
 
         return value

@@ -1,4 +1,4 @@
-"""Early exit: heads on the way, and a rule by which an input leaves at the first that is sure enough.
+"""Early exit: heads on the way, and a rule by which an input leaves at the first that is confident enough.
 
 Teerapittayanon et al. 2016, "BranchyNet"; heads as in Predictive Exit (Li et al. 2023), or a plain pool.
 
@@ -110,19 +110,19 @@ class EarlyExit(TaughtStage):
 
         if spec.exits:
             raise StageError("the network already has exits; leave one of the early_exit stages out")
-        places, whole = self.places(spec), Places(spec.with_changes(modules={}, parameters={}))
+        places, unpruned = self.places(spec), Places(spec.with_changes(modules={}, parameters={}))
         exits = tuple(
-            Exit(source=p.source, head=self.head, channels=whole.named(p.source).channels)  # type: ignore[union-attr]
+            Exit(source=p.source, head=self.head, channels=unpruned.named(p.source).channels)  # type: ignore[union-attr]
             for p in places
         )
         measure, max_drop = self.rule_for(spec.task)
         rule = ExitRule(measure=measure, threshold=NEVER[measure], max_drop=max_drop)
-        made = spec.with_changes(exits=exits, rule=rule)
+        expected = spec.with_changes(exits=exits, rule=rule)
         modules = dict(spec.modules)
-        for index, (place, left) in enumerate(zip(exits, places, strict=True)):
-            if left.channels != place.channels:
-                modules.update(reads(index, place, left.channels, made.head_outputs))
-        made = made.with_changes(modules=modules)
+        for index, (place, pruned_place) in enumerate(zip(exits, places, strict=True)):
+            if pruned_place.channels != place.channels:
+                modules.update(reads(index, place, pruned_place.channels, expected.head_outputs))
+        expected = expected.with_changes(modules=modules)
         if not isinstance(self.loss_weights, str) and len(self.loss_weights) != len(exits) + 1:
             raise StageError(
                 f"has {len(self.loss_weights)} numbers for {len(exits)} exits and the final output", "loss_weights"
@@ -130,10 +130,10 @@ class EarlyExit(TaughtStage):
         if sum(self._weights(spec, len(exits))[: None if self.backbone == "trained" else -1]) == 0:
             raise StageError("needs a weight above 0 for something that is trained", "loss_weights")
         precision = precision_of(spec)
-        return with_rounded_heads(made, precision) if precision else made
+        return with_rounded_heads(expected, precision) if precision else expected
 
     def rule_for(self, task: str) -> tuple[Measure, float]:
-        """Return measure and max_drop, defaults filled in; raises `StageError` for what the task has not."""
+        """Return measure and max_drop, defaults filled in; raises `StageError` for what the task does not have."""
         first, *others = MEASURES[task]
         measure = self.rule or first
         if measure not in (first, *others):
@@ -166,40 +166,40 @@ class EarlyExit(TaughtStage):
         from coc_cli.learning.tasks import task_of
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
-        teacher, task = self.teaching(network, lab), task_of(network.spec)
-        made = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)
-        weights = self._weights(network.spec, len(made.exits))
-        known = set(network.state_dict())
+        teacher, task = self.teacher_network(network, lab), task_of(network.spec)
+        with_exits = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)
+        weights = self._weights(network.spec, len(with_exits.exits))
+        inherited = set(network.state_dict())
         if self.backbone == "frozen":
             weights[-1] = 0.0
-            made.backbone_frozen = True
-            for name, parameter in made.named_parameters():
-                parameter.requires_grad_(name not in known)
+            with_exits.backbone_frozen = True
+            for name, parameter in with_exits.named_parameters():
+                parameter.requires_grad_(name not in inherited)
 
         def loss(net: Network, batch: Batch) -> Tensor:
-            taught = answers(teacher, batch) if teacher else None
-            return self.loss_of(task, net(batch.inputs), batch, taught, weights)
+            teacher_output = answers(teacher, batch) if teacher else None
+            return self.loss_of(task, net(batch.inputs), batch, teacher_output, weights)
 
-        lab.train(made, self, loss)
-        made.backbone_frozen = False
-        return made.requires_grad_()
+        lab.train(with_exits, self, loss)
+        with_exits.backbone_frozen = False
+        return with_exits.requires_grad_()
 
     def _weights(self, spec: Spec, exits: int) -> list[float]:
         if self.loss_weights == "equal":
             return [1.0] * (exits + 1)
         if self.loss_weights == "depth":
-            return [*[place.share for place in self.places(spec)], 1.0]
+            return [*[place.macs_fraction for place in self.places(spec)], 1.0]
         return [float(weight) for weight in self.loss_weights]
 
 
 def _named(places: Places, names: tuple[str, ...]) -> list[Place]:
-    found = []
+    chosen = []
     for name in names:
         place = places.named(name)
         if place is None:
             raise StageError(f"no exit can be behind '{name}'; {did_you_mean(name, places.names())}", "exits")
-        found.append(place)
+        chosen.append(place)
     order = {node.name: index for index, node in enumerate(places.body)}
-    if len({place.source for place in found}) < len(found):
+    if len({place.source for place in chosen}) < len(chosen):
         raise StageError("two of the exits are at the same place", "exits")
-    return sorted(found, key=lambda place: order[place.source])
+    return sorted(chosen, key=lambda place: order[place.source])

@@ -47,7 +47,7 @@ class Prune(TaughtStage):
 
     @property
     def selection(self) -> SelectionSettings:
-        """How channels are compared, and which layers keep theirs."""
+        """How channels are compared, and which layers may lose some."""
         from coc_cli.stages.channel_selection import SelectionSettings
 
         return SelectionSettings(self.importance, self.scope, {name: rule.prune for name, rule in self.layers.items()})
@@ -64,9 +64,10 @@ class Prune(TaughtStage):
         from coc_cli.nets.slicing import sliced
         from coc_cli.stages.channel_selection import backbone_macs, choose_channels
 
-        teacher = self.teaching(network, lab)
+        teacher = self.teacher_network(network, lab)
         total = backbone_macs(network.spec)
         for step in range(1, self.steps + 1):
+            # equal factors: a ratio of 0.75 in two steps leaves a half, then a quarter
             target = total * (1 - self.ratio) ** (step / self.steps)
             fraction = target / backbone_macs(network.spec)
             indices = choose_channels(network, self.selection, fraction, exactly=step == self.steps)

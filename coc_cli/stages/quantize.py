@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coc_cli.nets.network import Network
     from coc_cli.nets.precision import Precision
 
-Float: TypeAlias = Annotated[Literal[32], Tag(NUMBER)]  # told from the bits by its value
+Float: TypeAlias = Annotated[Literal[32], Tag(NUMBER)]  # distinguished from bits by its value
 _BITS_OR_FLOAT = by_function("a whole number", lambda value: NUMBER if value == FLOAT_BITS else kind_of(value))
 
 
@@ -84,7 +84,7 @@ class Quantize(TaughtStage):
         inner = LayerBits(self.weights, self.activations)
         precision = Precision(LayerBits(self.first, self.first), inner, LayerBits(self.last, self.last), self.residual)
         roles = precision.by_layer(names)
-        apart = {}
+        overrides = {}
         for pattern, rule in self.layers.items():
             matched = [name for name in names if fnmatchcase(name, pattern)]
             if not matched:
@@ -92,15 +92,15 @@ class Quantize(TaughtStage):
                 raise StageError(f"pattern '{pattern}' matches no layer; {near}", "layers")
             for name in matched:
                 role = roles[name]
-                apart[name] = LayerBits(
+                overrides[name] = LayerBits(
                     rule.weights or rule.bits or role.weights, rule.activations or rule.bits or role.activations
                 )
-        return Precision(precision.first, inner, precision.last, self.residual, apart)
+        return Precision(precision.first, inner, precision.last, self.residual, overrides)
 
     def change(self, network: Network, lab: Lab) -> Network:
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
-        teacher = self.teaching(network, lab)
+        teacher = self.teacher_network(network, lab)
         quantized = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)
         lab.train(quantized, self, self.loss(teacher))
         return quantized

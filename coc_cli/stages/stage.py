@@ -1,4 +1,4 @@
-"""What every stage is: a frozen model whose fields are the recipe's keys, with a dry and a wet verb."""
+"""The base of every stage: a frozen model whose fields are the recipe's keys, with a dry and a wet verb."""
 
 from __future__ import annotations
 
@@ -26,18 +26,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lab:
-    """What a stage may use, passed in, never global."""
+    """Everything a stage may use beside the network: passed in, never global."""
 
     data: Data  # on the device
     augment: Augment
     device: str
     seed: int  # the stage's own
     baseline: Network  # on the device; not to be changed
-    state: Path  # a folder for what a resumed stage needs
+    state: Path  # a folder for the state that a resumed stage goes on from
     log: EpochLog
 
     def train(self, network: Network, settings: Training, loss: Loss, *, phase: str = "training") -> None:
-        """Train in place; see `training.fit`. Random numbers drawn after it are the same when it was resumed."""
+        """Train in place; see `loop.fit`. Random numbers drawn afterwards are the same if it was resumed.
+
+        Args:
+            network: Left with the weights of its best epoch.
+            settings: Epochs, optimizer and learning rate.
+            loss: Called with the network and each batch.
+            phase: Tells apart the trainings of one stage; part of their seeds and the names of their state files.
+
+        Raises:
+            RunError: If the loss is no longer finite.
+        """
         import torch
 
         from coc_cli.learning.loop import fit
@@ -58,7 +68,7 @@ class Lab:
 
 @dataclass(frozen=True)
 class ChainPosition:
-    """Where in a recipe a stage stands, and what the recipe says beside it, as far as that is right by itself."""
+    """The position of a stage in a recipe, and those other sections that are valid by themselves."""
 
     index: int  # in the chain
     arch: str | None  # of the baseline
@@ -67,28 +77,48 @@ class ChainPosition:
 
 
 class Stage(Training, ABC):
-    """One link of the chain; the class says what it works on and where the papers' order has it.
+    """One link of the chain; the class says what it works on and its place in the papers' order.
 
-    `expect` is dry: it returns the spec that `apply` will give, or raises `StageError` saying why it cannot. `apply` is
-    wet: it returns a new network and leaves the one it was given as it was; what differs between stages is `change`.
+    `expect` is dry: it predicts the spec that `apply` will produce. `apply` is wet: it returns a new network and leaves
+    its input as it was; what differs between stages is `change`.
     """
 
     name: ClassVar[str]
     works_on: ClassVar[str] = "the network"
     advised_place: ClassVar[int | None] = None  # in the order of Shen et al. 2024; None: the paper does not have it
-    depends_on_input: ClassVar[bool] = False  # what it leaves runs differently for each input
+    depends_on_input: ClassVar[bool] = False  # its result runs differently for each input
 
     def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:  # noqa: ARG002
-        """Yield what in the stage's keys does not go together, or with the recipe, each with its place below them."""
+        """Yield which keys do not go together, or with the recipe, each with its place below the stage."""
         yield from ()
 
     @abstractmethod
-    def expect(self, spec: Spec) -> Spec: ...
+    def expect(self, spec: Spec) -> Spec:
+        """Predict the result without weights or data.
+
+        Args:
+            spec: Of the incoming network.
+
+        Returns:
+            The spec of the network that `apply` will return; pruned widths and signs of edges may differ.
+
+        Raises:
+            StageError: If the stage cannot be applied to such a network.
+        """
 
     def apply(self, network: Network, lab: Lab) -> Network:
-        """Change the network; if the result has exits, their threshold is found anew on validation.
+        """Apply the stage; if the result has exits, their threshold is calibrated again on validation.
 
-        The result is in eval mode. All random numbers come from the lab's seed; torch's global generator is put back.
+        Args:
+            network: Stays as it is.
+            lab: Data, seed and all else that is needed. Torch's global generator is restored afterwards.
+
+        Returns:
+            A new network in eval mode on the lab's device.
+
+        Raises:
+            StageError: If the weights turn out not to allow what `expect` predicted.
+            RunError: If training diverges.
         """
         import torch
 
@@ -99,15 +129,28 @@ class Stage(Training, ABC):
             return calibrated(self.change(network, lab), lab.data.validation).eval()
 
     @abstractmethod
-    def change(self, network: Network, lab: Lab) -> Network: ...
+    def change(self, network: Network, lab: Lab) -> Network:
+        """Return the changed and trained network; called by `apply`, which seeds and calibrates.
+
+        Args:
+            network: Stays as it is.
+            lab: Data, seed and all else that is needed.
+
+        Returns:
+            A new network on the lab's device, its exit threshold not yet calibrated.
+
+        Raises:
+            StageError: If the stage cannot be applied to the network.
+            RunError: If training diverges.
+        """
 
     def notes(self, spec: Spec) -> list[str]:  # noqa: ARG002
-        """Say what a user should know about this stage on that incoming network; printed by the plan."""
+        """Return what a user should know about this stage on that incoming network; printed by the plan."""
         return []
 
 
 class TaughtStage(Stage):
-    """A stage whose training also listens to a teacher."""
+    """A stage whose training may distil a teacher."""
 
     teacher: Annotated[
         Literal["baseline", "incoming", "none"],
@@ -116,19 +159,19 @@ class TaughtStage(Stage):
     kd_weight: Annotated[float, Field(ge=0, le=1, description="share of the teacher in the loss")] = 0.7
     temperature: Annotated[float, Field(gt=0, description="softens the classes of both before they are compared")] = 4.0
 
-    def teaching(self, incoming: Network, lab: Lab) -> Network | None:
-        """Return the teacher, in eval mode on the lab's device."""
+    def teacher_network(self, incoming: Network, lab: Lab) -> Network | None:
+        """Return the teacher, in eval mode on the lab's device; None without one."""
         if self.teacher == "none":
             return None
         return (lab.baseline if self.teacher == "baseline" else incoming).to(lab.device).eval()
 
     def loss(self, teacher: Network | None) -> Loss:
-        """Return the task's loss plus, with a teacher, the term of imitation, averaged over all exits."""
+        """Return the task's loss mixed, with a teacher, with the distillation loss; the mean over all exits."""
         from coc_cli.learning.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
-            taught = answers(teacher, batch) if teacher else None
-            return self.loss_of(task_of(network.spec), network(batch.inputs), batch, taught)
+            teacher_output = answers(teacher, batch) if teacher else None
+            return self.loss_of(task_of(network.spec), network(batch.inputs), batch, teacher_output)
 
         return value
 
@@ -137,26 +180,29 @@ class TaughtStage(Stage):
         task: Task,
         outputs: list[Tensor],
         batch: Batch,
-        taught: Tensor | None,
+        teacher_output: Tensor | None,
         weights: list[float] | None = None,
     ) -> Tensor:
-        """Return the loss of the outputs of all exits, each [B, K], with the teacher's final output if there is one.
+        """Return the loss of the outputs of all exits, each [B, K], against targets and the teacher's final output.
 
-        It is the mean over exits, weighted if there are `weights`.
+        It is the mean over exits, weighted by `weights` if there are any.
         """
         import torch
 
-        given = weights or [1.0] * len(outputs)
-        share = torch.tensor([weight / sum(given) for weight in given], device=outputs[0].device)
-        hard = torch.stack([task.loss(output, batch.targets) for output in outputs]) @ share
-        if taught is None:
+        exit_weights = weights or [1.0] * len(outputs)
+        fractions = torch.tensor([weight / sum(exit_weights) for weight in exit_weights], device=outputs[0].device)
+        hard = torch.stack([task.loss(output, batch.targets) for output in outputs]) @ fractions
+        if teacher_output is None:
             return hard
-        soft = torch.stack([task.distillation_loss(output, taught, self.temperature) for output in outputs]) @ share
+        soft = (
+            torch.stack([task.distillation_loss(output, teacher_output, self.temperature) for output in outputs])
+            @ fractions
+        )
         return (1 - self.kd_weight) * hard + self.kd_weight * soft
 
 
 def answers(teacher: Network, batch: Batch) -> Tensor:
-    """Return a teacher's final output, without gradients."""
+    """Return a teacher's final output [B, K], without gradients."""
     import torch
 
     with torch.no_grad():

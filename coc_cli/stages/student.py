@@ -28,13 +28,13 @@ class StudentPlan:
         return self.macs_fraction != 1.0 or self.precision is not None
 
     def pruned(self, student: Network) -> Network:
-        """Return the student with the same fraction of its MACs left."""
+        """Return the student pruned to the same fraction of its MACs."""
         if self.macs_fraction == 1.0:
             return student
         return sliced(student, choose_channels(student, SelectionSettings(), self.macs_fraction))
 
     def expected(self) -> Spec:
-        """Return what the student will be, without weights; raises `StageError`."""
+        """Return the spec that the student will have; raises `StageError`."""
         spec = self.spec
         if self.macs_fraction != 1.0:
             try:
@@ -45,7 +45,7 @@ class StudentPlan:
         return with_precision(spec, self.precision) if self.precision else spec
 
     def notes(self, incoming: Spec) -> list[str]:
-        """Return what a user should know of what is taken over from a network."""
+        """Return what a user should know of what the student takes over from the incoming network."""
         notes = []
         if self.macs_fraction < 1:
             notes.append(f"the student is pruned like the incoming network, to {self.macs_fraction:.0%} of its MACs")
@@ -63,7 +63,7 @@ class StudentPlan:
 
 
 def plan_student(incoming: Spec, backbone: Spec) -> StudentPlan:
-    """Return the student with that backbone for an incoming network; raises `StageError` if it cannot run."""
+    """Plan a student of that backbone for an incoming network; raises `StageError` if it cannot run."""
     try:
         check_runs(backbone)
     except StageError as error:
@@ -77,11 +77,11 @@ def plan_student(incoming: Spec, backbone: Spec) -> StudentPlan:
 
 
 def _exits(incoming: Spec, backbone: Spec) -> tuple[Exit, ...]:
-    """Return exits of the backbone at the fractions of MACs at which the incoming network has them."""
+    """Return exits of the backbone at the same fractions of MACs as those of the incoming network."""
     if not incoming.exits:
         return ()
     before, after = Places(incoming), Places(backbone)
-    fractions = [place.share for at in incoming.exits if (place := before.named(at.source))]
+    fractions = [place.macs_fraction for at in incoming.exits if (place := before.named(at.source))]
     places = after.every_block() if len(after.every_block()) >= len(fractions) else after.every_conv()
     return tuple(
         Exit(source=place.source, head=at.head, channels=place.channels)

@@ -158,8 +158,8 @@ def test_the_papers_networks_have_the_papers_macs(arch: str, macs: float) -> Non
 
 def test_exits_spread_by_macs(spec: Spec) -> None:
     deep = spec.with_changes(args={"depth": 20, "width": 4})
-    shares = [place.share for place in EarlyExit(exits=3).places(deep)]
-    assert [round(share, 2) for share in shares] == [0.24, 0.45, 0.77]
+    fractions = [place.macs_fraction for place in EarlyExit(exits=3).places(deep)]
+    assert [round(fraction, 2) for fraction in fractions] == [0.24, 0.45, 0.77]
 
 
 def test_all_heads_cost_what_a_hand_count_says(spec: Spec) -> None:

@@ -1,4 +1,4 @@
-"""The kinds of data sources, by name, and what a recipe's `data` section asks of them.
+"""The kinds of data sources, by name, and what a recipe's `data` section requests of them.
 
 A new one is a class in a file of its own and a line of import below. Importing this loads neither torch nor numpy, so that
 a wrong recipe is answered at once; sources import these inside the functions that need them.
@@ -29,23 +29,23 @@ SOURCES = {name: source() for name, source in registered(vars(), Source).items()
 
 
 def source_of(settings: DataSettings) -> Source:
-    """Return the source that settings without `faults` name."""
+    """Return the source of settings without `faults`."""
     return SOURCES[settings.kind]
 
 
 def form(name: str) -> str:
-    """Return what is to be written as `data.source` for a kind of source: 'digits', 'folder:PATH'."""
+    """Return the form of `data.source` for a kind of source: 'digits', 'folder:PATH'."""
     return f"{_before_place(name)}{SOURCES[name].place}"
 
 
 def described() -> str:
-    """Return all that may be written as `data.source`, in one line."""
+    """Return all forms of `data.source`, in one line."""
     forms = [f"{form(name)} ({source.hint})" if source.hint else form(name) for name, source in SOURCES.items()]
     return f"{', '.join(forms[:-1])} or {forms[-1]}"
 
 
 def faults(settings: DataSettings) -> Iterator[KeyFault]:
-    """Yield what does not go together, each with its key; nothing is opened."""
+    """Yield what is wrong with settings as such, each with its key; nothing is opened."""
     source = SOURCES.get(settings.kind)
     if source is None:
         yield ("source",), f"no such source '{settings.source}'; {did_you_mean(settings.source, map(form, SOURCES))}"
@@ -58,18 +58,34 @@ def faults(settings: DataSettings) -> Iterator[KeyFault]:
 
 
 def describe(settings: DataSettings) -> DataInfo:
-    """Return what is known without decoding images, of settings without `faults`.
+    """Describe images without decoding them.
 
-    Raises `StageError` with all that is wrong with a listing.
+    Args:
+        settings: A recipe's `data` section, without `faults`.
+
+    Returns:
+        Shape, labels and task; mean and deviation only if they are known without the images.
+
+    Raises:
+        StageError: With all that is wrong with a listing.
     """
     return source_of(settings).describe(settings)
 
 
 def read(settings: DataSettings, seed: int, *, cache: Path, progress: Progress | None = None) -> Data:
-    """Read and split the images of settings without `faults`; the split depends on the seed alone.
+    """Read and split the images.
 
-    Decoded images are stored in `cache`/data, so that they are decoded once. Raises `StageError` with every image that
-    cannot be used.
+    Args:
+        settings: A recipe's `data` section, without `faults`.
+        seed: The only thing, beside the settings, on which the split depends.
+        cache: The folder below which decoded images are stored, so that they are decoded once.
+        progress: Called with the number of images decoded so far and their total.
+
+    Returns:
+        The splits, uint8 images [N, C, H, W] on the CPU with their targets.
+
+    Raises:
+        StageError: With every image that cannot be used.
     """
     from coc_cli.data.reading import held_out
 
@@ -90,7 +106,7 @@ def _place_fault(source: Source, settings: DataSettings) -> str | None:
 
 
 def _foreign_keys(source: Source, settings: DataSettings) -> Iterator[KeyFault]:
-    """Yield the keys that were given and that only other sources take."""
+    """Yield the keys that are set and that only other sources take."""
     takers = {
         key: [name for name, other in SOURCES.items() if key in other.takes]
         for key, field in DataSettings.model_fields.items()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from coc_cli.data.table import CsvTable
 
 IMAGE = "image"  # the column with the images' paths, by default
-MOST_LOST = 1e-6  # of the spread of a target, by rounding to 32 bits
+MAX_LOSS = 1e-6  # of the spread of a target, by rounding to 32 bits
 
 
 class Csv(ListedSource):
@@ -32,11 +32,11 @@ class Csv(ListedSource):
     takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split")
 
     def place_fault(self, place: str) -> str | None:
-        """Return that there is no such file, if there is none."""
+        """Return a fault if there is no such file."""
         return None if Path(place).is_file() else f"no such file '{Path(place)}'"
 
     def faults(self, settings: DataSettings) -> Iterator[KeyFault]:
-        """Yield what `Source` does, and that there is not just one of classes and numbers."""
+        """Yield the faults of any source, and one unless exactly one of classes and numbers is named."""
         if (settings.label is None) == (settings.targets is None):
             yield (), "needs exactly one of 'label' (classification) and 'targets' (regression)"
         yield from super().faults(settings)
@@ -48,21 +48,21 @@ class Csv(ListedSource):
 
         path = Path(settings.place)
         columns, rows = read_table(path)
-        raise_if_any(_column_problems(path, columns, _wanted_columns(settings)))
+        raise_if_any(_column_problems(path, columns, _requested_columns(settings)))
         if not rows:
             raise StageError(f"'{path}' has no rows", "source")
         table, has_splits = CsvTable(path, rows), settings.split is not None
         names, stamps = table.files(settings.image or IMAGE)
-        given = table.splits(settings.split)
-        table.note_repeats(names, given, has_splits=has_splits)
+        splits = table.splits(settings.split)
+        table.note_repeats(names, splits, has_splits=has_splits)
         if settings.label is None:
-            targets, labels = _numbers(table, settings.target_columns, given)
+            targets, labels = _numbers(table, settings.target_columns, splits)
         else:
-            targets, labels = _classes(table, settings.label, given, has_splits=has_splits)
-        return Listing(path.parent, names, stamps, given, targets, labels)
+            targets, labels = _classes(table, settings.label, splits, has_splits=has_splits)
+        return Listing(path.parent, names, stamps, splits, targets, labels)
 
 
-def _wanted_columns(settings: DataSettings) -> list[tuple[str, str]]:
+def _requested_columns(settings: DataSettings) -> list[tuple[str, str]]:
     """Return the columns that settings name, each with its key."""
     columns = (
         ("image", settings.image or IMAGE),
@@ -74,7 +74,7 @@ def _wanted_columns(settings: DataSettings) -> list[tuple[str, str]]:
 
 
 def _numbers(
-    table: CsvTable, columns: tuple[str, ...], given: NDArray[np.int8]
+    table: CsvTable, columns: tuple[str, ...], splits: NDArray[np.int8]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return the targets float32 [N, T] and their names; raises `DataError` with all that is wrong with the table."""
     import numpy as np
@@ -83,13 +83,13 @@ def _numbers(
 
     numbers = table.numbers(columns)
     raise_if_any(table.problems())
-    problems = at_key("targets", _target_problems(numbers[given == TRAIN], columns))
-    raise_if_any(problems + at_key("source", scarce(given, None, columns)))
+    problems = at_key("targets", _target_problems(numbers[splits == TRAIN], columns))
+    raise_if_any(problems + at_key("source", scarce(splits, None, columns)))
     return numbers.astype(np.float32), columns
 
 
 def _classes(
-    table: CsvTable, column: str, given: NDArray[np.int8], *, has_splits: bool
+    table: CsvTable, column: str, splits: NDArray[np.int8], *, has_splits: bool
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Return the classes int64 [N] and their names; raises `DataError` with all that is wrong with the table."""
     from coc_cli.data.listing import class_problems
@@ -97,25 +97,25 @@ def _classes(
 
     classes, labels = table.classes(column)
     raise_if_any(table.problems())
-    problems = class_problems(given, classes, labels, has_splits=has_splits)
-    raise_if_any(at_key("label", problems + scarce(given, classes, labels)))
+    problems = class_problems(splits, classes, labels, has_splits=has_splits)
+    raise_if_any(at_key("label", problems + scarce(splits, classes, labels)))
     return classes, labels
 
 
-def _column_problems(path: Path, columns: list[str], wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return which columns are missing or there more than once, each at the key that asks for it."""
+def _column_problems(path: Path, columns: list[str], requested: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return which columns are missing or repeated, each with the key that names it."""
     if not any(columns):
         return [("source", f"'{path}' is empty; its first line has to name the columns")]
     other = next((mark for mark in (";", "\t", "|") if len(columns) == 1 and mark in columns[0]), None)
     if other:
-        shown = "tabs" if other == "\t" else f"'{other}'"
-        return [("source", f"'{path}' has one column, '{columns[0]}'; is it separated by {shown}? It needs commas")]
+        separator = "tabs" if other == "\t" else f"'{other}'"
+        return [("source", f"'{path}' has one column, '{columns[0]}'; is it separated by {separator}? It needs commas")]
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    missing = [(key, column) for key, column in wanted if column not in columns]
-    known = [name for name in columns if name]
+    missing = [(key, column) for key, column in requested if column not in columns]
+    names = [name for name in columns if name]
     return [
         *(("source", f"'{path}' has the column '{name}' more than once") for name in twice),
-        *((key, f"'{path}' has no column '{column}'; {did_you_mean(column, known)}") for key, column in missing),
+        *((key, f"'{path}' has no column '{column}'; {did_you_mean(column, names)}") for key, column in missing),
     ]
 
 
@@ -131,7 +131,7 @@ def _target_problems(numbers: NDArray[np.float64], columns: tuple[str, ...]) -> 
     for place, column in enumerate(columns):
         if not spread[place]:
             problems.append(f"'{column}' is {numbers[0, place]:g} for every training image; there is nothing to learn")
-        elif lost[place] > MOST_LOST * spread[place]:
+        elif lost[place] > MAX_LOSS * spread[place]:
             what = f"'{column}' varies too little for its size to be kept in 32 bits"
             problems.append(f"{what}; subtract an offset such as {numbers[0, place]:.12g}")
     return problems

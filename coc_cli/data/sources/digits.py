@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits: 1,797 real 8x8 images, on disk with the package (Alpaydin and Kaynak 1998).
 
-They are classified, or turned by angles that are to be told. No torch until they are read.
+They are classified, or turned by angles that are to be predicted. No torch until they are read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Digits(Source):
     default_validation = VALIDATION
 
     def describe(self, settings: DataSettings) -> DataInfo:
-        """Return what is known of the digits; mean and deviation are known of the plain ones."""
+        """Describe the digits; mean and deviation are known of the plain ones."""
         shape = _shape(settings)
         mean, std = (PLAIN_MEAN, PLAIN_STD) if shape == PLAIN_SHAPE else (None, None)
         return DataInfo(shape, tuple("0123456789"), "classification", mean, std, self._validation_images(settings))
@@ -52,7 +52,7 @@ class Digits(Source):
 
 
 class RotatedDigits(Digits):
-    """The digits, turned: what is to be told is by how many degrees."""
+    """The digits, turned; the target is by how many degrees."""
 
     name = "digits-rotation"
     summary = "the digits, each turned; by which angle is to be predicted"
@@ -60,13 +60,13 @@ class RotatedDigits(Digits):
     augment_safe = True  # what would turn them is refused
 
     def faults(self, settings: DataSettings) -> Iterator[KeyFault]:
-        """Yield what `Source` does, and augmentation that turns images."""
+        """Yield the faults of any source, and augmentation that turns images."""
         yield from super().faults(settings)
         turning = [key for key in ("rotate", "flip") if getattr(settings.augment, key)]
         yield from ((("augment", key), "would change the target, the angle; leave it out") for key in turning)
 
     def describe(self, settings: DataSettings) -> DataInfo:
-        """Return what is known of the turned digits."""
+        """Describe the turned digits."""
         return DataInfo(_shape(settings), ("angle",), "regression", None, None, self._validation_images(settings))
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:  # noqa: ARG002
@@ -102,7 +102,7 @@ def read_digits(seed: int, validation: float = VALIDATION) -> Data:
 
 
 def read_rotated_digits(seed: int, validation: float = VALIDATION) -> Data:
-    """Return the same split with each image turned; the target [N, 1] is by how many degrees.
+    """Read the same split with each image turned; the target [N, 1] is by how many degrees.
 
     Angles are uniform to either side, eight for each training image and one for each other.
     """

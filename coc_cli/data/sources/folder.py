@@ -36,7 +36,7 @@ class Folder(ListedSource):
     takes = (*COMMON_KEYS, "test")
 
     def place_fault(self, place: str) -> str | None:
-        """Return that there is no such folder or .zip, if there is none."""
+        """Return a fault if there is no such folder or .zip."""
         path = Path(place)
         if not (path.is_dir() or path.is_file()):
             return f"no such folder or .zip file '{path}'"
@@ -68,13 +68,13 @@ def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: S
     raise_if_any(at_key("source", _layout_problems(names, folders, depth)))
     labels = tuple(sorted({name[depth] for name in names.values()} | {f[depth] for f in folders if len(f) > depth}))
     index = {label: i for i, label in enumerate(labels)}
-    splits = {full: SPLITS[name[0].lower()] if has_splits else TRAIN for full, name in names.items()}
-    ordered = sorted(names, key=lambda full: (splits[full], names[full]))
-    given = np.array([splits[full] for full in ordered], dtype=np.int8)
+    split_of = {full: SPLITS[name[0].lower()] if has_splits else TRAIN for full, name in names.items()}
+    ordered = sorted(names, key=lambda full: (split_of[full], names[full]))
+    splits = np.array([split_of[full] for full in ordered], dtype=np.int8)
     classes = np.array([index[names[full][depth]] for full in ordered], dtype=np.int64)
-    problems = class_problems(given, classes, labels, has_splits=has_splits)
-    raise_if_any(at_key("source", problems + scarce(given, classes, labels)))
-    return Listing(path, tuple(ordered), tuple(stamps[tuple(f.split("/"))] for f in ordered), given, classes, labels)
+    problems = class_problems(splits, classes, labels, has_splits=has_splits)
+    raise_if_any(at_key("source", problems + scarce(splits, classes, labels)))
+    return Listing(path, tuple(ordered), tuple(stamps[tuple(f.split("/"))] for f in ordered), splits, classes, labels)
 
 
 def _is_hidden(parts: Iterable[str]) -> bool:
@@ -177,7 +177,7 @@ def _common(names: Iterable[Parts]) -> Parts:
 
 
 def _layout_problems(names: dict[str, Parts], folders: set[Parts], depth: int) -> list[str]:
-    """Return what does not fit a tree of class folders at that depth: 1 below folders of splits, else 0."""
+    """Return what does not fit a tree of class folders at a depth: 1 below folders of splits, else 0."""
     problems = _beside_splits(names, folders) if depth else _nearly_splits(names)
     loose = sorted(full for full, name in names.items() if len(name) < depth + 2)
     if loose:
@@ -186,7 +186,7 @@ def _layout_problems(names: dict[str, Parts], folders: set[Parts], depth: int) -
 
 
 def _nearly_splits(names: dict[str, Parts]) -> list[str]:
-    """Return which folders of classes look like splits."""
+    """Return a problem if folders of classes look like splits."""
     tops = sorted({name[0] for name in names.values() if len(name) > 1})
     splits = [f"{top}/" for top in tops if top.lower() in SPLITS]
     if splits:
@@ -196,7 +196,7 @@ def _nearly_splits(names: dict[str, Parts]) -> list[str]:
 
 
 def _beside_splits(names: dict[str, Parts], folders: set[Parts]) -> list[str]:
-    """Return what stands beside the folders of splits and is none."""
+    """Return a problem if other folders or images lie beside the folders of splits."""
     beside = sorted({name[0] for name in [*names.values(), *folders] if name and name[0].lower() not in SPLITS})
     allowed = "train, validation (valid, val) and test"
     what = f"beside train/ stands what is no split: {named(beside)}; there may be {allowed}"

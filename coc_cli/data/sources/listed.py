@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class ListedSource(Source):
-    """A source that has only to say which image files there are."""
+    """A source that only has to list its image files."""
 
     @abstractmethod
     def listing(self, settings: DataSettings) -> Listing:
         """Return the images by name, with split and target; raises `StageError`."""
 
     def describe(self, settings: DataSettings) -> DataInfo:
-        """Return what the listing tells; one image is opened for its size. Raises `StageError`."""
+        """Describe the listed images; one is opened for its size. Raises `StageError`."""
         from coc_cli.data.listing import describe_listing
 
         return describe_listing(self.listing(settings), settings, validation=self.validation_fraction(settings))

@@ -1,4 +1,4 @@
-"""torchvision's small data sets: what is known of each, and reading the files that it keeps. No torch until `read`."""
+"""torchvision's small data sets: what is known of each, and reading its files. No torch until `read`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coc_cli.data.splitting import Rows
 
 ROOT = "data"
-LONGEST_REASON = 160  # characters; torchvision tells every mirror that it tried
+LONGEST_REASON = 160  # characters; torchvision reports every mirror that it tried
 NO_TEST = 0.0  # for `cut_all`, which cuts no test split where there is one
 
 
@@ -35,7 +35,7 @@ class VisionSet:
     classes: int
     training_images: int
     folder: str
-    is_named: bool = False  # its splits are asked for as split="train", not train=True
+    is_named: bool = False  # its splits are requested as split="train", not train=True
 
 
 TABLE = {
@@ -59,18 +59,18 @@ class Torchvision(Source):
     labels_known_early = False  # only the files name the classes
 
     def place_fault(self, place: str) -> str | None:
-        """Return that a name is not in the table, if it is not."""
+        """Return a fault if a name is not in the table."""
         return None if place in TABLE else f"no such data set '{place}'; {did_you_mean(place, TABLE)}"
 
     def describe(self, settings: DataSettings) -> DataInfo:
-        """Return what the table knows; classes are numbered until the files are read."""
+        """Describe the data set from the table; classes are numbered until the files are read."""
         from coc_cli.data.splitting import amount
 
-        known = TABLE[settings.place]
-        shape = (settings.channels or known.shape[0], *(settings.height_width or known.shape[1:]))
-        count = amount(known.training_images, self.validation_fraction(settings), known.classes)
+        entry = TABLE[settings.place]
+        shape = (settings.channels or entry.shape[0], *(settings.height_width or entry.shape[1:]))
+        count = amount(entry.training_images, self.validation_fraction(settings), entry.classes)
         count = min(count, settings.limit or count)
-        return DataInfo(shape, tuple(map(str, range(known.classes))), "classification", None, None, count)
+        return DataInfo(shape, tuple(map(str, range(entry.classes))), "classification", None, None, count)
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:  # noqa: ARG002
         """Read the files, downloading them where there is a network, and cut validation off; raises `StageError`."""
@@ -96,10 +96,10 @@ def _cut(classes: NDArray[np.int64], validation: float, seed: int) -> tuple[Rows
 
     from coc_cli.data.splitting import cut_all
 
-    given = np.full(len(classes), TRAIN, dtype=np.int8)
+    splits = np.full(len(classes), TRAIN, dtype=np.int8)
     # A last row stands for the test split, which is complete already.
-    given, classes = np.append(given, np.int8(TEST)), np.append(classes, 0)
-    train, valid, _ = cut_all(given, classes, validation=validation, test=NO_TEST, limit=None, seed=seed)
+    splits, classes = np.append(splits, np.int8(TEST)), np.append(classes, 0)
+    train, valid, _ = cut_all(splits, classes, validation=validation, test=NO_TEST, limit=None, seed=seed)
     return train, valid
 
 
@@ -117,19 +117,19 @@ def _split(files: VisionFiles, info: DataInfo, parts: tuple[Rows, Rows]) -> Data
 
 def read_files(settings: DataSettings) -> VisionFiles:
     """Read a data set, downloading it where there is a network; raises `StageError`."""
-    known, root = TABLE[settings.place], Path(settings.root or ROOT)
+    entry, root = TABLE[settings.place], Path(settings.root or ROOT)
     train, test = (_opened(settings.place, root, is_train=is_train) for is_train in (True, False))
-    names = [str(name) for name in getattr(train, "classes", range(known.classes))]
-    labels = tuple(names) if len(names) == known.classes else tuple(map(str, range(known.classes)))
+    names = [str(name) for name in getattr(train, "classes", range(entry.classes))]
+    labels = tuple(names) if len(names) == entry.classes else tuple(map(str, range(entry.classes)))
     return VisionFiles(_arrays(train, settings, root), _arrays(test, settings, root), labels)
 
 
 def _opened(name: str, root: Path, *, is_train: bool) -> Any:
     import torchvision.datasets
 
-    known = TABLE[name]
+    entry = TABLE[name]
     dataset = getattr(torchvision.datasets, name)
-    split: dict[str, Any] = {"split": "train" if is_train else "test"} if known.is_named else {"train": is_train}
+    split: dict[str, Any] = {"split": "train" if is_train else "test"} if entry.is_named else {"train": is_train}
     # Not there, or damaged: torchvision says it in many ways, and both ask for a download.
     with contextlib.suppress(Exception):
         return dataset(str(root), **split, download=False)
@@ -138,7 +138,7 @@ def _opened(name: str, root: Path, *, is_train: bool) -> Any:
             return dataset(str(root), **split, download=True)
     except Exception as error:
         why = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
-        what = f"{name} is not in '{root / known.folder}', or damaged, and cannot be downloaded: {why}"
+        what = f"{name} is not in '{root / entry.folder}', or damaged, and cannot be downloaded: {why}"
         raise StageError(f"{what}; put its files there by hand", "source") from error
 
 
@@ -149,17 +149,17 @@ def _arrays(dataset: Any, settings: DataSettings, root: Path) -> tuple[NDArray[n
     """
     import numpy as np
 
-    known = TABLE[settings.place]
+    entry = TABLE[settings.place]
     classes = np.asarray(dataset.targets if hasattr(dataset, "targets") else dataset.labels, dtype=np.int64)
     images = np.asarray(dataset.data)
     if images.ndim == 3:  # noqa: PLR2004  (grey images have no axis of channels)
         images = images[:, None]
-    elif images.shape[1] != known.shape[0]:
+    elif images.shape[1] != entry.shape[0]:
         images = images.transpose(0, 3, 1, 2)
-    wrong = int(((classes < 0) | (classes >= known.classes)).sum())
-    if wrong or len(images) != len(classes) or images.shape[1:] != known.shape or not len(images):
+    wrong = int(((classes < 0) | (classes >= entry.classes)).sum())
+    if wrong or len(images) != len(classes) or images.shape[1:] != entry.shape or not len(images):
         form = (
             f"{len(images)} images {tuple(images.shape[1:])} with {len(classes)} labels, {wrong} of them out of range"
         )
-        raise StageError(f"'{root / known.folder}' is damaged: it holds {form}; remove it", "source")
+        raise StageError(f"'{root / entry.folder}' is damaged: it holds {form}; remove it", "source")
     return np.ascontiguousarray(images), classes

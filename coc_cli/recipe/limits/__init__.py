@@ -1,4 +1,4 @@
-"""Limits: what a result must keep, or the run ends with exit code 3. One line a limit."""
+"""Limits that a result must keep, or the run ends with exit code 3. One line a limit."""
 
 from __future__ import annotations
 

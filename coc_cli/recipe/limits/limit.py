@@ -1,4 +1,4 @@
-"""What every limit is: one figure of the result, set against what the recipe asks for."""
+"""The base of every limit: one figure of the result, compared with the recipe's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the plan knows of the result before any work."""
+    """The plan's prediction of the result."""
 
     bitops_ratio: float  # strict, with every image leaving at the first exit: the best that can be
     checkpoint_bytes: int
@@ -27,7 +27,7 @@ class Limit(ABC):
 
     @abstractmethod
     def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:
-        """Return the figure that is limited, from two entries of report.json's stages.
+        """Return the limited figure, from two entries of report.json's stages.
 
         `sign` is 1 if a larger metric is better, else -1.
         """

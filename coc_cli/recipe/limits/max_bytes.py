@@ -8,7 +8,7 @@ from pydantic import Field
 
 from coc_cli.recipe.limits.limit import Limit, Outlook
 
-LEAST_SLACK = 1.05  # the header's length depends on numbers that the plan does not know
+MIN_SLACK = 1.05  # the header's length depends on numbers that the plan does not know
 
 if TYPE_CHECKING:
     from coc_cli.report.schema.run import StageEntry
@@ -27,7 +27,7 @@ class MaxBytes(Limit):
         return value <= limit
 
     def plan_fault(self, limit: int, outlook: Outlook) -> str | None:
-        if outlook.checkpoint_bytes <= limit * max(outlook.slack, LEAST_SLACK):
+        if outlook.checkpoint_bytes <= limit * max(outlook.slack, MIN_SLACK):
             return None
         gives = f"this chain gives about {outlook.checkpoint_bytes} (see coc plan)"
         return f"asks for {limit}, but {gives}; use fewer bits or a smaller student"
