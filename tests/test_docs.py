@@ -233,7 +233,9 @@ def test_the_job_keeps_its_report_and_fails_at_a_missed_limit(tmp_path: Path) ->
 
 @pytest.mark.full
 def test_the_walk_from_a_checkpoint_and_a_folder_runs(tmp_path: Path) -> None:
+    assert kinds("docs/your-model.md") == ["python", "python", "python", "yaml", "sh", "python", "sh"]
     printed = run_blocks("docs/your-model.md", tmp_path)
+    assert len(printed) == 5, "the network and the recipe are written to files"
     assert "class 7 at exit" in printed[3]
     assert "early_exit" in printed[4]
     report = json.loads((tmp_path / "runs/mine/report.json").read_text())
