@@ -33,7 +33,7 @@ from coc_cli.nets.architectures import ARCHITECTURES  # noqa: E402
 from coc_cli.recipe.limits import LIMITS  # noqa: E402
 from coc_cli.recipe.model import Model, PredictExit, Recipe  # noqa: E402
 from coc_cli.stages import STAGES  # noqa: E402
-from coc_cli.stages.stage import TaughtStage  # noqa: E402
+from coc_cli.stages.taught_stage import TaughtStage  # noqa: E402
 
 Schema = dict[str, Any]
 WIDTH = 118  # columns of a help text

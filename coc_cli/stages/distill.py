@@ -14,7 +14,8 @@ from coc_cli.errors import StageError
 from coc_cli.frozen import MAPPING, TEXT, by_kind
 from coc_cli.nets.architectures import ArchitectureSettings
 from coc_cli.nets.spec import Spec
-from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage
+from coc_cli.stages.stage import ChainPosition, Lab
+from coc_cli.stages.taught_stage import TaughtStage
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,8 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
 from coc_cli.nets.spec import Exit, ExitRule, Measure, Spec
-from coc_cli.stages.stage import ChainPosition, Lab, TaughtStage, answers
+from coc_cli.stages.stage import ChainPosition, Lab
+from coc_cli.stages.taught_stage import TaughtStage, answers
 
 if TYPE_CHECKING:
     from torch import Tensor

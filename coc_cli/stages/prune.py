@@ -12,7 +12,8 @@ from pydantic import Field
 from coc_cli.frozen import Frozen
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.pruning_widths import TOLERANCE
-from coc_cli.stages.stage import Lab, TaughtStage
+from coc_cli.stages.stage import Lab
+from coc_cli.stages.taught_stage import TaughtStage
 
 if TYPE_CHECKING:
     from coc_cli.nets.network import Network

@@ -15,7 +15,8 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
 from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Spec, WeightBits
-from coc_cli.stages.stage import Lab, TaughtStage
+from coc_cli.stages.stage import Lab
+from coc_cli.stages.taught_stage import TaughtStage
 
 if TYPE_CHECKING:
     from coc_cli.nets.network import Network

@@ -12,7 +12,8 @@ STAGE = '''
 from typing import ClassVar
 
 from coc_cli.nets.spec import Spec
-from coc_cli.stages.stage import Lab, TaughtStage
+from coc_cli.stages.stage import Lab
+from coc_cli.stages.taught_stage import TaughtStage
 
 
 class Wobble(TaughtStage):
