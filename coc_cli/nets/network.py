@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coc_cli.nets import architectures as sources
+from coc_cli.nets import architectures
 from coc_cli.nets.canonical import canonicalize
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
@@ -57,7 +57,7 @@ class Network(nn.Module):
             assert isinstance(layer, nn.Conv2d | nn.Linear)
             self._replace(name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
-        with sources.user_code_errors(spec.arch):
+        with architectures.user_code_errors(spec.arch):
             self.graph = trace(_Traced(self.backbone))
         # with heads and quantisers in it; targets are names below this module
         for index, place in enumerate(spec.exits):
@@ -216,7 +216,7 @@ class _TracedHead(nn.Module):
 
 def raw(spec: Spec) -> nn.Module:
     """Return the architecture of a spec just as its source makes it, with fresh random weights."""
-    return sources.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
+    return architectures.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
 
 
 def build(spec: Spec, *, device: str = "cpu", backbone: nn.Module | None = None) -> Network:

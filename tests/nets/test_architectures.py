@@ -15,7 +15,7 @@ import coc_cli
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import StageError, UserError
-from coc_cli.nets import architectures as sources
+from coc_cli.nets import architectures
 from coc_cli.nets.architectures import create, fingerprint, resolve
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import read_header
@@ -162,7 +162,7 @@ def test_what_cannot_be_made_says_why(arch: str, args: dict[str, int], message: 
 @pytest.mark.parametrize("first", [nn.Linear(3, 4), nn.Conv2d(1, 4, 1), nn.Conv2d(3, 3, 1, groups=3)])
 def test_a_first_layer_that_cannot_take_other_channels_says_so(first: nn.Module) -> None:
     with pytest.raises(StageError, match=r"^torchvision:x takes images of 3 channels, not 1$"):
-        sources._with_channels(nn.Sequential(first), 1, "torchvision:x")
+        architectures._with_channels(nn.Sequential(first), 1, "torchvision:x")
 
 
 def test_a_file_that_is_no_python_names_the_line(nets: Path) -> None:

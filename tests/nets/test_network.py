@@ -10,8 +10,7 @@ from torch import nn
 
 from coc_cli.errors import StageError
 from coc_cli.learning.evaluation import exit_of
-from coc_cli.nets import architectures as sources
-from coc_cli.nets import tracing
+from coc_cli.nets import architectures, tracing
 from coc_cli.nets.architectures import resolve
 from coc_cli.nets.cost import cost
 from coc_cli.nets.exit_rules import exit_score, exit_scores, leaves
@@ -116,9 +115,9 @@ def test_unknown_architectures_and_arguments(arch: str, args: dict[str, int], ke
 
 
 def test_the_families_have_their_depth_in_layers() -> None:
-    for arch in sources.ARCHITECTURES:
+    for arch in architectures.ARCHITECTURES:
         args = resolve(arch, {"width": 2})
-        made = sources.create(arch, args, outputs=3, channels=3)
+        made = architectures.create(arch, args, outputs=3, channels=3)
         shortcuts = sum("shortcut" in name for name, m in made.named_modules() if isinstance(m, nn.Conv2d))
         layers = sum(isinstance(m, nn.Conv2d | nn.Linear) for m in made.modules())
         hidden = 2 if arch == "cifar:vgg19" else 0  # the two linear layers that are left out

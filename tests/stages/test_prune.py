@@ -14,7 +14,7 @@ from coc_cli.data.images import Data
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
 from coc_cli.learning.training import Epoch
-from coc_cli.nets import architectures as sources
+from coc_cli.nets import architectures
 from coc_cli.nets.architectures import Architecture, resolve
 from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network, build
@@ -31,7 +31,7 @@ from coc_cli.stages.stage import Lab
 @pytest.fixture
 def zoo(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fixed", "branching", "grouped", "flat"):
-        monkeypatch.setitem(sources.ARCHITECTURES, f"zoo:{name}", Architecture(f"netzoo:{name}", {}, ()))
+        monkeypatch.setitem(architectures.ARCHITECTURES, f"zoo:{name}", Architecture(f"netzoo:{name}", {}, ()))
 
 
 def of(spec: Spec, arch: str, **args: int) -> Spec:
