@@ -28,7 +28,7 @@ class Wobble(TaughtStage):
         from coc_cli.nets.network import clone
 
         rested = clone(network)
-        lab.train(rested, self, self.loss(self.teaching(network, lab)))
+        lab.train(rested, self, self.loss(self.teacher_network(network, lab)))
         return rested
 '''
 
