@@ -143,15 +143,14 @@ def occurrence(values: Integers) -> Integers:
     return ranks
 
 
-def positions_of(wanted: Integers, present: Integers) -> Integers | None:
-    """Return where each wanted label stands among those present, the n-th of equal ones at the n-th; None if nowhere."""
+def positions_of(wanted: Integers, present: Integers) -> Integers:
+    """Return where each wanted label stands among those present, the n-th of equal ones at the n-th."""
     scale = np.int64(max(len(wanted), len(present)) + 1)
     keys, there = wanted * scale + occurrence(wanted), present * scale + occurrence(present)
     order = np.argsort(there, kind="stable")
-    at = np.searchsorted(there[order], keys)
-    if (at >= len(there)).any() or (there[order][np.minimum(at, len(there) - 1)] != keys).any():
-        return None
-    return order[at]
+    at = order[np.minimum(np.searchsorted(there[order], keys), len(there) - 1)]
+    assert (there[at] == keys).all(), "a channel is read where it was not read before"
+    return at
 
 
 class Channels:
@@ -204,7 +203,7 @@ class Channels:
             together.setdefault(root(index), []).append(index)
         numbered = {index for labels, _ in self.whole.found.numbered for index in self.whole.groups_of(labels)}
         one_less = {index: len(self.groups[index]) - 1 for index in free & numbered - regrouped}
-        all_fit = self.misfit(self.counts(one_less)) is None
+        all_fit = not one_less or self.misfit(self.counts(one_less)) is None
         bundles = []
         for members in together.values():
             is_plain = members[0] not in regrouped and (members[0] not in numbered or all_fit)
@@ -222,10 +221,17 @@ class Channels:
                 if misfit is None:
                     return Bundle(tuple(members), parts, step)
         sizes = " and ".join(dict.fromkeys(str(self.groups[index].channels) for index in members))
-        why = (
-            f"{misfit.place} needs {'all ' if misfit else ''}{sizes}" if misfit else "nothing can be shared out evenly"
-        )
+        place = self.fault(members) or (misfit.place if misfit else "what joins them")
+        why = f"{place} needs {'all ' if len(members) == 1 else ''}{sizes}"
         return Bundle(tuple(members), parts, parts, why_kept=why)
+
+    def fault(self, groups: Iterable[int]) -> str | None:
+        """Return the first operation whose numbers depend on those of groups, or None."""
+        found, wanted = self.whole.found, set(groups)
+        for labels, place in (*found.regrouped, *found.numbered):
+            if wanted & set(self.whole.groups_of(labels)):
+                return place
+        return None
 
     def share(self, members: Iterable[int], kept: int, parts: int) -> dict[int, int]:
         """Return the classes of groups of which a share is kept."""
@@ -239,7 +245,6 @@ class Reduced:
         self.before, self.counts = channels, counts
         self.after = _Classes(labelled(channels.network, self._widths()))
         there = {group.key: group for group in self.after.groups}
-        self.kinds: list[Integers] = []
         for index, (group, count) in enumerate(zip(channels.groups, counts, strict=True)):
             other = there.get(group.key)
             if other is None or len(other) != count:
@@ -248,15 +253,13 @@ class Reduced:
             at = {kind: int((group.kinds == kind).sum()) for kind in wanted.tolist()}
             if any(at[kind] < n for kind, n in zip(wanted.tolist(), number.tolist(), strict=True)):
                 raise Misfit(self._suspect(index), "parts channels in another way")
-            self.kinds.append(other.kinds)
         self.there = [there[group.key] for group in channels.groups]
+        for path, columns in channels.whole.found.columns.items():
+            if (columns == 0).sum() != (self.after.found.columns[path] == 0).sum():
+                raise Misfit(f"layer '{layer_at(path)}'", "reads more or less of what is no channel's")
 
     def _suspect(self, index: int) -> str:
-        found = self.before.whole.found
-        for labels, place in (*found.regrouped, *found.numbered):
-            if index in self.before.whole.groups_of(labels):
-                return place
-        return f"layer '{self.before.groups[index].name}'"
+        return self.before.fault([index]) or f"layer '{self.before.groups[index].name}'"
 
     def _widths(self) -> Widths:
         channels, found = self.before, self.before.whole.found
@@ -279,6 +282,27 @@ class Reduced:
             shape.append(size)
         return tuple(shape)
 
+    @property
+    def changes(self) -> tuple[dict[str, dict[str, int]], dict[str, tuple[int, ...]]]:
+        """A spec's `modules` and `parameters` of the network that remains."""
+        network, old, new = self.before.network, self.before.whole.found, self.after.found
+        modules = dict(network.spec.modules)
+        for path, columns in new.columns.items():
+            before = numbers_of(network.get_submodule(path)) or {}
+            wide = len(columns)
+            sizes = {"in": wide, "features": wide, "out": len(new.rows[path]) if path in new.rows else 0}
+            sizes["groups"] = wide if before.get("groups") == before.get("in") else before.get("groups", 1)
+            after = {key: sizes[key] for key in before}
+            if after != before:
+                modules[layer_at(path)] = after
+        shapes = {name: tuple(labels.shape) for name, labels in new.parameters.items()}
+        changed = {
+            layer_at(name): shape for name, shape in shapes.items() if shape != tuple(old.parameters[name].shape)
+        }
+        order = {layer_at(path): index for index, (path, _) in enumerate(network.named_modules())}
+        ordered = dict(sorted(modules.items(), key=lambda item: order[item[0]]))
+        return ordered, {**network.spec.parameters, **changed}
+
     def choose(self, scores: Mapping[int, torch.Tensor]) -> SliceIndices:
         """Choose of each kind those of the greatest scores.
 
@@ -287,9 +311,6 @@ class Reduced:
 
         Returns:
             The elements of each tensor of the network that remain.
-
-        Raises:
-            Misfit: If the remaining channels are not read where they were.
         """
         origin = np.zeros(self.after.found.count, np.int64)  # by new label: the label that takes its place
         for index, (group, there) in enumerate(zip(self.before.groups, self.there, strict=True)):
@@ -301,7 +322,8 @@ class Reduced:
                 best = at[np.argsort(-score[at], kind="stable")[: len(wanted)]]
                 chosen[wanted] = np.sort(best)
             self._place(group, there, chosen, origin)
-        return _indices(self.before.network, self.before.whole.found, self.after.found, origin)
+        kept = _indices(self.before.network, self.before.whole.found, self.after.found, origin)
+        return SliceIndices(kept, *self.changes)
 
     def _place(self, group: ChannelGroup, there: ChannelGroup, chosen: Integers, origin: Integers) -> None:
         before, after = self.before.whole, self.after
@@ -320,44 +342,26 @@ def _labels_of(run: _Classes, producer: str, group: ChannelGroup, number: int) -
     return labels[np.argsort(at, kind="stable")].reshape(len(group), number)
 
 
-def _indices(network: Network, old: Labelling, new: Labelling, origin: Integers) -> SliceIndices:
+def _indices(network: Network, old: Labelling, new: Labelling, origin: Integers) -> dict[str, torch.Tensor]:
     """Return the flat indices of what remains: each new label stands for the old one at its origin."""
     kept: dict[str, torch.Tensor] = {}
-    modules, parameters = dict(network.spec.modules), dict(network.spec.parameters)
 
-    def taken(wanted: torch.Tensor, present: torch.Tensor, path: str) -> torch.Tensor:
+    def taken(wanted: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         at = positions_of(origin[wanted.flatten().numpy()], present.flatten().numpy())
-        if at is None:
-            raise Misfit(f"layer '{layer_at(path)}'", "reads other channels")
-        return torch.from_numpy(at)
+        return torch.from_numpy(at).view(wanted.shape)
 
     for path, columns in old.columns.items():
         module: Any = network.get_submodule(path)
-        read = taken(new.columns[path], columns, path)
+        read = taken(new.columns[path], columns)
         if path not in old.rows:
             tensors = {**module._parameters, **module._buffers}  # noqa: SLF001
             kept |= {f"{path}.{name}": read for name, tensor in tensors.items() if tensor is not None and tensor.dim()}
-            numbers = {"features": len(read)}
         else:
-            rows = taken(new.rows[path], old.rows[path], path)
+            rows = taken(new.rows[path], old.rows[path])
             kept |= {f"{path}.weight": _weight(module, rows, read), f"{path}.bias": rows}
-            numbers = {"in": len(read), "out": len(rows)}
-        before = numbers_of(module)
-        if before is not None and any(before[key] != number for key, number in numbers.items()):
-            if "groups" in before:
-                numbers["groups"] = len(read) if before["groups"] == before.get("in") else before["groups"]
-            modules[layer_at(path)] = numbers
-    for name, labels in old.parameters.items():
-        kept[name] = taken(new.parameters[name], labels, name).view(new.parameters[name].shape)
-        if new.parameters[name].shape != labels.shape:
-            parameters[layer_at(name)] = tuple(new.parameters[name].shape)
-    order = {layer_at(path): index for index, (path, _) in enumerate(network.named_modules())}
+    kept |= {name: taken(new.parameters[name], labels) for name, labels in old.parameters.items()}
     present = set(network.state_dict())
-    return SliceIndices(
-        {name: index for name, index in kept.items() if name in present},
-        dict(sorted(modules.items(), key=lambda item: order[item[0]])),
-        parameters,
-    )
+    return {name: index for name, index in kept.items() if name in present}
 
 
 def _weight(module: Any, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

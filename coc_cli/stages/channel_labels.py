@@ -22,7 +22,7 @@ from coc_cli.nets.graph import WEIGHTED, is_number, layer_name, operation
 from coc_cli.nets.layers import numbers_of
 from coc_cli.nets.names import is_head, layer_at
 from coc_cli.stages import channel_operations as kinds
-from coc_cli.stages.label_tensors import compact, distinct, joined, keeps_dimensions, narrowed, padded
+from coc_cli.stages.label_tensors import compact, distinct, joined, keeps_dimensions, narrowed, padded, varies
 
 if TYPE_CHECKING:
     from coc_cli.nets.network import Network
@@ -106,6 +106,7 @@ class _Run:
         yield kinds.SPATIAL, self._spatial
         yield kinds.REDUCING, self._reduce
         yield kinds.MIXING, self._mix
+        yield kinds.CONTRACTING, self._contract
         yield kinds.CREATING, self._create
         yield kinds.PADDING, self._pad
         yield kinds.GATED, self._gate
@@ -269,6 +270,11 @@ class _Run:
             self.keep(tensor, f"{self.place(node)} is not known to keep channels apart")
         return self._dry(node, *args, **kwargs)
 
+    def _contract(self, node: Node, *args: Any, **kwargs: Any) -> Any:
+        for tensor in _tensors((args, kwargs)):
+            self.keep(tensor, f"{self.place(node)} takes them together")
+        return self._dry(node, *args, **kwargs)
+
     def _create(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         return self._dry(node, *args, **kwargs)
 
@@ -278,14 +284,17 @@ class _Run:
             return tensors[0]
         shape = torch.broadcast_shapes(*[tensor.shape for tensor in tensors])
         spread = [tensor.expand(shape) for tensor in tensors]
-        varied = [{dim for dim, stride in enumerate(tensor.stride()) if stride and shape[dim] > 1} for tensor in spread]
+        varied = [{dim for dim in range(len(shape)) if varies(tensor, dim)} for tensor in spread]
+        by_layers = [dims if self._is_of_layers(x) else set() for dims, x in zip(varied, tensors, strict=True)]
         own = []
-        for index, (tensor, full) in enumerate(zip(tensors, spread, strict=True)):
-            others = set().union(*varied[:index], *varied[index + 1 :]) - varied[index]
-            lacking = {dim for dim in others if dim < len(shape) - tensor.dim() or tensor.shape[dim - len(shape)] == 1}
-            if lacking or (others and bool((narrowed(full)[0] != 0).all())):
+        for at, (tensor, full) in enumerate(zip(tensors, spread, strict=True)):
+            sizes = (*[1] * (len(shape) - tensor.dim()), *tensor.shape)
+            missing = {dim for dim, size in enumerate(sizes) if size < shape[dim]}
+            others = set().union(*varied[:at], *varied[at + 1 :]) - varied[at]
+            repeated = set().union(*by_layers[:at], *by_layers[at + 1 :]) - varied[at]
+            if others & missing or (repeated and bool((narrowed(full)[0] != 0).all())):
                 # one number for many channels: it belongs to none of them
-                self.keep(full, f"{self.place(node)} spreads them over other channels")
+                self.keep(tensor, f"{self.place(node)} spreads them over other channels")
             else:
                 own.append(full)
         if not own:
@@ -296,6 +305,11 @@ class _Run:
             one, other = narrowed(result, full)
             result = torch.where(one == 0, other, one).expand(shape)
         return result
+
+    def _is_of_layers(self, labels: Tensor) -> bool:
+        """Return whether labels are of channels of layers, not of bare parameters."""
+        ranges = [self.found.producers[name] for name in self.found.parameters]
+        return any(not any(label in labels_of for labels_of in ranges) for label in distinct(labels)[:1].tolist())
 
     def _move(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         x = args[0]
@@ -336,7 +350,7 @@ class _Run:
         lead = tuple(x.shape[: x.dim() - size])
         if not isinstance(shape, Tensor) or shape.shape[: len(lead)] != lead:
             return self._unknown(node, x, *args, **kwargs)  # type: ignore[no-any-return]
-        if any(x.stride(dim) and x.shape[dim] > 1 for dim in range(len(lead), x.dim())):
+        if any(varies(x, dim) for dim in range(len(lead), x.dim())):
             labels = self.read(node, x.reshape(-1, *x.shape[len(lead) :]), 0).view(lead)
         else:
             labels = _first(x, size)
@@ -352,7 +366,7 @@ class _Run:
         made = self._dry(node, x, *args, **kwargs)
         if not isinstance(made, Tensor):
             return self._unknown(node, x, *args, **kwargs)
-        varied = {dim for dim in range(x.dim()) if x.stride(dim) and x.shape[dim] > 1}
+        varied = {dim for dim in range(x.dim()) if varies(x, dim)}
         if varied & set(reduced):
             if name == "sum" and varied <= set(reduced):
                 self.read(node, x.reshape(-1, 1), 0)
@@ -369,14 +383,14 @@ class _Run:
             "dim", args[0] if args else getattr(self._module(node), "dim", None) if node.op == "call_module" else None
         )
         dims = [given] if isinstance(given, int) and not isinstance(given, bool) else range(x.dim())
-        if any(x.stride(dim) and x.shape[dim] > 1 for dim in dims):
+        if any(varies(x, dim) for dim in dims):
             self.keep(x, f"{self.place(node)} takes them together")
         return x
 
     def _gate(self, node: Node, x: Tensor, dim: int = -1) -> Tensor:
         dim = self._module(node).dim if node.op == "call_module" else dim
         one, other = (compact(half) for half in x.chunk(2, dim))
-        if x.stride(dim) and x.shape[dim] > 1:
+        if varies(x, dim):
             self.regroup(x, node)
         return self._elementwise(node, one, other)
 

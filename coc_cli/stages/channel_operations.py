@@ -65,6 +65,11 @@ MIXING = frozenset(
     ("softmax", "log_softmax", "softmin", "logsoftmax", "softmax2d", "normalize", "cumsum", "layer_norm", "group_norm")
     + ("local_response_norm", "localresponsenorm", "sort", "prelu")
 )
+# Sums of products of several tensors
+CONTRACTING = frozenset(
+    ("matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "scaled_dot_product_attention", "bilinear", "tensordot")
+    + ("outer", "cdist", "cosine_similarity", "dot")
+)
 # Tensors of given or computed shapes, with values that belong to no channel
 CREATING = frozenset(
     ("zeros", "ones", "full", "empty", "arange", "linspace", "eye", "rand", "randn", "tensor", "as_tensor")

@@ -18,7 +18,7 @@ from coc_cli.errors import StageError, did_you_mean
 from coc_cli.nets.cost import cost
 from coc_cli.nets.names import layer_at
 from coc_cli.nets.network import Network, build
-from coc_cli.nets.slicing import SliceIndices, sliced_spec
+from coc_cli.nets.slicing import SliceIndices
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.channel_groups import Channels, Reduced
 from coc_cli.stages.channel_labels import Misfit
@@ -136,10 +136,7 @@ class Selection:
                 places = even
         if exactly:
             self.check(places, fraction)
-        try:
-            return self.reduced(places).choose(scores)
-        except Misfit as error:
-            raise self._unprunable(error) from error
+        return self.reduced(places).choose(scores)
 
     def reduced(self, places: Sequence[int]) -> Reduced:
         """Return the network with these options; raises `StageError` if they do not fit together."""
@@ -168,7 +165,7 @@ class Selection:
         """Return which layers keep their channels though nothing requests it, and why."""
         kept: dict[str, list[str]] = {}
         for group in self.channels.groups:
-            if group.why_kept:
+            if group.why_kept and group.channels > 1 and group.members[0][0] in self.channels.whole.found.rows:
                 kept.setdefault(group.why_kept, []).append(group.name)
         for bundle in self.channels.bundles:
             if bundle.why_kept:
@@ -212,21 +209,35 @@ def can_reach(network: Network, settings: SelectionSettings, fraction: float) ->
     return not selection.misses(selection.evenly(fraction), fraction)
 
 
+_LATEST: list[tuple[Spec, SelectionSettings, Selection]] = []  # a plan asks for the notes and the spec of one stage
+
+
+def _dry(spec: Spec, settings: SelectionSettings) -> Selection:
+    """Return what may be pruned of a network of a spec, whatever its weights; raises `StageError`."""
+    for latest, how, selection in _LATEST:
+        if latest is spec and how == settings:
+            return selection
+    selection = Selection(build(spec, device="meta"), settings)
+    _LATEST[:] = [(spec, settings, selection)]
+    return selection
+
+
 def sliced_dry(spec: Spec, settings: SelectionSettings, fraction: float) -> Spec:
     """Return the spec that pruning would leave if it took the same share of each group; raises `StageError`.
 
     This is all that is known without the weights; any weights can be pruned to that fraction.
     """
-    selection = Selection(build(spec, device="meta"), settings)
+    selection = _dry(spec, settings)
     places = selection.evenly(fraction)
     selection.check(places, fraction)
-    return sliced_spec(spec, selection.reduced(places).choose({}))
+    modules, parameters = selection.reduced(places).changes
+    return spec.with_changes(modules=modules, parameters=parameters)
 
 
 def pruning_notes(spec: Spec, settings: SelectionSettings, fraction: float) -> list[str]:
     """Return what a user should know: layers that keep their channels, and what rounded widths allow."""
     try:
-        selection = Selection(build(spec, device="meta"), settings)
+        selection = _dry(spec, settings)
     except StageError:
         return []
     notes = selection.notes()
