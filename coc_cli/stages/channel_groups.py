@@ -161,6 +161,7 @@ class Channels:
         self.whole = _Classes(labelled(network))
         self.groups = self.whole.groups
         self._fits: dict[tuple[int, ...], Misfit | None] = {}
+        self._latest: Reduced | None = None
 
     def counts(self, changed: Mapping[int, int]) -> tuple[int, ...]:
         """Return the classes of each group: all, but for those that are given."""
@@ -170,7 +171,7 @@ class Channels:
         """Return why a network with so many classes of each group cannot run as this one does; None if it can."""
         if counts not in self._fits:
             try:
-                self.reduced(counts)
+                self._latest = Reduced(self, counts)
                 self._fits[counts] = None
             except Misfit as error:
                 self._fits[counts] = error
@@ -178,7 +179,12 @@ class Channels:
 
     def reduced(self, counts: tuple[int, ...]) -> Reduced:
         """Return the network with so many classes of each group; raises `Misfit`."""
-        return Reduced(self, counts)
+        misfit = self.misfit(counts)
+        if misfit is not None:
+            raise misfit
+        if self._latest is None or self._latest.counts != counts:
+            self._latest = Reduced(self, counts)
+        return self._latest
 
     @cached_property
     def bundles(self) -> list[Bundle]:
@@ -204,17 +210,33 @@ class Channels:
         numbered = {index for labels, _ in self.whole.found.numbered for index in self.whole.groups_of(labels)}
         one_less = {index: len(self.groups[index]) - 1 for index in free & numbered - regrouped}
         all_fit = not one_less or self.misfit(self.counts(one_less)) is None
-        bundles = []
-        for members in together.values():
-            is_plain = members[0] not in regrouped and (members[0] not in numbered or all_fit)
-            plain = Bundle(tuple(members), len(self.groups[members[0]]), step=1, is_free=True)
-            bundles.append(plain if is_plain else self._stepped(members))
-        return bundles
+        sure = numbered - regrouped if all_fit else set()
+        plain = [
+            members for members in together.values() if members[0] in sure or members[0] not in numbered | regrouped
+        ]
+        tried = [members for members in together.values() if members not in plain]
+        steps = self._steps(tried)
+        bundles = [Bundle(tuple(members), len(self.groups[members[0]]), step=1, is_free=True) for members in plain]
+        return sorted([*bundles, *map(self._stepped, tried, steps)], key=lambda bundle: bundle.groups)
 
-    def _stepped(self, members: Sequence[int]) -> Bundle:
+    def _steps(self, bundles: Sequence[Sequence[int]]) -> list[bool]:
+        """Return for each bundle whether it fits with a part less; all are tried at once before each by itself."""
+        parts = [gcd(*[len(self.groups[index]) for index in members]) for members in bundles]
+        less = [
+            self.share(members, size - 1, size) if size > 1 else {}
+            for members, size in zip(bundles, parts, strict=True)
+        ]
+        together = {index: count for shares in less for index, count in shares.items()}
+        if together and self.misfit(self.counts(together)) is None:
+            return [bool(shares) for shares in less]
+        return [bool(shares) and self.misfit(self.counts(shares)) is None for shares in less]
+
+    def _stepped(self, members: Sequence[int], fits_at_once: bool) -> Bundle:
         """Return the bundle of these groups, with the smallest step that fits."""
         parts = gcd(*[len(self.groups[index]) for index in members])
         misfit = None
+        if fits_at_once:
+            return Bundle(tuple(members), parts, step=1)
         for step in dict.fromkeys((1, 2, 4, 8, *(size for size in range(1, parts) if parts % size == 0))):
             if step < parts:
                 misfit = self.misfit(self.counts(self.share(members, parts - step, parts)))

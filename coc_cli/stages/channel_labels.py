@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
+from torch.fx import Graph, Node, Tracer
 from torch.fx.node import map_aggregate, map_arg
 
-from coc_cli.nets.graph import WEIGHTED, is_number, layer_name, operation
+from coc_cli.nets.graph import WEIGHTED, is_number, operation
 from coc_cli.nets.layers import numbers_of
 from coc_cli.nets.names import is_head, layer_at
 from coc_cli.stages import channel_operations as kinds
@@ -74,7 +75,11 @@ def labelled(network: Network, widths: Widths | None = None) -> Labelling:
     Raises:
         Misfit: If it cannot run with these widths.
     """
-    return _Run(network, widths or Widths()).found
+    image = torch.zeros((), dtype=torch.long).expand(1, *network.spec.input_shape)
+    run = _Run(network, network.graph, (image,), widths or Widths(), Labelling())
+    for tensor in _tensors(run.result):
+        run.keep(tensor, "")
+    return run.found
 
 
 def _hash(*key: object) -> int:
@@ -82,18 +87,41 @@ def _hash(*key: object) -> int:
 
 
 _OWN = {"weight", "bias", "weight_scale"}
+_INSIDE: WeakKeyDictionary[nn.Module, Graph | None] = WeakKeyDictionary()
+
+
+def _inside(module: nn.Module) -> Graph | None:
+    """Return the graph of a module that is none of torch's own; None where it cannot be traced."""
+    if module not in _INSIDE:
+        try:
+            is_own = type(module).__module__.startswith("torch.nn.")
+            _INSIDE[module] = None if is_own else Tracer().trace(module)
+        except Exception:  # noqa: BLE001  (a module's own code may raise anything when it is traced)
+            _INSIDE[module] = None
+    return _INSIDE[module]
 
 
 class _Run:
-    """One walk over the graph; `found` is what it found."""
+    """One walk over a graph; `found` is what it found, `result` the labels that it gives."""
 
-    def __init__(self, network: Network, widths: Widths) -> None:
-        self.network, self.widths, self.found = network, widths, Labelling()
+    def __init__(
+        self,
+        root: nn.Module,
+        graph: Graph,
+        inputs: Sequence[Any],
+        widths: Widths,
+        found: Labelling,
+        within: tuple[str, str] = ("", ""),
+    ) -> None:
+        self.root, self.widths, self.found = root, widths, found
+        self.prefix, self.where = within  # of the names of the root's parts; what to call it in messages
+        self.result: Any = None
         self.values: dict[Node, Any] = {}
+        self.inputs = iter(inputs)
         self.kind = {name: handle for names, handle in self._handlers() for name in names}
         node: Any = None
         try:
-            for node in network.graph.nodes:
+            for node in graph.nodes:
                 self.values[node] = self._value(node)
         except (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -116,40 +144,44 @@ class _Run:
 
     def place(self, node: Node) -> str:
         """Return what a node does and where, for messages."""
-        name = operation(node, self.network)
+        if self.where:
+            return self.where
+        name = operation(node, self.root)
         if node.op == "call_module":
             return f"{name} '{layer_at(str(node.target))}'"
         before = node
         while before.all_input_nodes:
             before = before.all_input_nodes[0]
             if before.op == "call_module":
-                return f"{name} behind '{layer_name(before)}'"
+                return f"{name} behind '{layer_at(str(before.target))}'"
         return name
 
     def _value(self, node: Node) -> Any:
         if node.op == "placeholder":
-            return torch.zeros((), dtype=torch.long).expand(1, *self.network.spec.input_shape)
+            return next(self.inputs, *node.args)
         if node.op == "get_attr":
             return self._attribute(str(node.target))
         args: Any = map_arg(node.args, self.values.__getitem__)
         kwargs = map_arg(node.kwargs, self.values.__getitem__)
         if node.op == "output":
-            for tensor in _tensors(args):
-                self.keep(tensor, "")
+            self.result = args[0]
             return None
         if is_number(node) or next(_tensors((args, kwargs)), None) is None:
-            return self._execute(node, args, kwargs)
+            return self._execute(node, args, kwargs) if is_number(node) else self._dry(node, *args, **kwargs)
         if node.op == "call_module" and isinstance(self._module(node), WEIGHTED):
             return self._layer(node, *args)
-        handle = self.kind.get(operation(node, self.network), self._unknown)
+        handle = self.kind.get(operation(node, self.root), self._unknown)
         return map_aggregate(handle(node, *args, **kwargs), lambda x: compact(x) if isinstance(x, Tensor) else x)
 
     def _module(self, node: Node) -> Any:
-        return self.network.get_submodule(str(node.target))
+        return self.root.get_submodule(str(node.target))
 
-    def _attribute(self, name: str) -> Any:
-        parent, _, last = name.rpartition(".")
-        value = getattr(self.network.get_submodule(parent), last)
+    def _path(self, node: Node) -> str:
+        return f"{self.prefix}{node.target}"
+
+    def _attribute(self, target: str) -> Any:
+        parent, _, last = target.rpartition(".")
+        value, name = getattr(self.root.get_submodule(parent), last), f"{self.prefix}{target}"
         if isinstance(value, nn.Parameter):
             if name not in self.found.parameters:
                 shape = self.widths.parameters.get(name, tuple(value.shape))
@@ -183,7 +215,7 @@ class _Run:
 
     def event(self, labels: Tensor, *key: object) -> None:
         """Note where labels are read."""
-        self.found.events.append((labels.flatten(), _hash(*key)))
+        self.found.events.append((labels.flatten(), _hash(self.prefix, *key)))
 
     def read(self, node: Node, labels: Tensor, dim: int) -> Tensor:
         """Note that the slices along a dimension are read as whole channels; return the label of each, [C]."""
@@ -202,7 +234,7 @@ class _Run:
         self.found.regrouped.append((distinct(labels), self.place(node)))
 
     def _layer(self, node: Node, x: Tensor) -> Tensor:
-        module, path = self._module(node), str(node.target)
+        module, path = self._module(node), self._path(node)
         is_conv = not isinstance(module, nn.Linear)
         read = self.found.columns[path] = self.read(node, x, 1 if is_conv else -1)
         groups = module.groups if is_conv else 1
@@ -222,7 +254,7 @@ class _Run:
                 self.regroup(labels, node)
         if numbers_of(module) is None or set(module._parameters) - _OWN:  # noqa: SLF001
             self.keep(torch.cat([read, rows]), f"{self.place(node)} has no rule to be made again")
-        if is_head(layer_name(node)):
+        if is_head(layer_at(self._path(node))):
             self.keep(rows, "")
         self.found.rows[path] = rows
         shape = self._shape(node, x) if is_conv else (*x.shape[:-1], len(rows))
@@ -266,6 +298,10 @@ class _Run:
         return map_aggregate(made, lambda x: nothing.expand(x.shape) if isinstance(x, Tensor) else x)
 
     def _unknown(self, node: Node, *args: Any, **kwargs: Any) -> Any:
+        graph = _inside(self._module(node)) if node.op == "call_module" and not kwargs else None
+        if graph is not None:
+            within = (f"{self._path(node)}.", self.place(node))
+            return _Run(self._module(node), graph, args, self.widths, self.found, within).result
         for tensor in _tensors((args, kwargs)):
             self.keep(tensor, f"{self.place(node)} is not known to keep channels apart")
         return self._dry(node, *args, **kwargs)
@@ -315,10 +351,10 @@ class _Run:
         x = args[0]
         if not isinstance(x, Tensor):  # of several tensors, or an item of a list of them
             return self._execute(node, args, kwargs)
-        if operation(node, self.network) == "getitem" and next(_tensors(args[1:]), None) is not None:
+        if operation(node, self.root) == "getitem" and next(_tensors(args[1:]), None) is not None:
             return self._unknown(node, *args, **kwargs)
         result = self._execute(node, args, kwargs)
-        name = operation(node, self.network)
+        name = operation(node, self.root)
         if name in kinds.NUMBERED:
             if self._is_regrouped(name, x, result):
                 self.regroup(x, node)
@@ -339,12 +375,12 @@ class _Run:
 
     def _join(self, node: Node, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> Tensor:
         dim = args[0] if args else kwargs.get("dim", kwargs.get("axis", 0))
-        if operation(node, self.network) == "stack":
+        if operation(node, self.root) == "stack":
             return self._execute(node, (tensors, *args), kwargs)  # type: ignore[no-any-return]
         return joined(list(tensors), dim)
 
     def _spatial(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        name = operation(node, self.network)
+        name = operation(node, self.root)
         shape = self._dry(node, x, *args, **kwargs)
         size = next((int(digit) for digit in "123" if f"{digit}d" in name), x.dim() - 2)
         lead = tuple(x.shape[: x.dim() - size])
@@ -359,33 +395,39 @@ class _Run:
         )
 
     def _reduce(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        name = operation(node, self.network)
+        name = operation(node, self.root)
         given = kwargs.get("dim", kwargs.get("axis", args[0] if args and name != "norm" else None))
         dims = range(x.dim()) if given is None else [given] if isinstance(given, int) else given
         reduced = sorted({dim % x.dim() for dim in dims}, reverse=True)
         made = self._dry(node, x, *args, **kwargs)
         if not isinstance(made, Tensor):
             return self._unknown(node, x, *args, **kwargs)
-        varied = {dim for dim in range(x.dim()) if varies(x, dim)}
-        if varied & set(reduced):
-            if name == "sum" and varied <= set(reduced):
-                self.read(node, x.reshape(-1, 1), 0)
-            else:
-                self.keep(x, f"{self.place(node)} takes them together")
+        if name == "sum" and {dim for dim in range(x.dim()) if varies(x, dim)} <= set(reduced):
+            self.read(node, x.reshape(-1, 1), 0)  # one that is 0 can go
             return made
+        self._couple(node, x, reduced)
         keeps = made.dim() == x.dim()
         for dim in reduced:
             x = x.narrow(dim, 0, 1) if keeps else x.select(dim, 0)
         return x
 
     def _mix(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if operation(node, self.root) == "prelu" and self._module(node).num_parameters == 1:
+            return x
         given = kwargs.get(
             "dim", args[0] if args else getattr(self._module(node), "dim", None) if node.op == "call_module" else None
         )
         dims = [given] if isinstance(given, int) and not isinstance(given, bool) else range(x.dim())
-        if any(varies(x, dim) for dim in dims):
-            self.keep(x, f"{self.place(node)} takes them together")
+        self._couple(node, x, [dim % x.dim() for dim in dims])
         return x
+
+    def _couple(self, node: Node, x: Tensor, dims: Sequence[int]) -> None:
+        """Note that values along dimensions depend on each other: of one channel of many, or of one place in each."""
+        varied = {dim for dim in range(x.dim()) if varies(x, dim)}
+        if varied <= set(dims):
+            self.keep(x, f"{self.place(node)} takes them together")
+        for dim in varied & set(dims):
+            self.tie(node, x.narrow(dim, 0, 1).expand_as(x), x)
 
     def _gate(self, node: Node, x: Tensor, dim: int = -1) -> Tensor:
         dim = self._module(node).dim if node.op == "call_module" else dim
@@ -397,14 +439,21 @@ class _Run:
     def _pad(self, _: Node, x: Tensor, pads: Sequence[int], *__: Any, **___: Any) -> Tensor:
         return padded(x, pads)
 
+    def _normed(self, node: Node, x: Tensor, dim: int) -> Tensor:
+        """Note what a norm reads, [C]; one that is called again has the same channels to norm."""
+        read, path = self.read(node, x, dim), self._path(node)
+        self.tie(node, self.found.columns.get(path, read), read)
+        self.found.columns[path] = read
+        return read
+
     def _norm(self, node: Node, x: Tensor) -> Tensor:
-        self.found.columns[str(node.target)] = self.read(node, x, 1)
+        self._normed(node, x, 1)
         if numbers_of(self._module(node)) is None:
             self.keep(x, f"{self.place(node)} has no rule to be made again")
         return x
 
     def _group_norm(self, node: Node, x: Tensor) -> Tensor:
-        read = self.found.columns[str(node.target)] = self.read(node, x, 1)
+        read = self._normed(node, x, 1)
         groups = self._module(node).num_groups
         if len(read) % groups:
             raise Misfit(self.place(node), f"needs a multiple of {groups}")
@@ -418,8 +467,8 @@ class _Run:
         if numbers_of(self._module(node)) is None:
             self.keep(x, f"{self.place(node)} takes them together")
             return x
-        of_images = operation(node, self.network) == "layernorm2d"
-        self.found.columns[str(node.target)] = self.read(node, x, 1 if of_images else -1)
+        of_images = operation(node, self.root) == "layernorm2d"
+        self._normed(node, x, 1 if of_images else -1)
         return x
 
 

@@ -13,7 +13,22 @@ ELEMENTWISE = frozenset(
     + ("hardswishme", "swishme", "mishjit", "add", "sub", "rsub", "mul", "truediv", "div", "floordiv", "pow", "neg")
     + ("abs", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "square", "reciprocal", "sign", "sin", "cos", "erf")
     + ("atan", "round", "floor", "ceil", "positive", "maximum", "minimum", "where", "addcmul", "addcdiv", "lerp", "mod")
-    + ("eq", "ne", "gt", "ge", "lt", "le", "logical_and", "logical_or", "logical_not", "masked_fill", "nan_to_num")
+    + (
+        "eq",
+        "ne",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "logical_and",
+        "logical_or",
+        "logical_not",
+        "invert",
+        "and",
+        "or",
+        "masked_fill",
+        "nan_to_num",
+    )
     + ("identity", "contiguous", "float", "double", "half", "bfloat16", "to", "type", "clone", "detach", "zeros_like")
     + ("ones_like", "rand_like", "randn_like", "full_like", "dropout", "dropout1d", "dropout2d", "dropout3d")
     + ("alphadropout", "alpha_dropout", "featurealphadropout", "feature_dropout", "droppath", "drop_path")
@@ -79,5 +94,5 @@ PADDING = frozenset(("pad",))
 GATED = frozenset(("glu",))
 BATCH_NORMS = frozenset(("batchnorm1d", "batchnorm2d"))
 INSTANCE_NORMS = frozenset(("instancenorm1d", "instancenorm2d"))
-GROUP_NORMS = frozenset(("groupnorm",))
+GROUP_NORMS = frozenset(("groupnorm", "groupnorm1"))
 LAYER_NORMS = frozenset(("layernorm", "layernorm2d"))  # of one dimension: the last, or dimension 1 of images

@@ -6,7 +6,7 @@ only say which of these are taken, and which channels go. So what a plan finds p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -16,11 +16,11 @@ import torch
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.nets.cost import cost
-from coc_cli.nets.names import layer_at
+from coc_cli.nets.names import is_head, layer_at
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.slicing import SliceIndices
 from coc_cli.nets.spec import Spec
-from coc_cli.stages.channel_groups import Channels, Reduced
+from coc_cli.stages.channel_groups import Bundle, Channels, Reduced
 from coc_cli.stages.channel_labels import Misfit
 from coc_cli.stages.importance import channel_scores, has_score
 from coc_cli.stages.pruning_widths import TOLERANCE, Choice, Search, Work, options_of
@@ -68,7 +68,7 @@ class Selection:
     def _choices(self) -> list[Choice]:
         choices = []
         for bundle in self.channels.bundles:
-            names = self._layers(bundle.groups)
+            names = [name for group in bundle.groups for name in self._layers[group]]
             scored = all(has_score(self.channels, self.settings.importance, group) for group in bundle.groups)
             if scored and bundle.why_kept is None and all(self.rules[name].prunable for name in names):
                 explicit = [self.rules[name].round_to or self.settings.round_to for name in names]
@@ -76,11 +76,14 @@ class Selection:
                 choices.append(Choice(bundle, options_of(self.channels, bundle, round_to)))
         return choices
 
-    def _layers(self, groups: Iterable[int]) -> list[str]:
-        """Return the layers of which groups are outputs."""
-        wanted = set(groups)
-        rows = self.channels.whole.found.rows
-        return [layer_at(path) for path, labels in rows.items() if wanted & set(self.channels.whole.groups_of(labels))]
+    @cached_property
+    def _layers(self) -> dict[int, list[str]]:
+        """By group: the layers whose outputs are in it."""
+        layers: dict[int, list[str]] = {}
+        for path, labels in self.channels.whole.found.rows.items():
+            for group in self.channels.whole.groups_of(labels):
+                layers.setdefault(group, []).append(layer_at(path))
+        return layers
 
     @cached_property
     def search(self) -> Search:
@@ -100,17 +103,40 @@ class Selection:
                 return places
 
     def _all_fit(self, places: Sequence[int]) -> bool:
-        """Try each bundle's option that was not yet tried, and take those away that do not fit."""
-        fit = True
+        """Try the options, all at once and then each bundle's by itself, and take those away that do not fit."""
+        if self.channels.misfit(self._counts(places)) is None:
+            return True
+        misfits = [
+            (choice, at)
+            for choice, at in zip(self.choices, places, strict=True)
+            if not self._fits(choice.bundle, choice.options[at])
+        ]
+        if not misfits:  # each fits by itself, but not together
+            raise self._unprunable(self.channels.misfit(self._counts(places)))
+        for choice, at in misfits:
+            self._drop(choice, at)
+        return False
+
+    def _fits(self, bundle: Bundle, kept: int) -> bool:
+        share = self.channels.share(bundle.groups, kept, bundle.parts)
+        return kept == bundle.parts or self.channels.misfit(self.channels.counts(share)) is None
+
+    def _drop(self, choice: Choice, at: int) -> None:
+        """Take an option away that does not fit, and with it all below the first that does if the least does not."""
+        if self._fits(choice.bundle, choice.options[0]):
+            del choice.options[at]
+            return
+        low, high = at, len(choice.options) - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._fits(choice.bundle, choice.options[middle]) else (middle, high)
+        del choice.options[:high]
+
+    def _counts(self, places: Sequence[int]) -> tuple[int, ...]:
+        changed: dict[int, int] = {}
         for choice, at in zip(self.choices, places, strict=True):
-            bundle, kept = choice.bundle, choice.options[at]
-            if bundle.is_free or kept == bundle.parts:
-                continue
-            share = self.channels.share(bundle.groups, kept, bundle.parts)
-            if self.channels.misfit(self.channels.counts(share)) is not None:
-                choice.options.remove(kept)
-                fit = False
-        return fit
+            changed |= self.channels.share(choice.bundle.groups, choice.options[at], choice.bundle.parts)
+        return self.channels.counts(changed)
 
     def tolerance(self, places: Sequence[int]) -> float:
         """Return how far the fraction may be off: half a step where widths are rounded by the user, or 2 %."""
@@ -124,35 +150,28 @@ class Selection:
     def choose(self, fraction: float, *, exactly: bool) -> SliceIndices:
         """Choose the channels to keep by the network's weights; see `choose_channels`."""
         scores = channel_scores(self.channels, self.settings.importance)
-        even = self.evenly(fraction)
         if self.settings.scope == "layer":
-            places = even
+            places = self.evenly(fraction)
         else:
             for choice in self.choices:
                 every = torch.cat([scores[group] for group in choice.bundle.groups])
                 choice.score = every / every.mean().clamp_min(1e-12)  # so that bundles are comparable
             places = self._by_score(fraction)
             if self.misses(places, fraction):
-                places = even
+                places = self.evenly(fraction)
         if exactly:
             self.check(places, fraction)
         return self.reduced(places).choose(scores)
 
     def reduced(self, places: Sequence[int]) -> Reduced:
-        """Return the network with these options; raises `StageError` if they do not fit together."""
-        changed: dict[int, int] = {}
-        for choice, at in zip(self.choices, places, strict=True):
-            changed |= self.channels.share(choice.bundle.groups, choice.options[at], choice.bundle.parts)
-        try:
-            return self.channels.reduced(self.channels.counts(changed))
-        except Misfit as error:
-            raise self._unprunable(error) from error
+        """Return the network with options that fit."""
+        return self.channels.reduced(self._counts(places))
 
-    def _unprunable(self, misfit: Misfit) -> StageError:
+    def _unprunable(self, misfit: Misfit | None) -> StageError:
         bundles = sorted((choice.bundle for choice in self.choices), key=lambda bundle: bundle.is_free)
         name = self.channels.groups[bundles[0].groups[0]].name
         line = f"keep it with layers: {{'{name}': {{prune: false}}}}"
-        return StageError(f"layer '{name}' cannot be pruned: {misfit.place} {misfit.why}; {line}")
+        return StageError(f"layer '{name}' cannot be pruned: {misfit}; {line}")
 
     def check(self, places: Sequence[int], fraction: float) -> None:
         """Raise `StageError` if the options leave a fraction that is too far from the requested one."""
@@ -165,7 +184,8 @@ class Selection:
         """Return which layers keep their channels though nothing requests it, and why."""
         kept: dict[str, list[str]] = {}
         for group in self.channels.groups:
-            if group.why_kept and group.channels > 1 and group.members[0][0] in self.channels.whole.found.rows:
+            is_layer = group.members[0][0] in self.channels.whole.found.rows and not is_head(group.name)
+            if group.why_kept and group.channels > 1 and is_layer:
                 kept.setdefault(group.why_kept, []).append(group.name)
         for bundle in self.channels.bundles:
             if bundle.why_kept:

@@ -63,6 +63,11 @@ class Prune(TaughtStage):
         rules = {pattern: LayerRule(rule.prune, rule.round_to) for pattern, rule in self.layers.items()}
         return SelectionSettings(self.importance, self.scope, rules, self.round_to)
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the recipe says what widths are multiples of."""
+        return bool(self.round_to or any(rule.round_to for rule in self.layers.values()))
+
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.stages.channel_selection import sliced_dry
 
@@ -71,7 +76,8 @@ class Prune(TaughtStage):
     def notes(self, spec: Spec) -> list[str]:
         from coc_cli.stages.channel_selection import pruning_notes
 
-        promise = f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} within {TOLERANCE:.0%}"
+        near = "as near as widths allow" if self.is_rounded else f"within {TOLERANCE:.0%}"
+        promise = f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} {near}"
         return [promise, *pruning_notes(spec, self.selection, 1 - self.ratio)]
 
     def change(self, network: Network, lab: Lab) -> Network:
