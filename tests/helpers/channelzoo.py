@@ -203,6 +203,34 @@ class Attention(Between):
         return self.after(mixed.unflatten(2, (8, 8)))
 
 
+class Swish(nn.Module):
+    """An activation of one's own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x)
+
+
+class LayerScale(nn.Module):
+    """A scale of each channel, of one's own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(channels, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Custom(Between):
+    """Modules that are none of torch's own, without layers inside; two paths stacked and summed."""
+
+    def add_parts(self) -> None:
+        self.swish, self.scale = Swish(), LayerScale(16)
+
+    def between(self, x: Tensor) -> Tensor:
+        return torch.stack([self.swish(x), self.scale(x)], 1).sum(1)
+
+
 EXACT = (
     Normed,
     Chunked,
@@ -217,6 +245,7 @@ EXACT = (
     Rearranged,
     FixedView,
     Attention,
+    Custom,
 )
 NAMES = tuple(kind.__name__ for kind in EXACT)
 
