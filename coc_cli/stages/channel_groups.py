@@ -9,7 +9,7 @@ shuffle, form a *bundle* and keep the same share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import gcd
@@ -215,37 +215,43 @@ class Channels:
             members for members in together.values() if members[0] in sure or members[0] not in numbered | regrouped
         ]
         tried = [members for members in together.values() if members not in plain]
-        steps = self._steps(tried)
         bundles = [Bundle(tuple(members), len(self.groups[members[0]]), step=1, is_free=True) for members in plain]
-        return sorted([*bundles, *map(self._stepped, tried, steps)], key=lambda bundle: bundle.groups)
+        return sorted([*bundles, *self._stepped(tried)], key=lambda bundle: bundle.groups)
 
-    def _steps(self, bundles: Sequence[Sequence[int]]) -> list[bool]:
-        """Return for each bundle whether it fits with a part less; all are tried at once before each by itself."""
+    def _stepped(self, bundles: Sequence[Sequence[int]]) -> list[Bundle]:
+        """Return bundles of these groups with the smallest steps that fit; the first of each are tried all at once."""
         parts = [gcd(*[len(self.groups[index]) for index in members]) for members in bundles]
-        less = [
-            self.share(members, size - 1, size) if size > 1 else {}
-            for members, size in zip(bundles, parts, strict=True)
+        steps = [list(self._possible_steps(members, size)) for members, size in zip(bundles, parts, strict=True)]
+        first: dict[int, int] = {}
+        for members, size, possible in zip(bundles, parts, steps, strict=True):
+            first |= self.share(members, size - possible[0], size) if possible else {}
+        if first and self.misfit(self.counts(first)) is None:
+            found = [possible[0] if possible else None for possible in steps]
+        else:
+            found = [self._first_fit(*each) for each in zip(bundles, parts, steps, strict=True)]
+        return [
+            Bundle(tuple(members), size, step or size, why_kept=None if step else self._needs(members))
+            for members, size, step in zip(bundles, parts, found, strict=True)
         ]
-        together = {index: count for shares in less for index, count in shares.items()}
-        if together and self.misfit(self.counts(together)) is None:
-            return [bool(shares) for shares in less]
-        return [bool(shares) and self.misfit(self.counts(shares)) is None for shares in less]
 
-    def _stepped(self, members: Sequence[int], fits_at_once: bool) -> Bundle:
-        """Return the bundle of these groups, with the smallest step that fits."""
-        parts = gcd(*[len(self.groups[index]) for index in members])
-        misfit = None
-        if fits_at_once:
-            return Bundle(tuple(members), parts, step=1)
-        for step in dict.fromkeys((1, 2, 4, 8, *(size for size in range(1, parts) if parts % size == 0))):
-            if step < parts:
-                misfit = self.misfit(self.counts(self.share(members, parts - step, parts)))
-                if misfit is None:
-                    return Bundle(tuple(members), parts, step)
-        sizes = " and ".join(dict.fromkeys(str(self.groups[index].channels) for index in members))
-        place = self.fault(members) or (misfit.place if misfit else "what joins them")
-        why = f"{place} needs {'all ' if len(members) == 1 else ''}{sizes}"
-        return Bundle(tuple(members), parts, parts, why_kept=why)
+    def _first_fit(self, members: Sequence[int], parts: int, steps: Sequence[int]) -> int | None:
+        fits = (step for step in steps if self.misfit(self.counts(self.share(members, parts - step, parts))) is None)
+        return next(fits, None)
+
+    def _possible_steps(self, members: Sequence[int], parts: int) -> Iterator[int]:
+        """Yield steps, from small to great, that leave as many channels in each group of norms and convolutions."""
+        divided = []
+        for labels, groups in self.whole.found.divided:
+            owners = self.whole.group_of[self.whole.of_label[labels.numpy()]]
+            divided.append((int(np.isin(owners, list(members)).sum()), groups))
+        for step in sorted({1, 2, 4, 8, *(size for size in range(1, parts) if parts % size == 0)}):
+            gone = [(count * step // parts, groups) for count, groups in divided]
+            if step < parts and all(count % groups == 0 for count, groups in gone):
+                yield step
+
+    def _needs(self, members: Sequence[int]) -> str:
+        sizes = [str(self.groups[index].channels) for index in members]
+        return f"{self.fault(members)} needs {'all ' if len(members) == 1 else ''}{' and '.join(dict.fromkeys(sizes))}"
 
     def fault(self, groups: Iterable[int]) -> str | None:
         """Return the first operation whose numbers depend on those of groups, or None."""

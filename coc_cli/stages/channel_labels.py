@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -54,6 +55,7 @@ class Labelling:
     kept: list[tuple[Tensor, str]] = field(default_factory=list)  # labels that stay, and why; "" needs no saying
     events: list[tuple[Tensor, int]] = field(default_factory=list)  # where labels are read: a hash of the place
     regrouped: list[tuple[Tensor, str]] = field(default_factory=list)  # labels whose numbers depend on each other
+    divided: list[tuple[Tensor, int]] = field(default_factory=list)  # labels [C], of which each part has as many
     numbered: list[tuple[Tensor, str]] = field(default_factory=list)  # labels moved by numbers that may be literal
     columns: dict[str, Tensor] = field(default_factory=dict)  # by path of a layer or norm: labels [C] that it reads
     rows: dict[str, Tensor] = field(default_factory=dict)  # by path of a layer: labels [O] of its outputs
@@ -101,6 +103,23 @@ def _inside(module: nn.Module) -> Graph | None:
     return _INSIDE[module]
 
 
+def _map_size(conv: Any, x: Tensor) -> tuple[int, ...]:
+    """Return the size of the maps that a convolution makes of those of [1, C, ...]."""
+    kind = next(base for base in type(conv).__mro__ if base.__module__ == "torch.nn.modules.conv")
+    how = (conv.kernel_size, conv.stride, conv.padding, getattr(conv, "output_padding", 0), conv.dilation)
+    return _made_size(kind, *how, conv.padding_mode, tuple(x.shape[2:]))
+
+
+@lru_cache(maxsize=4096)
+def _made_size(
+    kind: Any, kernel: Any, stride: Any, padding: Any, beside: Any, dilation: Any, mode: str, size: tuple[int, ...]
+) -> tuple[int, ...]:
+    further = {"output_padding": beside} if issubclass(kind, nn.modules.conv._ConvTransposeNd) else {}  # noqa: SLF001
+    conv = kind(1, 1, kernel, stride, padding, dilation=dilation, padding_mode=mode, device="meta", **further)
+    with torch.no_grad():
+        return tuple(conv(torch.empty(1, 1, *size, device="meta")).shape[2:])
+
+
 class _Run:
     """One walk over a graph; `found` is what it found, `result` the labels that it gives."""
 
@@ -117,6 +136,8 @@ class _Run:
         self.prefix, self.where = within  # of the names of the root's parts; what to call it in messages
         self.result: Any = None
         self.values: dict[Node, Any] = {}
+        self.names: dict[Node, str] = {}
+        self.modules = dict(root.named_modules(remove_duplicate=False))
         self.inputs = iter(inputs)
         self.kind = {name: handle for names, handle in self._handlers() for name in names}
         node: Any = None
@@ -142,11 +163,16 @@ class _Run:
         yield kinds.GROUP_NORMS, self._group_norm
         yield kinds.LAYER_NORMS, self._layer_norm
 
+    def _name(self, node: Node) -> str:
+        if node not in self.names:
+            self.names[node] = operation(node, self.root)
+        return self.names[node]
+
     def place(self, node: Node) -> str:
         """Return what a node does and where, for messages."""
         if self.where:
             return self.where
-        name = operation(node, self.root)
+        name = self._name(node)
         if node.op == "call_module":
             return f"{name} '{layer_at(str(node.target))}'"
         before = node
@@ -170,11 +196,11 @@ class _Run:
             return self._execute(node, args, kwargs) if is_number(node) else self._dry(node, *args, **kwargs)
         if node.op == "call_module" and isinstance(self._module(node), WEIGHTED):
             return self._layer(node, *args)
-        handle = self.kind.get(operation(node, self.root), self._unknown)
+        handle = self.kind.get(self._name(node), self._unknown)
         return map_aggregate(handle(node, *args, **kwargs), lambda x: compact(x) if isinstance(x, Tensor) else x)
 
     def _module(self, node: Node) -> Any:
-        return self.root.get_submodule(str(node.target))
+        return self.modules[str(node.target)]
 
     def _path(self, node: Node) -> str:
         return f"{self.prefix}{node.target}"
@@ -247,32 +273,16 @@ class _Run:
             )
         if 1 < groups < module.in_channels if is_conv else False:
             for labels, role in ((read, "in"), (rows, "out")):
-                if len(labels) % groups:
-                    raise Misfit(self.place(node), f"needs a multiple of {groups}")
-                for index, part in enumerate(labels.view(groups, -1)):
-                    self.event(part, node.name, role, index)
-                self.regroup(labels, node)
+                self._divide(node, labels, groups, role)
         if numbers_of(module) is None or set(module._parameters) - _OWN:  # noqa: SLF001
             self.keep(torch.cat([read, rows]), f"{self.place(node)} has no rule to be made again")
         if is_head(layer_at(self._path(node))):
             self.keep(rows, "")
         self.found.rows[path] = rows
-        shape = self._shape(node, x) if is_conv else (*x.shape[:-1], len(rows))
-        if is_conv:
-            result = rows.view(1, -1, *[1] * (len(shape) - 2)).expand(1, len(rows), *shape[2:])
-        else:
-            result = rows.expand(shape)
+        shape = (1, len(rows), *_map_size(module, x)) if is_conv else (*x.shape[:-1], len(rows))
+        result = rows.view(1, -1, *[1] * (len(shape) - 2)).expand(shape) if is_conv else rows.expand(shape)
         self.found.positions[path] = result.numel() // len(rows)
         return result
-
-    def _shape(self, node: Node, x: Tensor) -> tuple[int, ...]:
-        """Return the shape of a convolution's output, but for the number of channels."""
-        thin = copy.copy(self._module(node))
-        thin.__class__ = next(base for base in type(thin).__mro__ if base.__module__ == "torch.nn.modules.conv")
-        thin._parameters = {"weight": nn.Parameter(torch.empty(1, 1, *thin.kernel_size, device="meta")), "bias": None}  # noqa: SLF001
-        thin.groups = thin.in_channels = thin.out_channels = 1
-        with torch.no_grad():
-            return tuple(thin(torch.empty(1, 1, *x.shape[2:], device="meta")).shape)
 
     def _execute(self, node: Node, args: Any, kwargs: Any) -> Any:
         if node.op == "call_module":
@@ -291,7 +301,10 @@ class _Run:
         args, kwargs = map_aggregate(args, emptied), map_aggregate(kwargs, emptied)
         with torch.no_grad():
             if node.op == "call_module":
-                made = copy.deepcopy(self._module(node)).to("meta").eval()(*args, **kwargs)
+                module = self._module(node)
+                if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
+                    module = copy.deepcopy(module).to("meta").eval()
+                made = module(*args, **kwargs)
             else:
                 made = self._execute(node, args, kwargs)
         nothing = torch.zeros((), dtype=torch.long)
@@ -351,10 +364,10 @@ class _Run:
         x = args[0]
         if not isinstance(x, Tensor):  # of several tensors, or an item of a list of them
             return self._execute(node, args, kwargs)
-        if operation(node, self.root) == "getitem" and next(_tensors(args[1:]), None) is not None:
+        if self._name(node) == "getitem" and next(_tensors(args[1:]), None) is not None:
             return self._unknown(node, *args, **kwargs)
         result = self._execute(node, args, kwargs)
-        name = operation(node, self.root)
+        name = self._name(node)
         if name in kinds.NUMBERED:
             if self._is_regrouped(name, x, result):
                 self.regroup(x, node)
@@ -375,12 +388,12 @@ class _Run:
 
     def _join(self, node: Node, tensors: Sequence[Tensor], *args: Any, **kwargs: Any) -> Tensor:
         dim = args[0] if args else kwargs.get("dim", kwargs.get("axis", 0))
-        if operation(node, self.root) == "stack":
+        if self._name(node) == "stack":
             return self._execute(node, (tensors, *args), kwargs)  # type: ignore[no-any-return]
         return joined(list(tensors), dim)
 
     def _spatial(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        name = operation(node, self.root)
+        name = self._name(node)
         shape = self._dry(node, x, *args, **kwargs)
         size = next((int(digit) for digit in "123" if f"{digit}d" in name), x.dim() - 2)
         lead = tuple(x.shape[: x.dim() - size])
@@ -395,7 +408,7 @@ class _Run:
         )
 
     def _reduce(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        name = operation(node, self.root)
+        name = self._name(node)
         given = kwargs.get("dim", kwargs.get("axis", args[0] if args and name != "norm" else None))
         dims = range(x.dim()) if given is None else [given] if isinstance(given, int) else given
         reduced = sorted({dim % x.dim() for dim in dims}, reverse=True)
@@ -412,7 +425,7 @@ class _Run:
         return x
 
     def _mix(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if operation(node, self.root) == "prelu" and self._module(node).num_parameters == 1:
+        if self._name(node) == "prelu" and self._module(node).num_parameters == 1:
             return x
         given = kwargs.get(
             "dim", args[0] if args else getattr(self._module(node), "dim", None) if node.op == "call_module" else None
@@ -455,19 +468,24 @@ class _Run:
     def _group_norm(self, node: Node, x: Tensor) -> Tensor:
         read = self._normed(node, x, 1)
         groups = self._module(node).num_groups
-        if len(read) % groups:
-            raise Misfit(self.place(node), f"needs a multiple of {groups}")
-        for index, part in enumerate(read.view(groups, -1)):
-            self.event(part, node.name, "group", index)
         if groups > 1:
-            self.regroup(x, node)
+            self._divide(node, read, groups, "normed")
         return x
+
+    def _divide(self, node: Node, labels: Tensor, groups: int, role: str) -> None:
+        """Note that channels [C] are read in groups of as many, which keep apart."""
+        if len(labels) % groups:
+            raise Misfit(self.place(node), f"needs a multiple of {groups}")
+        for index, part in enumerate(labels.view(groups, -1)):
+            self.event(part, node.name, role, index)
+        self.found.divided.append((labels, groups))
+        self.regroup(labels, node)
 
     def _layer_norm(self, node: Node, x: Tensor) -> Tensor:
         if numbers_of(self._module(node)) is None:
             self.keep(x, f"{self.place(node)} takes them together")
             return x
-        of_images = operation(node, self.root) == "layernorm2d"
+        of_images = self._name(node) == "layernorm2d"
         self._normed(node, x, 1 if of_images else -1)
         return x
 
