@@ -60,7 +60,7 @@ class Labelling:
     columns: dict[str, Tensor] = field(default_factory=dict)  # by path of a layer or norm: labels [C] that it reads
     rows: dict[str, Tensor] = field(default_factory=dict)  # by path of a layer: labels [O] of its outputs
     parameters: dict[str, Tensor] = field(default_factory=dict)  # by name: labels in a bare parameter's shape
-    positions: dict[str, int] = field(default_factory=dict)  # by path of a layer: outputs of each of its channels
+    positions: dict[str, int] = field(default_factory=dict)  # by path of a layer: how often each weight is used
     count: int = 1  # of labels, 0 among them
 
 
@@ -281,7 +281,8 @@ class _Run:
         self.found.rows[path] = rows
         shape = (1, len(rows), *_map_size(module, x)) if is_conv else (*x.shape[:-1], len(rows))
         result = rows.view(1, -1, *[1] * (len(shape) - 2)).expand(shape) if is_conv else rows.expand(shape)
-        self.found.positions[path] = result.numel() // len(rows)
+        maps = x if isinstance(module, nn.modules.conv._ConvTransposeNd) else result  # noqa: SLF001  (no public name)
+        self.found.positions[path] = maps.numel() // len(read if maps is x else rows)
         return result
 
     def _execute(self, node: Node, args: Any, kwargs: Any) -> Any:
@@ -415,7 +416,8 @@ class _Run:
         made = self._dry(node, x, *args, **kwargs)
         if not isinstance(made, Tensor):
             return self._unknown(node, x, *args, **kwargs)
-        if name == "sum" and {dim for dim in range(x.dim()) if varies(x, dim)} <= set(reduced):
+        varied = {dim for dim in range(x.dim()) if varies(x, dim)}
+        if name == "sum" and varied and varied <= set(reduced):
             self.read(node, x.reshape(-1, 1), 0)  # one that is 0 can go
             return made
         self._couple(node, x, reduced)
@@ -437,7 +439,7 @@ class _Run:
     def _couple(self, node: Node, x: Tensor, dims: Sequence[int]) -> None:
         """Note that values along dimensions depend on each other: of one channel of many, or of one place in each."""
         varied = {dim for dim in range(x.dim()) if varies(x, dim)}
-        if varied <= set(dims):
+        if varied and varied <= set(dims):
             self.keep(x, f"{self.place(node)} takes them together")
         for dim in varied & set(dims):
             self.tie(node, x.narrow(dim, 0, 1).expand_as(x), x)

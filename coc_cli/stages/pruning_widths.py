@@ -177,5 +177,5 @@ class Search:
         return max((abs(self.fraction(other) - here) for other in self._neighbours(places)), default=0.0)
 
     def nearby(self, places: Sequence[int]) -> list[float]:
-        """Return the fractions that are left one step away, and here, from small to great."""
-        return sorted({round(self.fraction(other), 4) for other in [list(places), *self._neighbours(places)]})
+        """Return the fractions that are left one step away."""
+        return [self.fraction(other) for other in self._neighbours(places)]
