@@ -16,7 +16,8 @@ from coc_cli.nets.architectures import is_code
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.entry import fresh, with_graph
+from coc_cli.nets.network import Network
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Checkpoint
 from coc_cli.recipe.reading import RecipeFile
@@ -57,7 +58,11 @@ def baseline_spec(file: RecipeFile) -> Spec:
     if faults:
         raise UserError(faults)
     if own is not None:
-        return own.spec
+        return with_graph(own.spec)
+    return with_graph(_untraced(file))
+
+
+def _untraced(file: RecipeFile) -> Spec:
     model, info = file.recipe.model, file.info
     assert model.arch is not None
     return Spec(
@@ -173,7 +178,7 @@ def load_or_build(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Networ
     mean, std = model.mean or info.mean, model.std or info.std
     spec = spec.with_changes(mean=mean, std=std, labels=info.labels, scale=scale)
     if model.weights is None:
-        return build(spec)
+        return fresh(spec)
     path, passes = Path(model.weights.path), model.weights.passes
     return load_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what))
 

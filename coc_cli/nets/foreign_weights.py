@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from coc_cli.errors import Fault, UserError
 from coc_cli.nets.checkpoint_header import raw_header
-from coc_cli.nets.network import build, raw
+from coc_cli.nets.entry import fresh, raw
 from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
             if not value.isfinite().all():
                 raise UserError([fault(HERE, f"{path} holds numbers that are none: '{name}' is not finite throughout")])
             own[name].copy_(value)
-    network = build(spec, backbone=module)
+    network = fresh(spec, module)
     return network if spec.scale is None else _in_deviations(network, fault)
 
 

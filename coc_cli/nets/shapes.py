@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Interpreter, Node
 
 from coc_cli.errors import StageError
 from coc_cli.nets.architectures import user_code_errors
 from coc_cli.nets.network import Network, build
+from coc_cli.nets.running import Program
 from coc_cli.nets.spec import Spec
 
 
-class _Shapes(Interpreter):
-    def __init__(self, network: Network) -> None:
-        super().__init__(network, graph=network.graph)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-
-    def run_node(self, n: Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n.name] = tuple(result.shape)
-        return result
+LARGEST_TENSOR = 1 << 24  # numbers that any network may make of one image, and
+LARGEST_GROWTH = 512  # times those of the image: what larger networks may
 
 
 def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Return the shape of each node's tensor for a batch of one; the network lies on the meta device."""
-    interpreter = _Shapes(network)
+    return {name: tuple(value.shape) for name, value in node_values(network).items() if isinstance(value, Tensor)}
+
+
+def node_values(network: Network) -> dict[str, Any]:
+    """Return the value of each node for a batch of one image without content; the network lies on the meta device."""
+    inputs = [node for node in network.graph.nodes if node.op == "placeholder"]
+    nodes = [node for node in network.graph.nodes if node.op not in ("placeholder", "output")]
     network.eval()
+    x = torch.empty(1, *network.spec.input_shape, device="meta")
     with torch.no_grad():
-        interpreter.run(torch.empty(1, *network.spec.input_shape, device="meta"))
-    return interpreter.shapes
+        values = Program(nodes, inputs, (*inputs, *nodes))(network, x)
+    return dict(zip((node.name for node in (*inputs, *nodes)), values, strict=True))
+
+
+def check_sizes(network: Network) -> None:
+    """Raise `StageError` if a run on one image would make a tensor out of proportion; the network lies on meta."""
+    limit = max(LARGEST_TENSOR, LARGEST_GROWTH * math.prod(network.spec.input_shape))
+    for name, shape in node_shapes(network).items():
+        if math.prod(shape) > limit:
+            raise StageError(f"node '{name}' makes {math.prod(shape):,} numbers of one image", "arch")
 
 
 def check_runs(spec: Spec) -> None:
