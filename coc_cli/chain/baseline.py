@@ -47,8 +47,7 @@ def own_header(file: RecipeFile) -> Header | None:
     own = own_checkpoint(file)
     if own is None:
         return None
-    named = file.recipe.model.arch or ""  # `baseline_spec` refuses the checkpoint if it names another
-    return read_header(own, trust_code=file.trust_code or is_code(named))
+    return read_header(own, trust_code=_trusts(file))  # `baseline_spec` refuses it if the recipe names other code
 
 
 def baseline_spec(file: RecipeFile) -> Spec:
@@ -104,6 +103,24 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
         yield file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
     elif source_of(file.recipe.data).labels_known_early:
         yield from other_labels(file, spec.labels, info.labels)
+    if is_code(spec.arch) and not _trusts(file):
+        yield from _untrusted_students(file, spec)
+
+
+def _trusts(file: RecipeFile) -> bool:
+    """Return whether code that a checkpoint names may run: the user says so, or the recipe names code itself."""
+    return file.trust_code or is_code(file.recipe.model.arch or "")
+
+
+def _untrusted_students(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
+    """Yield a fault for each stage that would run code which only the checkpoint names."""
+    path = spec.arch.split(":")[1]
+    for index, link in enumerate(file.recipe.chain):
+        if link.stage.remakes_incoming:
+            what = (
+                f"it would run the code in '{path}', which the checkpoint names; give its 'arch', or pass --trust-code"
+            )
+            yield file.fault(("chain", index, link.stage.name, "student"), f"{what} (trust_code=True) if you trust it")
 
 
 def baseline_notes(file: RecipeFile) -> Iterator[str]:

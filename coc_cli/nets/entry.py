@@ -15,7 +15,7 @@ from coc_cli.nets.names import BACKBONE
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.nets.traced_graph import NetworkGraph
-from coc_cli.nets.tracing import trace
+from coc_cli.nets.tracing import plain_path, trace
 
 _KEPT = 64  # graphs that were traced lately
 _traced: OrderedDict[str, NetworkGraph] = OrderedDict()
@@ -38,7 +38,7 @@ def entered(spec: Spec, backbone: nn.Module) -> tuple[NetworkGraph, dict[str, Te
     with architectures.user_code_errors(spec.arch):
         backbone = canonicalize(backbone, spec.input_shape)
         traced = trace(backbone, spec.input_shape, BACKBONE)
-    parameters = {name for name, _ in backbone.named_parameters(remove_duplicate=False)}
+    parameters = {plain_path(name) for name, _ in backbone.named_parameters(remove_duplicate=False)}
     trained = frozenset((*parameters, *(new for new, old in traced.sources.items() if old in parameters)))
     return described(traced, trained), tensors_of(traced, backbone)
 

@@ -119,14 +119,19 @@ def _flag_value(node: Node, place: int) -> bool:
 
 def _without_flag(node: Node) -> tuple[Any, ...]:
     place = _flag(node)
-    return tuple(node.args) if place is None else tuple(node.args[:place])
+    return tuple(node.args) if place is None else _filled_up(node, place)
+
+
+def _filled_up(node: Node, place: int) -> tuple[Any, ...]:
+    """Return the arguments before a place, defaults included."""
+    parameters = OPERATIONS[operation_of(node)].parameters.parameters.values()
+    defaults = [parameter.default for parameter in parameters]
+    return (*node.args[:place], *defaults[len(node.args) : place])
 
 
 def _look_up(graph: Graph, node: Node, place: int, prefix: str) -> None:
     """Let a node look up the training flag when it runs."""
-    operation = OPERATIONS[operation_of(node)]
-    defaults = [parameter.default for parameter in operation.parameters.parameters.values()]
     with graph.inserting_before(node):
         flag = graph.create_node("get_attr", f"{prefix}{TRAINING}")
     flag.meta["scope"] = node.meta["scope"]
-    node.args = (*node.args[:place], *defaults[len(node.args) : place], flag)
+    node.args = (*_filled_up(node, place), flag)

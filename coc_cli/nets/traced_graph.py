@@ -22,21 +22,26 @@ from coc_cli.nets.operations import ENUMS, OPERATIONS
 
 INPUT = "x"
 MODULE, TENSOR, TRAINING = "module", "tensor", "training"
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a node
+PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")  # of a module or a tensor
 LARGEST_NODES, LARGEST_ARGUMENTS, LARGEST_DEPTH, LONGEST_NAME = 20_000, 4_096, 6, 512
 LARGEST_NUMBER = 1 << 31
 LARGEST_DIMENSIONS = 8
 LARGEST_TEXT = 16 << 20  # bytes of a graph, unpacked
 
 
-def _named(name: str) -> str:
-    if len(name) > LONGEST_NAME or not NAME.fullmatch(name):
-        raise ValueError(f"{name[:40]!r} is no name")
-    return name
+def _matching(pattern: re.Pattern[str]) -> AfterValidator:
+    def checked(name: str) -> str:
+        if len(name) > LONGEST_NAME or not pattern.fullmatch(name):
+            raise ValueError(f"{name[:40]!r} is no name")
+        return name
+
+    return AfterValidator(checked)
 
 
-Name: TypeAlias = Annotated[str, AfterValidator(_named)]
-Place: TypeAlias = Annotated[str, AfterValidator(lambda path: path and _named(path))]
+Name: TypeAlias = Annotated[str, _matching(NAME)]
+Path: TypeAlias = Annotated[str, _matching(PATH)]
+Place: TypeAlias = Annotated[str, _matching(re.compile(f"({PATH.pattern})?"))]
 
 
 def _tuples(value: Any) -> Any:
@@ -82,8 +87,8 @@ class NetworkGraph(Frozen):
 
     nodes: Annotated[tuple[GraphNode, ...], Field(max_length=LARGEST_NODES)]
     output: Name
-    modules: Annotated[dict[Name, GraphModule], Field(max_length=LARGEST_NODES)] = {}
-    tensors: Annotated[dict[Name, GraphTensor], Field(max_length=LARGEST_NODES)] = {}
+    modules: Annotated[dict[Path, GraphModule], Field(max_length=LARGEST_NODES)] = {}
+    tensors: Annotated[dict[Path, GraphTensor], Field(max_length=LARGEST_NODES)] = {}
 
     @model_validator(mode="after")
     def _is_sound(self) -> NetworkGraph:

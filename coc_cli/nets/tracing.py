@@ -8,6 +8,7 @@ and loops run as they stand; sizes stay expressions of the tensors that they com
 from __future__ import annotations
 
 import copy
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,8 +46,8 @@ class _Recorder(TorchFunctionMode):
         self.nodes: dict[int, Node] = {}
         self.held: list[Tensor] = []  # so that no two tensors have the same id
         self.stale: dict[int, str] = {}  # tensors whose values changed through another view of the same memory
-        self.paths = {id(module): path for path, module in root.named_modules()}
-        self.owners = dict(root.named_modules())
+        self.owners = {plain_path(path): module for path, module in root.named_modules()}
+        self.paths = {id(module): path for path, module in self.owners.items()}
         self.names = {id(value): name for name, value in held_tensors(root).items()}
         self.scopes = [""]
         self.quiet = False  # calls are run and not noted
@@ -406,8 +407,13 @@ def held_tensors(root: nn.Module) -> dict[str, Tensor]:
     for path, module in root.named_modules():
         held = {**module._parameters, **module._buffers, **vars(module)}  # noqa: SLF001
         tensors = {name: value for name, value in held.items() if isinstance(value, Tensor)}
-        found.update({f"{path}.{name}" if path else name: value for name, value in tensors.items()})
+        found.update({plain_path(f"{path}.{name}".lstrip(".")): value for name, value in tensors.items()})
     return found
+
+
+def plain_path(path: str) -> str:
+    """Return a module's path as a graph has it, from letters, digits and underscores."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", path)
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:

@@ -62,6 +62,10 @@ class Distill(TaughtStage):
                 if self.student.arch or loc != ("arch",):  # else the model's own fault, said there
                     yield ("student", *loc), what
 
+    @property
+    def remakes_incoming(self) -> bool:
+        return self.student != "same" and self.student.arch is None
+
     def expect(self, spec: Spec) -> Spec:
         return spec if self.student == "same" else self._plan(spec).expected()
 

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from formats import save_format_1
 from torch import nn
 
 import coc_cli
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import StageError, UserError
-from coc_cli.nets import architectures
+from coc_cli.nets import architectures, entry
 from coc_cli.nets.architectures import create, fingerprint, resolve
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import read_header
+from coc_cli.nets.entry import fresh
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Exit, ExitRule, Spec
@@ -141,10 +143,11 @@ def test_a_functional_dropout_looks_at_the_training_flag(nets: Path) -> None:
         (
             "file:nets.py:branching",
             {},
-            "nets.py:44: cannot be traced: in backbone: symbolically traced variables cannot",
+            "nets.py:44: cannot be traced: in the network's forward: bool decides by the values of a tensor; let it depend"
+            " on shapes or settings alone, or use torch.where",
         ),
         ("file:nets.py:map_of", {}, "gives 4x8x8 for an image, not one number for each of 3 classes"),
-        ("file:nets.py:wide", {}, "cannot run on images of 1x8x8: "),
+        ("file:nets.py:wide", {}, "nets.py:64: cannot run on images of 1x8x8: in the network's forward: "),
         ("timm:resnet17", {}, "timm has no model 'resnet17'; did you mean '"),
         ("timm:resnet18", {"width": 3}, "timm:resnet18 cannot be made: "),
     ],
@@ -203,9 +206,10 @@ def test_the_fingerprint_is_of_the_file(nets: Path) -> None:
 
 @pytest.fixture
 def checkpoint(nets: Path) -> Path:
-    """A checkpoint whose file of code leaves a trace when it runs."""
+    """A checkpoint of format 1 whose file of code leaves a trace when it runs."""
     nets.write_text(NETS + "open('ran', 'w').close()\n")
-    save(build(spec_of(f"file:{nets}:small")), (), Path("model.safetensors"))
+    save_format_1(fresh(spec_of(f"file:{nets}:small")), Path("model.safetensors"))
+    entry._traced.clear()
     Path("ran").unlink()
     return Path("model.safetensors")
 
@@ -282,12 +286,38 @@ def recipe(model: str) -> Path:
 
 
 def digits(nets: Path) -> Network:
-    spec = spec_of(f"file:{nets}:small").with_changes(labels=tuple("0123456789"))
-    return build(spec)
+    return fresh(spec_of(f"file:{nets}:small").with_changes(labels=tuple("0123456789")))
+
+
+def test_a_file_of_format_2_needs_no_code_at_all(nets: Path) -> None:
+    nets.write_text(NETS + "open('ran', 'w').close()\n")
+    made, x = fresh(spec_of(f"file:{nets}:small")).eval(), torch.rand(4, 1, 8, 8)
+    save(made, (), Path("model.safetensors"))
+    entry._traced.clear()
+    nets.unlink()
+    Path("ran").unlink()
+    assert torch.equal(coc_cli.load("model.safetensors")(x)[-1], made(x)[-1])
+    assert not Path("ran").exists()
+
+
+def test_a_student_of_the_same_code_is_made_only_where_that_is_trusted(nets: Path) -> None:
+    save(digits(nets), (), Path("model.safetensors"))
+    path = recipe("{checkpoint: model.safetensors}")
+    student = "  - distill: {student: {args: {width: 3}}, epochs: 0}\n"
+    path.write_text(path.read_text() + student)
+    with pytest.raises(UserError) as caught:
+        make_plan(read(path))
+    assert str(caught.value) == (
+        "r.yaml:7: chain[1].distill.student: it would run the code in 'nets.py', which the checkpoint names; give its"
+        " 'arch', or pass --trust-code (trust_code=True) if you trust it"
+    )
+    assert make_plan(read(path, trust_code=True)).steps[-1].spec.args == {"width": 3}
+    path.write_text(path.read_text().replace("args:", "arch: 'file:nets.py:small', args:"))
+    assert make_plan(read(path)).steps
 
 
 def test_a_recipe_trusts_what_it_names_and_nothing_else(nets: Path) -> None:
-    save(digits(nets), (), Path("model.safetensors"))
+    save_format_1(digits(nets), Path("model.safetensors"))
     with pytest.raises(UserError) as caught:
         make_plan(read(recipe("{checkpoint: model.safetensors}")))
     assert str(caught.value) == REFUSED

@@ -120,9 +120,9 @@ def _damage(path: Path, kind: str) -> None:
         ("empty", "not a safetensors file, or cut short"),
         ("noise", "not a safetensors file, or cut short"),
         ("no spec", "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead"),
-        ("format", "has format 99, this coc reads 1; use the coc that wrote it"),
+        ("format", "has format 99, this coc reads 1 to 2; use the coc that wrote it"),
         ("spec", "damaged header: spec.input_shape: "),
-        ("tensors", "its tensors do not fit its spec, first at '"),
+        ("tensors", "damaged: does not match its checksum; copy or make it again"),
     ],
 )
 def test_damaged_files_say_what_is_wrong(path: Path, kind: str, message: str) -> None:

@@ -12,7 +12,8 @@ from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import Fault, UserError
 from coc_cli.nets.foreign_weights import load_foreign
-from coc_cli.nets.network import build, raw
+from coc_cli.nets.entry import raw
+from coc_cli.nets.network import build
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.recipe.reading import read
 

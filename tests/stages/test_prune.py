@@ -205,5 +205,5 @@ def test_what_cannot_be_pruned_or_traced_names_the_layer(spec: Spec) -> None:
         Prune(ratio=0.3).expect(of(spec, "zoo:fixed"))
     with pytest.raises(StageError, match=r"layer 'left' cannot be pruned: torch-pruning loses count of its channels: "):
         Prune(ratio=0.3).expect(of(spec, "zoo:flat"))
-    with pytest.raises(StageError, match=r"cannot be traced: in backbone: "):
+    with pytest.raises(StageError, match=r"cannot be traced: in the network"):
         build(of(spec, "zoo:branching"))
