@@ -15,6 +15,7 @@ from coc_cli.learning.training import derived_seed
 from coc_cli.nets.architectures import is_code
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
+from coc_cli.nets.foreign_files import kind_fault
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
@@ -36,6 +37,8 @@ NOT_WITH_OWN_CHECKPOINT = {
 def own_checkpoint(file: RecipeFile) -> Path | None:
     """Return the baseline's checkpoint if coc wrote it, so that it has its own spec."""
     weights = file.recipe.model.weights
+    if weights is not None and (what := kind_fault(Path(weights.path))):
+        raise UserError([file.fault(("model", "checkpoint"), what)])
     if weights is None or not weights.path.endswith(".safetensors") or not is_checkpoint(Path(weights.path)):
         return None
     return Path(weights.path)
@@ -89,6 +92,8 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
     yield from (file.fault(("model", key), NOT_WITH_OWN_CHECKPOINT[key]) for key in keys if getattr(model, key))
     if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
         yield file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out")
+    if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.entry:
+        yield file.fault(("model", "checkpoint", "entry"), "coc made the checkpoint; leave it out")
     if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
         yield file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
     if spec.input_shape != info.shape:
@@ -154,7 +159,8 @@ def check_weights(file: RecipeFile, spec: Spec) -> None:
     """Raise `UserError` unless weights from elsewhere fit the architecture."""
     weights = file.recipe.model.weights
     if weights is not None and own_checkpoint(file) is None:
-        check_foreign(Path(weights.path), weights.passes, spec, lambda loc, what: file.fault(("model", *loc), what))
+        path, passes, entry = Path(weights.path), weights.passes, weights.entry
+        check_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what), entry=entry)
 
 
 def load_or_build(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Network:
@@ -174,8 +180,8 @@ def load_or_build(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Networ
     spec = spec.with_changes(mean=mean, std=std, labels=info.labels, scale=scale)
     if model.weights is None:
         return build(spec)
-    path, passes = Path(model.weights.path), model.weights.passes
-    return load_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what))
+    path, passes, entry = Path(model.weights.path), model.weights.passes, model.weights.entry
+    return load_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what), entry=entry)
 
 
 def task_loss(network: Network, batch: Any) -> Any:
