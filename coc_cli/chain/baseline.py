@@ -12,7 +12,7 @@ from coc_cli.data.sources import source_of
 from coc_cli.errors import Fault, UserError
 from coc_cli.learning.tasks import scale_of, task_of
 from coc_cli.learning.training import derived_seed
-from coc_cli.nets.architectures import is_code
+from coc_cli.nets.architectures import is_code, without_tag
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
 from coc_cli.nets.foreign_files import kind_fault
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 NO_KEY = "0" * 32
 UNKNOWN_MEAN, UNKNOWN_STD = 0.5, 0.25  # until the images are read
+GIVE_WEIGHTS = "give them as model.checkpoint"
 NOT_WITH_OWN_CHECKPOINT = {
     **dict.fromkeys(("depth", "width", "args"), "the checkpoint says it; leave it out, or give 'arch' too"),
     **dict.fromkeys(("mean", "std"), "coc made the checkpoint, which brings its own; leave it out"),
@@ -64,7 +65,7 @@ def baseline_spec(file: RecipeFile) -> Spec:
     model, info = file.recipe.model, file.info
     assert model.arch is not None
     return Spec(
-        arch=model.arch,
+        arch=without_tag(model.arch)[0],
         args=model.arguments(model.arch, {}),
         input_shape=info.shape,
         mean=model.mean or info.mean or (UNKNOWN_MEAN,) * info.shape[0],
@@ -94,7 +95,8 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
         yield file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out")
     if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.entry:
         yield file.fault(("model", "checkpoint", "entry"), "coc made the checkpoint; leave it out")
-    if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
+    arch = without_tag(model.arch or "")[0]
+    if arch and (arch, model.arguments(arch, {})) != (spec.arch, spec.args):
         yield file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
     if spec.input_shape != info.shape:
         yield file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}")
@@ -109,6 +111,7 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
 def baseline_notes(file: RecipeFile) -> Iterator[str]:
     """Yield what a user should know of the baseline before anything runs."""
     model, data = file.recipe.model, file.recipe.data
+    yield from tag_notes(model.arch or "", "those of model.checkpoint are" if model.weights else GIVE_WEIGHTS)
     if model.weights is not None and own_checkpoint(file) is None:
         if model.mean is None:
             yield (
@@ -122,6 +125,12 @@ def baseline_notes(file: RecipeFile) -> Iterator[str]:
     is_turned = data.augment.flip or data.augment.rotate
     if file.info.task == "regression" and is_turned and not source_of(data).augment_safe:
         yield "images are flipped or turned, but their targets stay as they are"
+
+
+def tag_notes(arch: str, instead: str) -> Iterator[str]:
+    """Yield what to know of an architecture's name that ends with the tag of weights."""
+    if tag := without_tag(arch)[1]:
+        yield f"'{tag}' is the tag of weights, which are not loaded, as coc downloads none; {instead}"
 
 
 def other_labels(file: RecipeFile, checkpoint_labels: tuple[str, ...], data_labels: tuple[str, ...]) -> list[Fault]:

@@ -13,6 +13,9 @@ from coc_cli.nets.architectures import user_code_errors
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 
+NO_TENSOR = "not one tensor"  # how tracing says that a network gives a dict or a tuple
+ONE_TENSOR = "return the logits alone, as in a module around it with: return self.net(x)['out'], or [0] of a tuple"
+
 
 class _Shapes(Interpreter):
     def __init__(self, network: Network) -> None:
@@ -37,7 +40,13 @@ def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
 
 def check_runs(spec: Spec) -> None:
     """Raise `StageError` if a network cannot be made, traced or run on its images, or lacks one output per class."""
-    network = build(spec, device="meta").eval()
+    try:
+        network = build(spec, device="meta").eval()
+    except StageError as error:
+        if not error.what.endswith(NO_TENSOR):
+            raise
+        what = error.what.replace("immutable_", "")  # as tracing calls its own dicts
+        raise StageError(f"{what}; {ONE_TENSOR}", error.key) from error
     try:
         with torch.no_grad(), user_code_errors(spec.arch):
             outputs = network(torch.empty(1, *spec.input_shape, device="meta"))
