@@ -104,13 +104,16 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
         yield file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}")
     elif len(spec.labels) != len(info.labels):
         yield file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
-    elif source_of(file.recipe.data).labels_known_early:
+    elif source_of(file.recipe.data).labels_known_early and not file.is_data_absent:
         yield from other_labels(file, spec.labels, info.labels)
 
 
 def baseline_notes(file: RecipeFile) -> Iterator[str]:
     """Yield what a user should know of the baseline before anything runs."""
     model, data = file.recipe.model, file.recipe.data
+    if file.is_data_absent:
+        grey = "" if data.channels else "; they are taken to be in colour, as data.channels does not say"
+        yield f"{data.place} is not there, so images, labels, split and numbers of images are not checked{grey}"
     yield from tag_notes(model.arch or "", "those of model.checkpoint are" if model.weights else GIVE_WEIGHTS)
     if model.weights is not None and own_checkpoint(file) is None:
         if model.mean is None:
