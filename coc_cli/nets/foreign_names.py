@@ -21,7 +21,7 @@ COUNTERS = (
     "total_ops",
     "total_params",
 )  # no weights: of norms, averages, profilers
-DEEPEST_PREFIX = 3  # components that a suggestion takes off or adds
+DEEPEST_PREFIX = 4  # components that a suggestion takes off or adds
 MOST_RENAMED = 3  # components, where neither order nor place tells which became which
 MOST_MODULES = 12  # rules, where each module has one of its own
 MOST_DROPPED = 3  # groups of names that nothing needs
@@ -103,22 +103,32 @@ def _is_right(passes: Passes, stored: Shapes, own: Shapes) -> bool:
 
 def _guesses(stored: Shapes, own: Shapes) -> Iterator[Passes]:
     """Yield what may be the renaming, the shortest first: prefixes, renamed components, then a rule for each module."""
-    theirs = [name for name in stored if not is_counter(name)]
-    ours = [name for name in own if not is_counter(name)]
-    is_aligned = [stored[name] for name in theirs] == [own[name] for name in ours]
+    theirs, ours = ([name for name in names if not is_counter(name)] for names in (stored, own))
     ways = sorted(product(_prefixes(theirs), _prefixes(ours)), key=lambda way: (way[0] + way[1]).count("."))
     for off, on in ways:
         moved = {name: on + name.removeprefix(off) for name in theirs}
-        prefix_rules = _prefix_rules(off, on)
-        yield from _with_drops((prefix_rules,), moved, ours)
-        pairs = list(zip(moved.values(), ours, strict=True)) if is_aligned else None
-        for renaming in _renamings(list(moved.values()), ours, pairs):
-            rules = _component_rules(renaming, moved.values())
-            yield ({**prefix_rules, **rules},)
-            yield ({**rules, **prefix_rules},)
-            yield tuple(filter(None, (prefix_rules, *({old: new} for old, new in rules.items()))))
-    if is_aligned:
+        for drops in _drops(moved.values(), ours):
+            kept = {name: new for name, new in moved.items() if applied(new, drops)}
+            is_aligned = [stored[name] for name in kept] == [own[name] for name in ours]
+            first = {**drops, **_prefix_rules(off, on)}
+            yield (first,) if first else ()
+            pairs = list(zip(kept.values(), ours, strict=True)) if is_aligned else None
+            for renaming in _renamings(list(kept.values()), ours, pairs):
+                rules = _component_rules(renaming, kept.values())
+                yield ({**first, **rules},)
+                yield ({**rules, **first},)
+                yield tuple(filter(None, (first, *({old: new} for old, new in rules.items()))))
+    if [stored[name] for name in theirs] == [own[name] for name in ours]:
         yield from _module_rules(list(zip(theirs, ours, strict=True)))
+
+
+def _drops(names: Iterable[str], ours: list[str]) -> Iterator[Rules]:
+    """Yield no rules, then those that drop the few groups that stand beside the architecture."""
+    yield {}
+    tops = {name.partition(".")[0] for name in ours}
+    groups = dict.fromkeys(top for name in names if (top := name.partition(".")[0]) not in tops)
+    if 0 < len(groups) <= MOST_DROPPED:
+        yield dict.fromkeys(rf"{re.escape(group)}(\..*)?" for group in groups)
 
 
 def _prefixes(names: list[str]) -> list[str]:
@@ -132,18 +142,6 @@ def _prefix_rules(off: str, on: str) -> dict[str, str | None]:
     if not off and not on:
         return {}
     return {rf"{re.escape(off)}(.*)": rf"{on}\1"}
-
-
-def _with_drops(passes: Passes, moved: Mapping[str, str], ours: list[str]) -> Iterator[Passes]:
-    """Yield passes, and the same with rules that drop what stands beside the whole architecture."""
-    yield tuple(filter(None, passes))
-    wanted = set(ours)
-    tops = {name.partition(".")[0] for name in ours}
-    rest = [name for name, new in moved.items() if new not in wanted]
-    groups = dict.fromkeys(name.partition(".")[0] for name in rest)
-    if groups and len(groups) <= MOST_DROPPED and not tops & set(groups):
-        drops: Rules = dict.fromkeys(rf"{re.escape(group)}(\..*)?" for group in groups)
-        yield ({**drops, **passes[0]},)
 
 
 def _renamings(theirs: list[str], ours: list[str], pairs: list[tuple[str, str]] | None) -> Iterator[dict[str, str]]:

@@ -190,6 +190,15 @@ def test_what_stands_beside_the_network_is_dropped(network: Network, spec: Spec)
     assert is_same(loaded(spec, pasted("w.pt", line)), network)
 
 
+def test_a_renaming_and_what_stands_beside_the_network_go_together(network: Network, spec: Spec) -> None:
+    state = state_of(network, lambda name: name.replace("conv2", "second")) | {"loss.weight": torch.zeros(3)}
+    torch.save(state, "w.pt")
+    message = said(spec, Checkpoint(path="w.pt"))
+    line = r"keys: {'loss(\..*)?': null, '(.*)\.second\.(.*)': '\1.conv2.\2'}"
+    assert message.endswith(f"; write {line}")
+    assert is_same(loaded(spec, pasted("w.pt", line)), network)
+
+
 def test_keys_that_are_there_get_one_pass_more(network: Network, spec: Spec) -> None:
     torch.save(state_of(network, lambda name: f"a.b.{name}"), "w.pt")
     message = said(spec, Checkpoint(path="w.pt", keys={r"a\.(.*)": r"\1"}))
