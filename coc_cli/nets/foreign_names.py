@@ -86,19 +86,20 @@ def _scalar(text: str | None) -> str:
 
 def _is_right(passes: Passes, stored: Shapes, own: Shapes) -> bool:
     """Return whether passes make everything fit; each of their rules has to decide something."""
-    names: dict[str, str] = {name: name for name in stored}
-    for rules in passes:
-        used = {next((rule for rule in rules if re.fullmatch(rule, now)), "") for now in names.values()}
-        if not used >= set(rules):
-            return False
-        new = {name: applied(now, rules) for name, now in names.items()}
-        names = {name: now for name, now in new.items() if now}
-        if len(set(names.values())) < len(names):
-            return False
-    weights = {now: stored[name] for name, now in names.items() if now in own or not is_counter(now)}
-    return all(own.get(name) == shape for name, shape in weights.items()) and all(
-        name in weights or name.endswith(COUNTERS[0]) for name in own
-    )
+    used: set[tuple[int, str]] = set()
+    weights: dict[str, str] = {}  # the stored name by the new one
+    for name in stored:
+        new: str | None = name
+        for index, rules in enumerate(passes):
+            if new:
+                used.add((index, next((rule for rule in rules if re.fullmatch(rule, new)), "")))
+                new = applied(new, rules)
+        if new and not (is_counter(new) and new not in own):
+            if new in weights or own.get(new) != stored[name]:
+                return False
+            weights[new] = name
+    is_used = all((index, rule) in used for index, rules in enumerate(passes) for rule in rules)
+    return is_used and all(name in weights or name.endswith(COUNTERS[0]) for name in own)
 
 
 def _guesses(stored: Shapes, own: Shapes) -> Iterator[Passes]:
