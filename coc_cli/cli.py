@@ -117,7 +117,7 @@ def plan(
     """Show what a recipe would do and cost after each stage, without data and training."""
     from coc_cli.recipe.reading import read
 
-    file = read(recipe, tuple(overrides), trust_code=trust_code)
+    file = read(recipe, tuple(overrides), trust_code=trust_code, data_may_be_absent=True)
     from coc_cli.chain.plan import make_plan
     from coc_cli.printing.plan import print_plan
 

@@ -38,7 +38,6 @@ from coc_cli.nets.network import Network, build
 from coc_cli.nets.shapes import check_sizes
 from coc_cli.nets.spec import Spec
 
-
 _KINDS = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
 _NO_CHECKSUM = "0" * 64
 

@@ -14,7 +14,6 @@ from coc_cli.nets.network import Network, build
 from coc_cli.nets.running import Program
 from coc_cli.nets.spec import Spec
 
-
 LARGEST_TENSOR = 1 << 24  # numbers that any network may make of one image, and
 LARGEST_GROWTH = 512  # times those of the image: what larger networks may
 

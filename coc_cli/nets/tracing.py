@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Graph, Node
+from torch.fx import Node
 from torch.overrides import TorchFunctionMode
 
 from coc_cli.errors import StageError
@@ -33,6 +33,7 @@ from coc_cli.nets.trace_comparison import Traced, erase_unused, merged, same_for
 INPUT = "x"
 BATCHES = (2, 3)  # numbers of images with which a network is traced; what differs depends on their number
 CONSTANT = "_constant_"
+ONE_TENSOR = "return the logits alone, as in a module around it with: return self.net(x)['out'], or [0] of a tuple"
 
 
 class _Recorder(TorchFunctionMode):
@@ -492,8 +493,7 @@ def _run(root: nn.Module, shape: tuple[int, ...], prefix: str, batch: int, *, tr
     except Exception as error:
         raise _fault(error, recorder.scopes[-1].removeprefix(prefix), shape) from error
     if not isinstance(result, Tensor):
-        what = "return the logits or numbers alone, in training too"
-        raise StageError(f"gives a {type(result).__name__}, not one tensor; {what}", "arch")
+        raise StageError(f"gives a {type(result).__name__}, not one tensor; {ONE_TENSOR}", "arch")
     recorder.graph.output(recorder._tensor_node(result))  # noqa: SLF001
     recorder.traced.shape = tuple(result.shape)
     erase_unused(recorder.graph)

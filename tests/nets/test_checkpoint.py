@@ -19,6 +19,7 @@ from coc_cli.errors import Fault, UserError
 from coc_cli.files.atomic import write_atomically
 from coc_cli.nets.checkpoint import load, save, size_bytes
 from coc_cli.nets.checkpoint_header import Ancestor, is_checkpoint, read_header
+from coc_cli.nets.foreign_files import WRAPPERS
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
@@ -193,7 +194,7 @@ def same_state(one: Network, other: Network) -> bool:
     return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_weights_under_the_usual_names_are_found(
     network: Network, spec: Spec, tmp_path: Path, wrapper: str, prefix: str

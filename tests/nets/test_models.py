@@ -16,7 +16,7 @@ from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
 from coc_cli.nets.checkpoint import through_file
-from coc_cli.nets.entry import fresh, raw
+from coc_cli.nets.entry import raw
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Link

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coc_cli.errors import StageError
+from coc_cli.nets import tracing
 from coc_cli.nets.graph import node_named
 from coc_cli.nets.segments import segments
 from coc_cli.nets.tracing import trace
@@ -92,7 +93,7 @@ def test_a_graph_gives_what_the_module_gives(kind: type[Net], cut: str | None) -
             "in the network's forward: calls conv2d with weights that it computes; make it a layer, a torch.nn module with plain weights",
         ),
         (Twice, "in the network's forward: layer 'b' runs twice in one pass; give each run a layer of its own"),
-        (Two, "gives a tuple, not one tensor; return the logits or numbers alone, in training too"),
+        (Two, f"gives a tuple, not one tensor; {tracing.ONE_TENSOR}"),
     ],
 )
 def test_what_is_refused_says_where(kind: type[Net], message: str) -> None:
