@@ -33,10 +33,10 @@ from coc_cli.nets.checkpoint_header import (
     read_header,
 )
 from coc_cli.nets.layers import QuantizedWeight
-from coc_cli.nets.names import BACKBONE, edge_path, is_edge, layer_at, module_path
+from coc_cli.nets.names import BACKBONE, edge_path, is_edge, layer_at, module_path, plain_path
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.shapes import check_sizes
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import Spec, with_plain_paths
 
 _KINDS = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
 _NO_CHECKSUM = "0" * 64
@@ -144,11 +144,12 @@ def load_with(header: Header, path: Path) -> Network:
 
     Its shapes are worked out first and compared with the file's; only then is memory taken.
     """
-    network = _without_memory(header.spec, path)
+    network = _without_memory(with_plain_paths(header.spec) if header.format == 1 else header.spec, path)
+    in_file = {plain_path(name): name for name in raw_header(path)}
     stored = {
-        name: (entry["dtype"], tuple(entry["shape"]))
+        plain_path(name): (entry["dtype"], tuple(entry["shape"]))
         for name, entry in raw_header(path).items()
-        if name != "__metadata__" and (header.format > 1 or not _is_unused(name, network))
+        if name != "__metadata__" and (header.format > 1 or not _is_unused(plain_path(name), network))
     }
     expected = {name: (kind, shape) for name, (kind, shape, _) in _stored(network).items()}
     if expected != stored:
@@ -159,7 +160,7 @@ def load_with(header: Header, path: Path) -> Network:
     except (OSError, ValueError, SafetensorError) as error:
         raise user_error(path, f"damaged: {str(error)[:80]}") from error
     network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)
-    _fill(network, {name: tensors[name] for name in expected})
+    _fill(network, {name: tensors[in_file[name]] for name in expected})
     return network.eval()
 
 
@@ -178,7 +179,7 @@ def _without_memory(spec: Spec, path: Path) -> Network:
 
 def _is_unused(name: str, network: Network) -> bool:
     """Return whether a tensor of format 1 is of a part of the architecture that the network never calls."""
-    path = name.rpartition(".")[0]
+    path = name.removesuffix(".codes").rpartition(".")[0]
     return name.startswith(BACKBONE) and not any(module == path for module, _ in network.named_modules())
 
 

@@ -11,11 +11,11 @@ from coc_cli.errors import StageError
 from coc_cli.nets import architectures
 from coc_cli.nets.assembly import described, tensors_of
 from coc_cli.nets.canonical import canonicalize
-from coc_cli.nets.names import BACKBONE
+from coc_cli.nets.names import BACKBONE, plain_path
 from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.nets.traced_graph import NetworkGraph
-from coc_cli.nets.tracing import plain_path, trace
+from coc_cli.nets.tracing import trace
 
 _KEPT = 64  # graphs that were traced lately
 _traced: OrderedDict[str, NetworkGraph] = OrderedDict()

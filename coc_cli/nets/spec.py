@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field, Tag
 
 from coc_cli.frozen import FLAG, INTEGER, NUMBER, TEXT, Frozen, by_kind
+from coc_cli.nets.names import plain_path
 from coc_cli.nets.traced_graph import NetworkGraph
 
 if TYPE_CHECKING:
@@ -107,3 +108,9 @@ class Spec(Frozen):
         if "labels" in changes and len(changes["labels"]) != len(self.labels):  # type: ignore[arg-type]
             changes = {"graph": None, **changes}
         return Spec(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})  # type: ignore[arg-type]
+
+
+def with_plain_paths(spec: Spec) -> Spec:
+    """Return a spec of format 1, in which modules have the names that their architecture gives them, by plain paths."""
+    named = {key: getattr(spec, key) for key in ("modules", "parameters", "bits")}
+    return spec.with_changes(**{key: {plain_path(path): one for path, one in d.items()} for key, d in named.items()})

@@ -33,10 +33,10 @@ REFUSED: dict[str, tuple[str, bool]] = {
 
 # The names that nodes had when operators were traced as such; checkpoints refer to nodes by them.
 SHOWN_NAMES = {
-    "add_": "iadd",
-    "mul_": "imul",
-    "sub_": "isub",
-    "div_": "itruediv",
+    "add_": "add",  # as x += y is called, too
+    "mul_": "mul",
+    "sub_": "sub",
+    "div_": "truediv",
     "div": "truediv",
     "__rsub__": "sub",
     "__rdiv__": "truediv",

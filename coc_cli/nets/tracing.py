@@ -8,7 +8,6 @@ and loops run as they stand; sizes stay expressions of the tensors that they com
 from __future__ import annotations
 
 import copy
-import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from coc_cli.errors import StageError
 from coc_cli.nets.functional_layers import CONVERSIONS, Conversion
 from coc_cli.nets.graph import WEIGHTED
 from coc_cli.nets.module_kinds import arguments_of, kind_of
+from coc_cli.nets.names import plain_path
 from coc_cli.nets.operations import BY_SPELLING, ENUMS, OPERATIONS, Operation
 from coc_cli.nets.running import function_of
 from coc_cli.nets.sizes import Shape, Size, plain
@@ -410,11 +410,6 @@ def held_tensors(root: nn.Module) -> dict[str, Tensor]:
         tensors = {name: value for name, value in held.items() if isinstance(value, Tensor)}
         found.update({plain_path(f"{path}.{name}".lstrip(".")): value for name, value in tensors.items()})
     return found
-
-
-def plain_path(path: str) -> str:
-    """Return a module's path as a graph has it, from letters, digits and underscores."""
-    return re.sub(r"[^A-Za-z0-9_.]", "_", path)
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:
