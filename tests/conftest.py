@@ -19,8 +19,8 @@ from tiny import TINY_EXITS, TINY_RECIPE
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
-from coc_cli.nets.entry import fresh, with_graph
-from coc_cli.nets.network import Network
+from coc_cli.nets.entry import with_graph
+from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab
 

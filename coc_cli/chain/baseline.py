@@ -15,10 +15,10 @@ from coc_cli.learning.training import derived_seed
 from coc_cli.nets.architectures import is_code, without_tag
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
-from coc_cli.nets.entry import fresh, with_graph
+from coc_cli.nets.entry import with_graph
 from coc_cli.nets.foreign_files import kind_fault
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
-from coc_cli.nets.network import Network
+from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Checkpoint
 from coc_cli.recipe.reading import RecipeFile

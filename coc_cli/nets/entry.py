@@ -7,12 +7,10 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from coc_cli.errors import StageError
 from coc_cli.nets import architectures
 from coc_cli.nets.assembly import described, tensors_of
 from coc_cli.nets.canonical import canonicalize
 from coc_cli.nets.names import BACKBONE, plain_path
-from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 from coc_cli.nets.traced_graph import NetworkGraph
 from coc_cli.nets.tracing import trace
@@ -56,25 +54,3 @@ def with_graph(spec: Spec) -> Spec:
             _traced.popitem(last=False)
     _traced.move_to_end(key)
     return spec.with_changes(graph=_traced[key])
-
-
-def fresh(spec: Spec, backbone: nn.Module | None = None) -> Network:
-    """Return a network with the weights that its architecture starts from, or with those of a backbone from `raw`.
-
-    Args:
-        spec: Without pruning or quantisers.
-        backbone: Is made plain, in place.
-
-    Returns:
-        The network in train mode; random weights are drawn from torch's global generator.
-
-    Raises:
-        StageError: If the backbone cannot be made or traced, or is not the one of the spec's graph.
-    """
-    graph, tensors = entered(spec, raw(spec) if backbone is None else backbone)
-    if spec.graph is not None and graph != spec.graph:
-        raise StageError("does another thing each time it is made; let it depend on its arguments alone", "arch")
-    network = build(spec.with_changes(graph=graph))
-    state = network.backbone.state_dict()
-    network.backbone.load_state_dict({name: tensors.get(name, value) for name, value in state.items()})
-    return network

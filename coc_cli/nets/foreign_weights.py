@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from coc_cli.errors import UserError
-from coc_cli.nets.entry import fresh, raw
+from coc_cli.nets.entry import raw
 from coc_cli.nets.foreign_files import HERE, FaultAt, Place, tensors_in
 from coc_cli.nets.foreign_names import Rules, Shapes, suggestion, unwrapped, without_counters
+from coc_cli.nets.network import fresh
 from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:

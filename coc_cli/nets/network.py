@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from coc_cli.errors import StageError
 from coc_cli.nets.assembly import backbone_of, graph_of
+from coc_cli.nets.entry import entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
@@ -189,7 +191,7 @@ class Network(nn.Module):
 
 
 def build(spec: Spec, *, device: str = "cpu") -> Network:
-    """Build the network of a spec; see `entry.fresh` for one with the weights that its architecture starts from.
+    """Build the network of a spec; see `fresh` for one with the weights that its architecture starts from.
 
     Args:
         spec: Everything about the network but its tensors; one without a graph is traced first.
@@ -201,13 +203,31 @@ def build(spec: Spec, *, device: str = "cpu") -> Network:
     Raises:
         StageError: If a module cannot be made, or the backbone cannot be traced.
     """
-    if spec.graph is None:
-        from coc_cli.nets.entry import with_graph
-
-        spec = with_graph(spec)
     with torch.device(device):
-        network = Network(spec)
+        network = Network(with_graph(spec))
     return network.to(memory_format=torch.channels_last)
+
+
+def fresh(spec: Spec, backbone: nn.Module | None = None) -> Network:
+    """Return a network with the weights that its architecture starts from, or with those of a backbone from `raw`.
+
+    Args:
+        spec: Without pruning or quantisers.
+        backbone: Is made plain, in place.
+
+    Returns:
+        The network in train mode; random weights are drawn from torch's global generator.
+
+    Raises:
+        StageError: If the backbone cannot be made or traced, or is not the one of the spec's graph.
+    """
+    graph, tensors = entered(spec, raw(spec) if backbone is None else backbone)
+    if spec.graph is not None and graph != spec.graph:
+        raise StageError("does another thing each time it is made; let it depend on its arguments alone", "arch")
+    network = build(spec.with_changes(graph=graph))
+    state = network.backbone.state_dict()
+    network.backbone.load_state_dict({name: tensors.get(name, value) for name, value in state.items()})
+    return network
 
 
 def clone(network: Network) -> Network:

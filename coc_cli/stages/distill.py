@@ -97,8 +97,7 @@ class Distill(TaughtStage):
         return [] if self.student == "same" else self._plan(spec).notes(spec)
 
     def change(self, network: Network, lab: Lab) -> Network:
-        from coc_cli.nets.entry import fresh
-        from coc_cli.nets.network import clone
+        from coc_cli.nets.network import clone, fresh
         from coc_cli.nets.precision import with_precision
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 

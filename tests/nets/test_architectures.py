@@ -20,8 +20,7 @@ from coc_cli.nets import architectures, entry
 from coc_cli.nets.architectures import create, fingerprint, resolve, without_tag
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import read_header
-from coc_cli.nets.entry import fresh
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.network import Network, build, fresh
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Exit, ExitRule, Spec
 from coc_cli.recipe.reading import read

@@ -14,9 +14,9 @@ from coc_cli.learning.evaluation import exit_of
 from coc_cli.nets import architectures, tracing
 from coc_cli.nets.architectures import resolve
 from coc_cli.nets.cost import cost
-from coc_cli.nets.entry import fresh, raw
+from coc_cli.nets.entry import raw
 from coc_cli.nets.exit_rules import exit_score, exit_scores, leaves
-from coc_cli.nets.network import Network, build, changed_numbers, with_spec
+from coc_cli.nets.network import Network, build, changed_numbers, fresh, with_spec
 from coc_cli.nets.precision import LayerBits, Precision, precision_of, with_precision
 from coc_cli.nets.spec import ExitRule, Scale, Spec
 from coc_cli.stages.early_exit import EarlyExit
