@@ -76,8 +76,8 @@ class DataError(StageError):
 
 
 def user_error(where: object, what: str) -> UserError:
-    """Return the error that holds a single fault."""
-    return UserError([Fault(str(where), what)])
+    """Return the error that holds a single fault; what a stranger's file says is shown without control characters."""
+    return UserError([Fault(str(where), "".join(sign if sign.isprintable() else "?" for sign in what))])
 
 
 def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:

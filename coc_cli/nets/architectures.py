@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -187,6 +187,13 @@ def without_tag(arch: str) -> tuple[str, str]:
 def is_code(arch: str) -> bool:
     """Return whether making the architecture runs code from a file of the user's."""
     return arch.startswith("file:")
+
+
+def users_files(archs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each of the user's files that architectures come from; a run keeps them as a record."""
+    for path in sorted({arch.split(":")[1] for arch in archs if is_code(arch)}):
+        if (file := Path(path)).is_file():  # a checkpoint's own file may be gone
+            yield file.name, file.read_bytes()
 
 
 @contextmanager

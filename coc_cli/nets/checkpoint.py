@@ -170,7 +170,7 @@ def _without_memory(spec: Spec, path: Path) -> Network:
         network = build(spec, device="meta")
         check_sizes(network)
     except StageError as error:
-        raise user_error(path, f"damaged spec: {error.what}") from error
+        raise user_error(path, f"damaged spec: {error.what[:200]}") from error
     except Exception as error:  # whatever torch says of what cannot be
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise user_error(path, f"damaged spec: it does not fit its graph: {first[:80]}") from error

@@ -159,7 +159,8 @@ def _parsed(path: Path, content: dict[str, Any]) -> Header:
             resolve(parsed.spec.arch, parsed.spec.args)
     except ValidationError as error:
         first = error.errors()[0]
-        raise user_error(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        place, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise user_error(path, f"damaged header: {place[:80]}: {what}") from error
     except (ValueError, TypeError, RecursionError) as error:
         raise user_error(path, f"damaged header: spec.graph: {str(error)[:80]}") from error
     except StageError as error:

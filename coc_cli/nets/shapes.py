@@ -23,23 +23,34 @@ def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in node_values(network).items() if isinstance(value, Tensor)}
 
 
-def node_values(network: Network) -> dict[str, Any]:
-    """Return the value of each node for a batch of one image without content; the network lies on the meta device."""
+def node_values(network: Network, batch: int = 1) -> dict[str, Any]:
+    """Return the value of each node for a batch of images without content; the network lies on the meta device."""
     inputs = [node for node in network.graph.nodes if node.op == "placeholder"]
     nodes = [node for node in network.graph.nodes if node.op not in ("placeholder", "output")]
     network.eval()
-    x = torch.empty(1, *network.spec.input_shape, device="meta")
+    x = torch.empty(batch, *network.spec.input_shape, device="meta")
     with torch.no_grad():
         values = Program(nodes, inputs, (*inputs, *nodes))(network, x)
     return dict(zip((node.name for node in (*inputs, *nodes)), values, strict=True))
 
 
 def check_sizes(network: Network) -> None:
-    """Raise `StageError` if a run on one image would make a tensor out of proportion; the network lies on meta."""
+    """Raise `StageError` unless a network, on the meta device, runs on images and no tensor is out of proportion.
+
+    Each exit must give its numbers for each image, whatever their number.
+    """
     limit = max(LARGEST_TENSOR, LARGEST_GROWTH * math.prod(network.spec.input_shape))
-    for name, shape in node_shapes(network).items():
-        if math.prod(shape) > limit:
-            raise StageError(f"node '{name}' makes {math.prod(shape):,} numbers of one image", "arch")
+    output = network.graph.output_node().args[0]
+    exits = output if isinstance(output, tuple) else (output,)
+    counts = (*[network.spec.head_outputs] * len(network.spec.exits), len(network.spec.labels))
+    for batch in (1, 2):
+        values = node_values(network, batch)
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.numel() > limit * batch:
+                raise StageError(f"node '{name}' makes {value.numel():,} numbers of {batch} images", "arch")
+        for node, count in zip(exits, counts, strict=True):
+            if (shape := tuple(getattr(values[str(node)], "shape", ()))) != (batch, count):
+                raise StageError(f"'{node}' gives {shape} for {batch} images, not {count} numbers for each", "arch")
 
 
 def check_runs(spec: Spec) -> None:

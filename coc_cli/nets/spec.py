@@ -24,6 +24,7 @@ WeightBits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
 ActivationBits: TypeAlias = Annotated[int, Field(ge=2, le=8)]
 Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
+MOST_EDGES, MOST_EXITS = 20_000, 1_000
 FLOAT_BITS = 32  # what an unquantised operand counts
 
 
@@ -92,8 +93,8 @@ class Spec(Frozen):
     modules: dict[str, dict[str, int]] = {}
     parameters: dict[str, tuple[int, ...]] = {}
     bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights; heads are exits.N.*
-    edges: dict[str, Edge] = {}
-    exits: tuple[Exit, ...] = ()
+    edges: Annotated[dict[str, Edge], Field(max_length=MOST_EDGES)] = {}
+    exits: Annotated[tuple[Exit, ...], Field(max_length=MOST_EXITS)] = ()
     rule: ExitRule | None = None
 
     @property

@@ -141,7 +141,7 @@ def _check(value: Any, known: set[str] | frozenset[str], depth: int) -> None:
         for item in value:
             _check(item, known, depth + 1)
     elif not _is_special(value, known, depth):
-        raise ValueError(f"{str(value)[:40]!r} is no argument")
+        raise ValueError(f"{str(value)[:40]} is no argument")
 
 
 def _is_special(value: Any, known: set[str] | frozenset[str], depth: int) -> bool:
