@@ -147,7 +147,9 @@ def _loads_without_its_library(made: Network, folder: Path) -> None:
 
 
 QUICK = ("torchvision:shufflenet_v2_x0_5", "torchvision:squeezenet1_1", "timm:mobilenetv3_small_050")
-TRIES = dict(zip(CHECKS, (check_traces, check_macs, check_prune, check_quantize, check_early_exit, check_chain), strict=True))
+TRIES = dict(
+    zip(CHECKS, (check_traces, check_macs, check_prune, check_quantize, check_early_exit, check_chain), strict=True)
+)
 
 
 @pytest.mark.parametrize("check", CHECKS)
