@@ -23,7 +23,8 @@ from coc_cli.data import sources
 from coc_cli.data.images import Split
 from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.learning.training import Batch, Training, _one_pass, _optimizer
-from coc_cli.nets.network import Network, build, raw
+from coc_cli.nets.entry import raw
+from coc_cli.nets.network import Network, build
 from coc_cli.nets.spec import Spec
 
 BATCH, PAD = 128, 4

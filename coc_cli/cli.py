@@ -30,7 +30,7 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="a.b=c", help="change a key of the recipe, e.g. chain.0.distill.epochs=5")
 ]
 TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names for its architecture")
+    bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names, where it is needed")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -117,7 +117,7 @@ def plan(
     """Show what a recipe would do and cost after each stage, without data and training."""
     from coc_cli.recipe.reading import read
 
-    file = read(recipe, tuple(overrides), trust_code=trust_code)
+    file = read(recipe, tuple(overrides), trust_code=trust_code, data_may_be_absent=True)
     from coc_cli.chain.plan import make_plan
     from coc_cli.printing.plan import print_plan
 

@@ -76,8 +76,8 @@ class DataError(StageError):
 
 
 def user_error(where: object, what: str) -> UserError:
-    """Return the error that holds a single fault."""
-    return UserError([Fault(str(where), what)])
+    """Return the error that holds a single fault; what a stranger's file says is shown without control characters."""
+    return UserError([Fault(str(where), "".join(sign if sign.isprintable() else "?" for sign in what))])
 
 
 def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
@@ -91,12 +91,18 @@ def raise_if_any(problems: Sequence[tuple[str, str]]) -> None:
         raise DataError(problems)
 
 
-def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "known") -> str:
-    """Return the end of a message: the candidate nearest to a word, or the list of all."""
+def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "known", most: int | None = None) -> str:
+    """Return the end of a message: the candidate nearest to a word, or the list of all.
+
+    Of more candidates than `most` only the nearest are listed, that many.
+    """
     names = sorted(candidates)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if not names:
         return "there are none"
+    if not near and most is not None and len(names) > most:
+        nearest_names = difflib.get_close_matches(word, names, n=most, cutoff=0.0)
+        return f"the nearest of its {len(names):,} are {', '.join(nearest_names)}"
     if not near:
         return f"{otherwise}: {', '.join(names)}"
     nearest = max(near, key=lambda name: sum(a == b for a, b in zip(name, word, strict=False)))

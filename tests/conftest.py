@@ -19,7 +19,8 @@ from tiny import TINY_EXITS, TINY_RECIPE
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.entry import with_graph
+from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.stages.stage import Lab
 
@@ -46,20 +47,22 @@ def _deterministic() -> None:
 @pytest.fixture
 def spec() -> Spec:
     """A ResNet-8 of width 4 for 8x8 images of one channel, three classes."""
-    return Spec(
-        arch="cifar:resnet20",
-        args={"depth": 8, "width": 4},
-        input_shape=(1, 8, 8),
-        mean=(0.5,),
-        std=(0.25,),
-        labels=LABELS,
+    return with_graph(
+        Spec(
+            arch="cifar:resnet20",
+            args={"depth": 8, "width": 4},
+            input_shape=(1, 8, 8),
+            mean=(0.5,),
+            std=(0.25,),
+            labels=LABELS,
+        )
     )
 
 
 @pytest.fixture
 def network(spec: Spec) -> Network:
     """That network, with norms that have seen something."""
-    made = build(spec)
+    made = fresh(spec)
     made(made.normalise(torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)))
     return made.eval()
 
@@ -96,7 +99,7 @@ def numbers(data: Data) -> Data:
 def regressor(spec: Spec, data: Data) -> Network:
     """A network that gives two numbers, with norms that have seen something."""
     scale = Scale(mean=(15.0, -100.0), std=(4.1, 82.0))
-    made = build(spec.with_changes(task="regression", labels=("place", "opposite"), scale=scale))
+    made = fresh(spec.with_changes(task="regression", labels=("place", "opposite"), scale=scale))
     made(made.normalise(data.train.images))
     return made.eval()
 

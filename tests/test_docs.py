@@ -162,7 +162,7 @@ def test_every_exit_code_is_named() -> None:
 RUN = {
     "README.md": ["sh", "sh", "yaml"],
     "docs/ci.md": ["yaml", "sh", "sh", "sh"],
-    "docs/data.md": ["yaml", "yaml"],
+    "docs/data.md": ["yaml", "yaml", "yaml"],
     "docs/python.md": ["yaml", "python", "python", "python", "python"],
     "docs/recipes.md": ["yaml"],
     "docs/your-model.md": ["python", "python", "python", "yaml", "sh", "python", "sh"],

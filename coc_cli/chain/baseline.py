@@ -12,11 +12,13 @@ from coc_cli.data.sources import source_of
 from coc_cli.errors import Fault, UserError
 from coc_cli.learning.tasks import scale_of, task_of
 from coc_cli.learning.training import derived_seed
-from coc_cli.nets.architectures import is_code
+from coc_cli.nets.architectures import is_code, without_tag
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
+from coc_cli.nets.entry import with_graph
+from coc_cli.nets.foreign_files import kind_fault
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Checkpoint
 from coc_cli.recipe.reading import RecipeFile
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 BASELINE = "baseline"
 NO_KEY = "0" * 32
 UNKNOWN_MEAN, UNKNOWN_STD = 0.5, 0.25  # until the images are read
+GIVE_WEIGHTS = "give them as model.checkpoint"
 NOT_WITH_OWN_CHECKPOINT = {
     **dict.fromkeys(("depth", "width", "args"), "the checkpoint says it; leave it out, or give 'arch' too"),
     **dict.fromkeys(("mean", "std"), "coc made the checkpoint, which brings its own; leave it out"),
@@ -36,6 +39,8 @@ NOT_WITH_OWN_CHECKPOINT = {
 def own_checkpoint(file: RecipeFile) -> Path | None:
     """Return the baseline's checkpoint if coc wrote it, so that it has its own spec."""
     weights = file.recipe.model.weights
+    if weights is not None and (what := kind_fault(Path(weights.path))):
+        raise UserError([file.fault(("model", "checkpoint"), what)])
     if weights is None or not weights.path.endswith(".safetensors") or not is_checkpoint(Path(weights.path)):
         return None
     return Path(weights.path)
@@ -46,8 +51,7 @@ def own_header(file: RecipeFile) -> Header | None:
     own = own_checkpoint(file)
     if own is None:
         return None
-    named = file.recipe.model.arch or ""  # `baseline_spec` refuses the checkpoint if it names another
-    return read_header(own, trust_code=file.trust_code or is_code(named))
+    return read_header(own, trust_code=_trusts(file))  # `baseline_spec` refuses it if the recipe names other code
 
 
 def baseline_spec(file: RecipeFile) -> Spec:
@@ -57,11 +61,15 @@ def baseline_spec(file: RecipeFile) -> Spec:
     if faults:
         raise UserError(faults)
     if own is not None:
-        return own.spec
+        return with_graph(own.spec)
+    return with_graph(_untraced(file))
+
+
+def _untraced(file: RecipeFile) -> Spec:
     model, info = file.recipe.model, file.info
     assert model.arch is not None
     return Spec(
-        arch=model.arch,
+        arch=without_tag(model.arch)[0],
         args=model.arguments(model.arch, {}),
         input_shape=info.shape,
         mean=model.mean or info.mean or (UNKNOWN_MEAN,) * info.shape[0],
@@ -89,7 +97,10 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
     yield from (file.fault(("model", key), NOT_WITH_OWN_CHECKPOINT[key]) for key in keys if getattr(model, key))
     if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.keys:
         yield file.fault(("model", "checkpoint", "keys"), "coc made the checkpoint; leave them out")
-    if model.arch is not None and (model.arch, model.arguments(model.arch, {})) != (spec.arch, spec.args):
+    if isinstance(model.checkpoint, Checkpoint) and model.checkpoint.entry:
+        yield file.fault(("model", "checkpoint", "entry"), "coc made the checkpoint; leave it out")
+    arch = without_tag(model.arch or "")[0]
+    if arch and (arch, model.arguments(arch, {})) != (spec.arch, spec.args):
         yield file.fault(("model", "arch"), f"the checkpoint is a {spec.arch} with {spec.args}; leave 'arch' out")
     if spec.input_shape != info.shape:
         yield file.fault(("data",), f"images are {info.shape}, the checkpoint takes {spec.input_shape}")
@@ -97,13 +108,35 @@ def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
         yield file.fault(("data",), f"is for {info.task}, the checkpoint for {spec.task}")
     elif len(spec.labels) != len(info.labels):
         yield file.fault(("data",), f"there are {len(info.labels)} {noun}, the checkpoint has {len(spec.labels)}")
-    elif source_of(file.recipe.data).labels_known_early:
+    elif source_of(file.recipe.data).labels_known_early and not file.is_data_absent:
         yield from other_labels(file, spec.labels, info.labels)
+    if is_code(spec.arch) and not _trusts(file):
+        yield from _untrusted_students(file, spec)
+
+
+def _trusts(file: RecipeFile) -> bool:
+    """Return whether code that a checkpoint names may run: the user says so, or the recipe names code itself."""
+    return file.trust_code or is_code(file.recipe.model.arch or "")
+
+
+def _untrusted_students(file: RecipeFile, spec: Spec) -> Iterator[Fault]:
+    """Yield a fault for each stage that would run code which only the checkpoint names."""
+    path = spec.arch.split(":")[1]
+    for index, link in enumerate(file.recipe.chain):
+        if link.stage.remakes_incoming:
+            what = (
+                f"it would run the code in '{path}', which the checkpoint names; give its 'arch', or pass --trust-code"
+            )
+            yield file.fault(("chain", index, link.stage.name, "student"), f"{what} (trust_code=True) if you trust it")
 
 
 def baseline_notes(file: RecipeFile) -> Iterator[str]:
     """Yield what a user should know of the baseline before anything runs."""
     model, data = file.recipe.model, file.recipe.data
+    if file.is_data_absent:
+        grey = "" if data.channels else "; they are taken to be in colour, as data.channels does not say"
+        yield f"{data.place} is not there, so images, labels, split and numbers of images are not checked{grey}"
+    yield from tag_notes(model.arch or "", "those of model.checkpoint are" if model.weights else GIVE_WEIGHTS)
     if model.weights is not None and own_checkpoint(file) is None:
         if model.mean is None:
             yield (
@@ -117,6 +150,12 @@ def baseline_notes(file: RecipeFile) -> Iterator[str]:
     is_turned = data.augment.flip or data.augment.rotate
     if file.info.task == "regression" and is_turned and not source_of(data).augment_safe:
         yield "images are flipped or turned, but their targets stay as they are"
+
+
+def tag_notes(arch: str, instead: str) -> Iterator[str]:
+    """Yield what to know of an architecture's name that ends with the tag of weights."""
+    if tag := without_tag(arch)[1]:
+        yield f"'{tag}' is the tag of weights, which are not loaded, as coc downloads none; {instead}"
 
 
 def other_labels(file: RecipeFile, checkpoint_labels: tuple[str, ...], data_labels: tuple[str, ...]) -> list[Fault]:
@@ -154,7 +193,8 @@ def check_weights(file: RecipeFile, spec: Spec) -> None:
     """Raise `UserError` unless weights from elsewhere fit the architecture."""
     weights = file.recipe.model.weights
     if weights is not None and own_checkpoint(file) is None:
-        check_foreign(Path(weights.path), weights.passes, spec, lambda loc, what: file.fault(("model", *loc), what))
+        path, passes, entry = Path(weights.path), weights.passes, weights.entry
+        check_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what), entry=entry)
 
 
 def load_or_build(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Network:
@@ -173,9 +213,9 @@ def load_or_build(file: RecipeFile, spec: Spec, data: Data, seed: int) -> Networ
     mean, std = model.mean or info.mean, model.std or info.std
     spec = spec.with_changes(mean=mean, std=std, labels=info.labels, scale=scale)
     if model.weights is None:
-        return build(spec)
-    path, passes = Path(model.weights.path), model.weights.passes
-    return load_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what))
+        return fresh(spec)
+    path, passes, entry = Path(model.weights.path), model.weights.passes, model.weights.entry
+    return load_foreign(path, passes, spec, lambda loc, what: file.fault(("model", *loc), what), entry=entry)
 
 
 def task_loss(network: Network, batch: Any) -> Any:

@@ -30,6 +30,7 @@ def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[
     """Yield the lineage of each step; its last key identifies the step's result by all inputs."""
     weights = file.recipe.model.weights
     weight_inputs = [sha256_of(Path(weights.path)), weights.keys] if weights else []
+    weight_inputs += [weights.entry] if weights and weights.entry else []
     code = [fingerprint(step.spec.arch) for step in plan.steps]
     spec = plan.steps[0].spec
     settings = {**baseline_settings(file, spec), "data": data_key(data)}

@@ -14,6 +14,7 @@ from coc_cli.chain.baseline import (
     baseline_spec,
     check_weights,
     earlier_lineage,
+    tag_notes,
 )
 from coc_cli.errors import Fault, StageError, UserError
 from coc_cli.nets.checkpoint import size_bytes
@@ -103,8 +104,9 @@ def make_plan(file: RecipeFile) -> Plan:
         stage = link.stage
         lineage = (*lineage, Ancestor(stage=stage.name, settings=stage.model_dump(mode="json"), key=NO_KEY))
         try:
-            notes = tuple(stage.notes(spec))
+            notes, before = tuple(stage.notes(spec)), spec
             spec = stage.expect(spec)
+            notes += tuple(tag_notes(spec.arch, "the student begins at random")) if spec.arch != before.arch else ()
             steps.append(_step(index + 1, stage.name, spec, notes, lineage))
         except StageError as error:
             key = (error.key,) if error.key else ()

@@ -25,6 +25,7 @@ from coc_cli.files.run_directory import CACHE, LOG, PAGE, RECIPE, REPORT, RESULT
 from coc_cli.learning.evaluation import evaluate
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
+from coc_cli.nets.architectures import users_files
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
 from coc_cli.nets.network import Network
@@ -115,6 +116,8 @@ class _Run:
             for name in (REPORT, PAGE, RESULT):
                 (self.directory / name).unlink(missing_ok=True)
         write_atomically(path, text)
+        for name, content in users_files({step.spec.arch for step in self.plan.steps}):
+            write_atomically(self.directory / name, content)
 
     def _warn_of_seen_images(self) -> None:
         """Warn if the baseline was trained on another split, so that it may know this one's test images."""

@@ -56,6 +56,17 @@ class DataSettings(Frozen):
         | None,
         Field(description="csv column or columns with the numbers to predict"),
     ] = None
+    classes: Annotated[
+        Annotated[
+            Annotated[int, Field(ge=2), Tag(INTEGER)]
+            | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), Tag(LIST)],
+            by_kind("a number of classes or a list of their names"),
+        ]
+        | None,
+        Field(
+            description="how many classes there are, or their names in order: checked, and enough to plan without data"
+        ),
+    ] = None
     split: Annotated[str | None, Field(description="csv column: train, validation (or val) or test")] = None
     root: Annotated[str | None, Field(description="torchvision's folder of files; default data")] = None
     memory: Annotated[
@@ -80,6 +91,11 @@ class DataSettings(Frozen):
             return None
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         return height, width
+
+    @property
+    def declared_labels(self) -> tuple[str, ...]:
+        """The classes that are declared, by number if not by name."""
+        return tuple(map(str, range(self.classes))) if isinstance(self.classes, int) else self.classes or ()
 
     @property
     def target_columns(self) -> tuple[str, ...]:

@@ -92,5 +92,5 @@ def _work(layers: list[LayerCost]) -> Work:
         kind: Kind = "int8" if max(layer.weight_bits, layer.activation_bits) <= INTEGER_BITS else "fp32"
         size = 1 if kind == "int8" else 4
         macs[kind] = macs.get(kind, 0.0) + layer.macs
-        moved += size * (layer.params + 2 * layer.macs / math.prod(layer.shape[1:]))
+        moved += size * (layer.params + (2 * layer.macs / math.prod(layer.shape[1:]) if layer.shape else 0))
     return Work(macs, moved)

@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -140,7 +140,10 @@ def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
         names = [*ARCHITECTURES, *(f"{prefix}:{family.form}" for prefix, family in FAMILIES.items())]
         raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, names)}", "arch")
     if not re.fullmatch(family.pattern, name):
-        raise StageError(f"'{arch}' does not fit; it needs the form {prefix}:{family.form}", "arch")
+        what = f"does not fit; it needs the form {prefix}:{family.form}"
+        if "/" in name and prefix != "file":
+            what = f"is a name on a hub, not known to coc; write {prefix}:NAME, and give weights as model.checkpoint"
+        raise StageError(f"'{arch}' {what}", "arch")
     for key in args:
         if key in family.reserved:
             what = "classes and channels come from the data, weights from model.checkpoint"
@@ -175,9 +178,22 @@ def fingerprint(arch: str) -> str:
     return "" if arch in ARCHITECTURES else FAMILIES[prefix].fingerprint(name)
 
 
+def without_tag(arch: str) -> tuple[str, str]:
+    """Return an architecture's name, and the tag behind it that names weights of timm: 'a1_in1k', or nothing."""
+    name, _, tag = arch.partition(".") if arch.startswith("timm:") else (arch, "", "")
+    return name, tag
+
+
 def is_code(arch: str) -> bool:
     """Return whether making the architecture runs code from a file of the user's."""
     return arch.startswith("file:")
+
+
+def users_files(archs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each of the user's files that architectures come from; a run keeps them as a record."""
+    for path in sorted({arch.split(":")[1] for arch in archs if is_code(arch)}):
+        if (file := Path(path)).is_file():  # a checkpoint's own file may be gone
+            yield file.name, file.read_bytes()
 
 
 @contextmanager
@@ -212,8 +228,10 @@ def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: 
     import torchvision
 
     names = torchvision.models.list_models(module=torchvision.models)
+    if name in torchvision.models.list_models() and name not in names:
+        raise StageError(_other_task(name, torchvision.models.get_model_builder(name).__module__), "arch")
     if name not in names:
-        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, names)}", "arch")
+        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, names, most=MOST_NAMED)}", "arch")
     # These two have a second classifier, for training only, unless set otherwise.
     single = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     with _refused(f"torchvision:{name}"):
@@ -222,6 +240,17 @@ def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: 
 
 
 RGB = 3
+MOST_NAMED = 10  # of a library's names
+
+
+def _other_task(name: str, module: str) -> str:
+    """Return what to say of a network of torchvision's that is no classifier in floating point, by its module."""
+    if ".quantization." in module:
+        return f"'{name}' is rounded already; write torchvision:{name.removeprefix('quantized_')} and a quantize stage"
+    task = module.removeprefix("torchvision.models.").partition(".")[0].replace("_", " ")
+    return (
+        f"coc takes classifiers and regressors of images; '{name}' is for {task}; write one like torchvision:resnet50"
+    )
 
 
 def _with_channels(network: nn.Module, channels: int, arch: str) -> nn.Module:
@@ -246,9 +275,9 @@ def _timm(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) ->
         import timm
     except ImportError as error:
         raise StageError(f"timm:{name} needs timm; install it with: pip install 'coc-cli[timm]'", "arch") from error
-    names = timm.list_models()
+    names, name = timm.list_models(), name.partition(".")[0]
     if name not in names:
-        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, names)}", "arch")
+        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, names, most=MOST_NAMED)}", "arch")
     with _refused(f"timm:{name}"):
         arguments: dict[str, Any] = dict(args)
         network: nn.Module = timm.create_model(
@@ -332,7 +361,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "timm": Family(
         "NAME",
-        r"\w+",
+        r"\w+(\.\w+)?",  # with the tag of weights or without
         ("model_name", "num_classes", "in_chans", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay")
         + ("checkpoint_path", "cache_dir"),  # it would read a pickle with code in it
         _timm,

@@ -1,7 +1,8 @@
 """The checkpoint: one safetensors file that holds spec, tensors and lineage. No pickle, nothing to replay.
 
-Quantised weights are stored as packed integer codes with their scales, the scales of all edges as one tensor. The
-file holds nothing that differs between equal runs: no time, no host, no path.
+The spec carries the network's graph, so loading needs no library that made it and runs nobody's code. Quantised weights
+are stored as packed integer codes with their scales, the scales of all edges as one tensor. The file holds nothing that
+differs between equal runs: no time, no host, no path.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -20,21 +22,28 @@ from coc_cli.errors import StageError, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.nets import lsq
 from coc_cli.nets.architectures import fingerprint, is_code
-from coc_cli.nets.checkpoint_header import FORMAT, METADATA_KEY, Ancestor, Header, read_header
+from coc_cli.nets.checkpoint_header import (
+    METADATA_KEY,
+    Ancestor,
+    Header,
+    checksum_of,
+    header_content,
+    header_text,
+    raw_header,
+    read_header,
+)
 from coc_cli.nets.layers import QuantizedWeight
-from coc_cli.nets.names import edge_path, is_edge, layer_at, module_path
+from coc_cli.nets.names import BACKBONE, edge_path, is_edge, layer_at, module_path, plain_path
 from coc_cli.nets.network import Network, build
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.shapes import check_sizes
+from coc_cli.nets.spec import Spec, with_plain_paths
+
+_KINDS = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"}
+_NO_CHECKSUM = "0" * 64
 
 
-def _metadata(spec: Spec, lineage: tuple[Ancestor, ...]) -> str:
-    content = {
-        "format": FORMAT,
-        "spec": spec.model_dump(mode="json", exclude_defaults=True),
-        **({"code": fingerprint(spec.arch)} if is_code(spec.arch) else {}),
-        "lineage": [ancestor.model_dump(mode="json") for ancestor in lineage],
-    }
-    return json.dumps(content, separators=(",", ":"))
+def _header(spec: Spec, lineage: tuple[Ancestor, ...]) -> dict[str, Any]:
+    return header_content(spec, lineage, fingerprint(spec.arch) if is_code(spec.arch) else "")
 
 
 def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
@@ -46,7 +55,9 @@ def _stored(network: Network) -> dict[str, tuple[str, tuple[int, ...], int]]:
             size = lsq.packed_bytes(tensor.numel(), network.spec.bits[layer])
             stored[f"{name}.codes"] = ("U8", (size,), size)
         else:
-            stored[name] = ("F32", tuple(tensor.shape), tensor.numel() * 4)
+            kind = _KINDS.get(tensor.dtype, "F32")
+            size = tensor.numel() * (tensor.element_size() if tensor.dtype in _KINDS else 4)
+            stored[name] = (kind, tuple(tensor.shape), size)
     if network.spec.edges:
         stored["edges"] = ("F32", (len(network.spec.edges),), 4 * len(network.spec.edges))
     return stored
@@ -63,10 +74,12 @@ def _plain_state(network: Network) -> dict[str, Tensor]:
 
 def size_bytes(spec: Spec, lineage: tuple[Ancestor, ...] = ()) -> int:
     """Return the size of the file that `save` would write, without weights."""
-    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: _metadata(spec, lineage)}}
+    network = build(spec, device="meta")
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: header_text(_header(network.spec, lineage), _NO_CHECKSUM)}}
     offset = 0
-    stored = _stored(build(spec, device="meta"))
-    for name in sorted(stored, key=lambda name: (stored[name][0] != "F32", name)):  # the order of the format
+    stored = _stored(network)
+    widths = {"I64": 0, "F32": 1, "I32": 1}  # the order of the format: wide types first, then by name
+    for name in sorted(stored, key=lambda name: (widths.get(stored[name][0], 2), name)):
         kind, shape, size = stored[name]
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
@@ -79,7 +92,8 @@ def encode(network: Network) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, tensor in _plain_state(network).items():
         layer = layer_at(name).removesuffix(".weight")
-        value = tensor.detach().to("cpu", torch.float32).contiguous()
+        kind = tensor.dtype if tensor.dtype in _KINDS else torch.float32
+        value = tensor.detach().to("cpu", kind).contiguous()
         if name.endswith(".weight_scale"):
             value = lsq.positive(value)
         if layer in network.spec.bits and name.endswith(".weight"):
@@ -102,7 +116,10 @@ def save(network: Network, lineage: tuple[Ancestor, ...], path: Path) -> None:
         lineage: The steps that led to the network, the baseline first.
         path: The file; its folder is created.
     """
-    write_atomically(path, to_bytes(encode(network), {METADATA_KEY: _metadata(network.spec, lineage)}))
+    tensors, content = encode(network), _header(network.spec, lineage)
+    described = ((name, _KINDS[t.dtype], t.shape, t.numpy().tobytes()) for name, t in sorted(tensors.items()))
+    text = header_text(content, checksum_of(content, described))
+    write_atomically(path, to_bytes(tensors, {METADATA_KEY: text}))
 
 
 def load(path: Path, *, trust_code: bool = False) -> Network:
@@ -110,8 +127,8 @@ def load(path: Path, *, trust_code: bool = False) -> Network:
 
     Args:
         path: A checkpoint that `save` wrote.
-        trust_code: Whether to run the user's file that defines the architecture, if one does. It must be unchanged, and
-            be where its path leads from the current folder.
+        trust_code: Whether to run the user's file that defines the architecture, which only a file of format 1 needs.
+            It must be unchanged, and be where its path leads from the current folder.
 
     Returns:
         The network, in eval mode on the CPU.
@@ -123,21 +140,47 @@ def load(path: Path, *, trust_code: bool = False) -> Network:
 
 
 def load_with(header: Header, path: Path) -> Network:
-    """Rebuild the network of a file whose header has been read, as `load` does."""
-    try:
-        network = build(header.spec)
-    except StageError as error:
-        raise user_error(path, error.what) from error
-    except (AttributeError, AssertionError, KeyError) as error:
-        raise user_error(path, f"damaged spec: it does not fit its architecture: {error}") from error
-    tensors = load_file(path)
-    expected = {name: shape for name, (_, shape, _) in _stored(network).items()}
-    stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    """Rebuild the network of a file whose header has been read, as `load` does.
+
+    Its shapes are worked out first and compared with the file's; only then is memory taken.
+    """
+    network = _without_memory(with_plain_paths(header.spec) if header.format == 1 else header.spec, path)
+    in_file = {plain_path(name): name for name in raw_header(path)}
+    stored = {
+        plain_path(name): (entry["dtype"], tuple(entry["shape"]))
+        for name, entry in raw_header(path).items()
+        if name != "__metadata__" and (header.format > 1 or not _is_unused(plain_path(name), network))
+    }
+    expected = {name: (kind, shape) for name, (kind, shape, _) in _stored(network).items()}
     if expected != stored:
         odd = sorted(name for name in expected.keys() | stored.keys() if expected.get(name) != stored.get(name))
         raise user_error(path, f"its tensors do not fit its spec, first at '{odd[0]}'")
-    _fill(network, tensors)
+    try:
+        tensors = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise user_error(path, f"damaged: {str(error)[:80]}") from error
+    network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)
+    _fill(network, {name: tensors[in_file[name]] for name in expected})
     return network.eval()
+
+
+def _without_memory(spec: Spec, path: Path) -> Network:
+    """Return the network of a spec on the meta device, once every tensor of a run on one image is known to be small."""
+    try:
+        network = build(spec, device="meta")
+        check_sizes(network)
+    except StageError as error:
+        raise user_error(path, f"damaged spec: {error.what[:200]}") from error
+    except Exception as error:  # whatever torch says of what cannot be
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise user_error(path, f"damaged spec: it does not fit its graph: {first[:80]}") from error
+    return network
+
+
+def _is_unused(name: str, network: Network) -> bool:
+    """Return whether a tensor of format 1 is of a part of the architecture that the network never calls."""
+    path = name.removesuffix(".codes").rpartition(".")[0]
+    return name.startswith(BACKBONE) and not any(module == path for module, _ in network.named_modules())
 
 
 def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
@@ -155,6 +198,9 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
     for name, value in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
             tensors[name] = torch.zeros_like(value)
+    mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (network.spec.mean, network.spec.std))
+    network.get_buffer("_mean").copy_(mean)
+    network.get_buffer("_std").copy_(std)
     network.load_state_dict(tensors)
 
 
@@ -162,4 +208,4 @@ def through_file(network: Network) -> Network:
     """Return load(save(network)): what the next stage receives, also inside one process."""
     with tempfile.TemporaryDirectory() as folder:
         save(network, (), Path(folder) / "model.safetensors")
-        return load(Path(folder) / "model.safetensors", trust_code=True)
+        return load(Path(folder) / "model.safetensors")

@@ -1,8 +1,14 @@
-"""The header of a checkpoint: spec and lineage, read and checked before torch is imported."""
+"""The header of a checkpoint: spec, lineage and checksum, read and checked before torch is imported.
+
+Format 1 names an architecture, which is needed to load it. Format 2 carries the network's graph, and a checksum over
+all that it holds.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +19,9 @@ from coc_cli.files.run_directory import RESULT
 from coc_cli.frozen import Frozen
 from coc_cli.nets.architectures import fingerprint, is_code, resolve
 from coc_cli.nets.spec import Spec
+from coc_cli.nets.traced_graph import as_text, unpacked
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "coc"
 LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 PICKLE_SUFFIXES = (".pt", ".pth")
@@ -31,10 +38,42 @@ class Ancestor(Frozen):
 class Header(Frozen):
     """What a checkpoint holds beside its tensors."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     spec: Spec
     code: str = ""  # sha256 of the user's file that makes the architecture
     lineage: tuple[Ancestor, ...]
+    sha256: str = ""  # over all the rest and the tensors; formats before 2 have none
+
+
+def header_content(spec: Spec, lineage: tuple[Ancestor, ...], code: str) -> dict[str, Any]:
+    """Return a header without its checksum, as JSON holds it."""
+    assert spec.graph is not None
+    content = spec.model_dump(mode="json", exclude_defaults=True, exclude={"graph"})
+    return {
+        "format": FORMAT,
+        "spec": {**content, "graph": as_text(spec.graph)},
+        **({"code": code} if code else {}),
+        "lineage": [ancestor.model_dump(mode="json") for ancestor in lineage],
+    }
+
+
+def header_text(content: Mapping[str, Any], checksum: str) -> str:
+    """Return a header as it stands in the file."""
+    return json.dumps({**content, "sha256": checksum}, separators=(",", ":"))
+
+
+def checksum_of(content: Mapping[str, Any], tensors: Iterable[tuple[str, str, Iterable[int], bytes]]) -> str:
+    """Return the checksum of a header (without it) and of tensors: name, type, shape and bytes of each, by name.
+
+    The graph counts as it is unpacked, so that how it is compressed does not matter.
+    """
+    spec = {**content["spec"], "graph": json.loads(unpacked(content["spec"]["graph"]))}
+    canonical = json.dumps({**content, "spec": spec}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode())
+    for name, kind, shape, values in tensors:
+        digest.update(json.dumps([name, kind, list(shape), len(values)], separators=(",", ":")).encode())
+        digest.update(values)
+    return digest.hexdigest()
 
 
 def raw_header(path: Path) -> dict[str, Any]:
@@ -75,43 +114,91 @@ def checkpoint_at(target: Path) -> Path:
 def read_header(path: Path, *, trust_code: bool = False) -> Header:
     """Return a checkpoint's header, checked without importing torch; raises `UserError`.
 
-    Without `trust_code` it also raises if the architecture is a Python file that the checkpoint names.
+    A file of format 2 runs nobody's code, and its checksum is compared. One of format 1 has none; without `trust_code`
+    it is refused if its architecture is a Python file that it names.
     """
     if path.suffix in PICKLE_SUFFIXES:
         raise user_error(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
     header = raw_header(path)
     if METADATA_KEY not in header.get("__metadata__", {}):
         raise user_error(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
-    text = header["__metadata__"][METADATA_KEY]
-    try:
-        parsed = Header.model_validate_json(text)
-        resolve(parsed.spec.arch, parsed.spec.args)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["loc"] == ("format",):
-            raise user_error(
-                path, f"has format {first['input']!r}, this coc reads {FORMAT}; use the coc that wrote it"
-            ) from error
-        raise user_error(path, f"damaged header: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except StageError as error:
-        raise user_error(path, f"damaged header: {error.what}") from error
-    if is_code(parsed.spec.arch) and not trust_code:
-        file = parsed.spec.arch.split(":")[1]
-        raise user_error(
-            path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it"
-        )
-    if is_code(parsed.spec.arch):
-        _check_code(path, parsed)
+    content = _content(path, header["__metadata__"][METADATA_KEY])
+    parsed = _parsed(path, content)
+    if parsed.format == 1:
+        if is_code(parsed.spec.arch):
+            _check_code(path, parsed, trust_code=trust_code)
+        return parsed
+    if content.get("sha256") != _stored_checksum(path, header, content):
+        raise user_error(path, "damaged: does not match its checksum; copy or make it again")
     return parsed
 
 
-def _check_code(path: Path, header: Header) -> None:
+def _content(path: Path, text: Any) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise user_error(path, "damaged header: it is no JSON") from error
+    if not isinstance(content, dict) or not isinstance(content.get("spec"), dict):
+        raise user_error(path, "damaged header: spec: it has none")
+    if (found := content.get("format")) not in (1, FORMAT) or isinstance(found, bool):
+        raise user_error(path, f"has format {found!r:.20}, this coc reads 1 to {FORMAT}; use the coc that wrote it")
+    return content
+
+
+def _parsed(path: Path, content: dict[str, Any]) -> Header:
+    """Return the header of a file's metadata, its graph unpacked."""
+    spec = content["spec"]
+    if ("graph" in spec) != (content["format"] == FORMAT):
+        raise user_error(path, "damaged header: spec.graph: format 2 has one, format 1 has none")
+    try:
+        if "graph" in spec:
+            spec = {**spec, "graph": json.loads(unpacked(spec["graph"]))}
+        parsed = Header.model_validate_json(json.dumps({**content, "spec": spec}))
+        if parsed.format == 1:
+            resolve(parsed.spec.arch, parsed.spec.args)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise user_error(path, f"damaged header: {place[:80]}: {what}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise user_error(path, f"damaged header: spec.graph: {str(error)[:80]}") from error
+    except StageError as error:
+        raise user_error(path, f"damaged header: {error.what}") from error
+    return parsed
+
+
+def _stored_checksum(path: Path, header: dict[str, Any], content: dict[str, Any]) -> str:
+    """Return the checksum of a file's content as it is."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    begin = path.stat().st_size - max(
+        (e["data_offsets"][1] for n, e in header.items() if n != "__metadata__"), default=0
+    )
+    try:
+        with path.open("rb") as file:
+
+            def stored(name: str) -> tuple[str, str, list[int], bytes]:
+                entry = header[name]
+                start, end = entry["data_offsets"]
+                file.seek(begin + start)
+                return name, entry["dtype"], entry["shape"], file.read(end - start)
+
+            return checksum_of(rest, (stored(name) for name in sorted(header) if name != "__metadata__"))
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise user_error(path, f"damaged: {str(error)[:80]}") from error
+
+
+def _check_code(path: Path, header: Header, *, trust_code: bool) -> None:
+    """Raise `UserError` unless the file with the architecture's code is trusted, and the one it was made with."""
+    file = header.spec.arch.split(":")[1]
+    if not trust_code:
+        raise user_error(
+            path, f"its architecture is code in '{file}'; pass --trust-code (trust_code=True) if you trust it"
+        )
     try:
         checksum = fingerprint(header.spec.arch)
     except StageError as error:
         raise user_error(path, error.what) from error
     if checksum != header.code:
-        file = header.spec.arch.split(":")[1]
         raise user_error(
             path, f"'{file}' is not the file that this network was made with; put that back, or run coc again"
         )

@@ -1,7 +1,8 @@
 """What a network costs: counted from its spec, not modelled.
 
-BitOps of a layer = MACs x weight bits x activation bits; an unquantised operand counts 32. Only convolutions and linear
-layers count, as is usual in the field.
+BitOps of a layer = MACs x weight bits x activation bits; an unquantised operand counts 32. Convolutions and linear
+layers count, and products of two tensors (attention), which stay in floating point; all else counts nothing, as is
+usual in the field.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from dataclasses import dataclass
 
 import torch
 
+from coc_cli.nets.graph import layer_name
 from coc_cli.nets.layers import weight_bits
-from coc_cli.nets.macs import layer_macs
+from coc_cli.nets.macs import macs_by_node
 from coc_cli.nets.names import is_edge, is_head
 from coc_cli.nets.network import build
-from coc_cli.nets.spec import Spec
+from coc_cli.nets.spec import FLOAT_BITS, Spec
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One convolution or linear layer, for one input image."""
+    """One convolution or linear layer, or one product of two tensors, for one input image."""
 
     name: str
     segment: int
@@ -29,7 +31,7 @@ class LayerCost:
     params: int
     weight_bits: int
     activation_bits: int
-    shape: tuple[int, ...] = ()  # of the weights
+    shape: tuple[int, ...] = ()  # of the weights; empty for a product
 
     @property
     def bitops(self) -> int:
@@ -56,6 +58,12 @@ class Cost:
     @property
     def bitops(self) -> float:
         return sum(layer.bitops * self.reach[layer.segment] for layer in self.layers)
+
+    @property
+    def quantized_share(self) -> float:
+        """The share of the MACs whose weights and inputs are both rounded."""
+        done = sum(one.macs for one in self.layers if max(one.weight_bits, one.activation_bits) < FLOAT_BITS)
+        return done / max(1, sum(one.macs for one in self.layers))
 
     def leaving(self, exit_rates: Sequence[float]) -> Cost:
         """Return the mean cost at these fractions of images that leave at each exit, the final one included."""
@@ -86,15 +94,20 @@ class Cost:
 def cost(spec: Spec) -> Cost:
     """Return what a network costs, counted from its spec alone."""
     network = build(spec, device="meta").eval()
-    macs = layer_macs(network, torch.empty(1, *spec.input_shape, device="meta"))
     bits = network.input_bits()
+    segment_of = {name: index for index, stretch in enumerate(network.segments) for name in stretch.nodes}
     layers = []
-    for (name, layer), node in zip(network.layers.items(), network.layer_nodes, strict=True):
-        segment = next(i for i, stretch in enumerate(network.segments) if node.name in stretch.nodes)
-        params = sum(p.numel() for n, p in layer.named_parameters() if n != "weight_scale")
-        assert isinstance(layer.weight, torch.Tensor)
-        shape = tuple(layer.weight.shape)
-        layers.append(LayerCost(name, segment, macs[str(node.target)], params, weight_bits(layer), bits[name], shape))
+    for node, macs in macs_by_node(network).items():
+        if node.op == "call_module":
+            name = layer_name(node)
+            layer = network.layer(name)
+            params = sum(p.numel() for n, p in layer.named_parameters() if n != "weight_scale")
+            assert isinstance(layer.weight, torch.Tensor)
+            operands = weight_bits(layer), bits[name], tuple(layer.weight.shape)
+        else:
+            name, params = node.name, 0
+            operands = FLOAT_BITS, FLOAT_BITS, ()
+        layers.append(LayerCost(name, segment_of[node.name], macs, params, *operands))
     named = network.named_parameters()
-    total = sum(p.numel() for name, p in named if not name.endswith("weight_scale") and not is_edge(name))
+    total = sum(p.numel() for n, p in named if not n.endswith("weight_scale") and not is_edge(n))
     return Cost(tuple(layers), total, (1.0,) * len(network.segments))

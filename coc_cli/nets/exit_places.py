@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch.fx import Node
 
-from coc_cli.nets.graph import ELEMENTWISE, belongs_to_layer, operation
-from coc_cli.nets.macs import layer_macs
+from coc_cli.nets.graph import ELEMENTWISE, belongs_to_layer, is_layer, operation
+from coc_cli.nets.macs import macs_by_node
 from coc_cli.nets.names import is_head, module_path
 from coc_cli.nets.network import Network, build, without_quantizers
 from coc_cli.nets.shapes import node_shapes
@@ -38,8 +37,7 @@ class Places:
         self.body = [node for node in self.network.graph.nodes if node.op != "output"]
         self.position = {node: index for index, node in enumerate(self.body)}
         self.shapes = node_shapes(self.network)
-        macs = layer_macs(self.network, torch.empty(1, *spec.input_shape, device="meta"))
-        self.macs = {node: macs[str(node.target)] for node in self.network.layer_nodes}
+        self.macs = macs_by_node(self.network)
 
     def at(self, node: Node) -> Place:
         """Return the place behind a node."""
@@ -55,7 +53,7 @@ class Places:
         """
         ends = set()
         for node in self.body:
-            if node in self.macs and len(self.shapes[node.name]) == len("NCHW"):
+            if is_layer(node, self.network) and len(self.shapes[node.name]) == len("NCHW"):
                 ends.add(_end(node, self.network))
             elif operation(node, self.network) in MAX_POOLS:
                 ends.add(node)
@@ -68,11 +66,7 @@ class Places:
     def named(self, name: str) -> Place | None:
         """Return the place behind a module of the backbone or a node of the graph; None if there is no such tensor."""
         path = module_path(name)
-        inside = [
-            node
-            for node in self.body
-            if node.name == name or any(key.split("@")[0] == path for key in node.meta.get("nn_module_stack", {}))
-        ]
+        inside = [node for node in self.body if node.name == name or f"{_place(node)}.".startswith(f"{path}.")]
         if not inside or len(self.shapes.get(inside[-1].name, ())) != len("NCHW"):
             return None
         return self.at(inside[-1])
@@ -80,6 +74,11 @@ class Places:
     def names(self) -> list[str]:
         """Return the names of the backbone's modules that have a place behind them."""
         return [name for name, _ in self.network.backbone.named_modules() if name and self.named(name)]
+
+
+def _place(node: Node) -> str:
+    """Return the path of the module that a node calls, else of that in whose forward it stands."""
+    return str(node.target if node.op == "call_module" else node.meta.get("scope", ""))
 
 
 def _end(node: Node, network: Network) -> Node:

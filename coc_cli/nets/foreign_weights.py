@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file
 
-from coc_cli.errors import Fault, UserError
-from coc_cli.nets.checkpoint_header import raw_header
-from coc_cli.nets.network import build, raw
+from coc_cli.errors import UserError
+from coc_cli.nets.entry import raw
+from coc_cli.nets.foreign_files import HERE, FaultAt, Place, tensors_in
+from coc_cli.nets.foreign_names import Rules, Shapes, suggestion, unwrapped, without_counters
+from coc_cli.nets.network import fresh
 from coc_cli.nets.spec import Spec
 
 if TYPE_CHECKING:
@@ -22,37 +22,31 @@ if TYPE_CHECKING:
 
     from coc_cli.nets.network import Network
 
-Place = tuple[str | int, ...]
-FaultAt = Callable[[Place, str], Fault]  # makes a fault at a key of the recipe's model
-Renaming = Mapping[str, str | None]  # regular expressions for full names, and what they become; None drops them
-Keys = Mapping[Place, Renaming]  # passes over the names, in order, each with its place below `checkpoint.keys`
-HERE = ("checkpoint",)
-WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys under which training scripts save the weights
-PREFIX = "module."  # that torch's data-parallel wrappers add to every name
+Keys = Mapping[Place, Rules]  # passes over the names, in order, each with its place below `checkpoint.keys`
+PREFIX = "module."  # that torch's data-parallel wrappers add to every name; `keys` see names without it
 SHOWN = 3  # of each kind of misfit
 
 
-def check_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> None:
+def check_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt, *, entry: str | None = None) -> None:
     """Check, by names and shapes alone, that a file fits an architecture; raises `UserError`."""
     with torch.device("meta"):
         module = raw(spec)
-    _fitting(path, keys, spec, dict(module.state_dict()), fault, device="meta")
+    _fitting(path, tensors_in(path, entry, fault, "meta"), keys, spec, module.state_dict(), fault)
 
 
-def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt) -> Network:
+def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt, *, entry: str | None = None) -> Network:
     """Return a network filled with weights from a .safetensors, .pt or .pth file; raises `UserError` listing misfits.
 
-    A pickle is read with `weights_only`: a plain state dict passes, also under one of the usual names beside other
-    entries; anything with code in it is refused.
+    `entry` is the one that holds the weights, if the file has several; see `tensors_in`.
     """
     module = raw(spec)
-    own = module.state_dict()
+    own, state = module.state_dict(), tensors_in(path, entry, fault, "cpu")
     with torch.no_grad():
-        for name, value in _fitting(path, keys, spec, own, fault, device="cpu").items():
+        for name, value in _fitting(path, state, keys, spec, own, fault).items():
             if not value.isfinite().all():
                 raise UserError([fault(HERE, f"{path} holds numbers that are none: '{name}' is not finite throughout")])
             own[name].copy_(value)
-    network = build(spec, backbone=module)
+    network = fresh(spec, module)
     return network if spec.scale is None else _in_deviations(network, fault)
 
 
@@ -83,57 +77,41 @@ def _in_deviations(network: Network, fault: FaultAt) -> Network:
 
 
 def _fitting(
-    path: Path, keys: Keys, spec: Spec, own: Mapping[str, Tensor], fault: FaultAt, *, device: str
+    path: Path, state: dict[str, Tensor], keys: Keys, spec: Spec, own: Mapping[str, Tensor], fault: FaultAt
 ) -> dict[str, Tensor]:
-    """Return the file's tensors by the architecture's names, all of them in its shapes."""
-    state = _state(path, fault, device)
-    if state and all(name.startswith(PREFIX) for name in state):
-        state = {name.removeprefix(PREFIX): value for name, value in state.items()}
-    tensors = state
+    """Return a file's tensors by the architecture's names, all of them in its shapes."""
+    bare = _without_prefix(state)
+    state = bare if any(keys.values()) else state
     for place, renaming in keys.items():
         at = (*HERE, "keys", *place)
-        tensors = {new: tensors[old] for old, new in renamed(list(tensors), renaming, at, fault).items()}
-    misfit = _misfit(
-        {name: tuple(value.shape) for name, value in own.items()},
-        {name: tuple(value.shape) for name, value in tensors.items()},
-        len(spec.labels),
-        "classes" if spec.task == "classification" else "targets",
-    )
-    if misfit:
-        raise UserError([fault(HERE, f"{path} does not fit {spec.arch}: {misfit}")])
+        state = {new: state[old] for old, new in renamed(list(state), renaming, at, fault).items()}
+    tensors = {new: state[old] for old, new in unwrapped(state, own).items()}
+    tensors = {name: tensors[name] for name in without_counters(tensors, own)}
+    expected, stored = ({name: tuple(value.shape) for name, value in each.items()} for each in (own, tensors))
+    noun = "classes" if spec.task == "classification" else "targets"
+    if misfit := _misfit(expected, stored, len(spec.labels), noun):
+        seen = state if any(keys.values()) else bare
+        shapes = {name: tuple(value.shape) for name, value in seen.items()}
+        raise UserError([fault(HERE, f"{path} does not fit {spec.arch}: {misfit}{_advice(shapes, expected, keys)}")])
     return tensors
 
 
-def _state(path: Path, fault: FaultAt, device: str) -> dict[str, Tensor]:
-    """Read a file's tensors by name; on the device "meta" they have shapes only."""
-    if path.suffix == ".safetensors":
-        header = raw_header(path)
-        if device != "meta":
-            return load_file(path)
-        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    advice = "save model.state_dict() with torch.save and name that file"
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except PermissionError as error:
-        raise UserError([fault(HERE, f"{path} cannot be read: {error.strerror}")]) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        raise UserError([fault(HERE, f"{path} is not a plain state dict; {advice}")]) from error
-    if isinstance(content, dict):
-        wrapped = [key for key in WRAPPERS if isinstance(content.get(key), dict)]
-        if len(wrapped) > 1:
-            raise UserError([fault(HERE, f"{path} holds {' and '.join(map(repr, wrapped))}; save one of them alone")])
-        content = content[wrapped[0]] if wrapped else content
-    if not isinstance(content, dict) or not content:
-        raise UserError([fault(HERE, f"{path} is not a plain state dict; {advice}")])
-    for name, value in content.items():
-        if not isinstance(value, torch.Tensor) or not isinstance(name, str) or value.is_complex():
-            what = f"{path} is not a plain state dict, its '{name}' is no tensor; {advice}"
-            raise UserError([fault(HERE, what)])
-    return dict(content)
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without the prefix of data-parallel wrappers, if every name has it: what `keys` see."""
+    if not all(name.startswith(PREFIX) for name in state):
+        return state
+    return {name.removeprefix(PREFIX): value for name, value in state.items()}
 
 
-def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> dict[str, str]:
+def _advice(stored: Shapes, expected: Shapes, keys: Keys) -> str:
+    """Return the end of a message: the line of `keys` that would make names fit, if one is found."""
+    found = suggestion(stored, expected)
+    if found is None:
+        return ""
+    return f"; add the pass {found} to keys" if any(keys.values()) else f"; write keys: {found}"
+
+
+def renamed(names: list[str], renaming: Rules, at: Place, fault: FaultAt) -> dict[str, str]:
     """Return the new name of each name that is not dropped; the first pattern that matches a full name decides.
 
     Raises `UserError` for each pattern that decides nothing and for two names that become one.
@@ -165,9 +143,6 @@ def renamed(names: list[str], renaming: Renaming, at: Place, fault: FaultAt) -> 
     if faults:
         raise UserError(dict.fromkeys(faults))
     return new_names
-
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def _misfit(expected: Shapes, stored: Shapes, classes: int, noun: str) -> str:

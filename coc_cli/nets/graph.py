@@ -6,6 +6,8 @@ from torch import nn
 from torch.fx import Graph, Node
 
 from coc_cli.nets.names import layer_at
+from coc_cli.nets.operations import OPERATIONS
+from coc_cli.nets.running import operation_of
 
 WEIGHTED = nn.modules.conv._ConvNd | nn.Linear  # noqa: SLF001  (the common base of convolutions has no public name)
 
@@ -20,9 +22,7 @@ def operation(node: Node, root: nn.Module) -> str:
     """Return one lower-case name for what a node does, however it is written: 'conv2d', 'relu', 'add', 'flatten'."""
     if node.op == "call_module":
         return type(root.get_submodule(str(node.target))).__name__.lower()
-    if node.op == "call_function":
-        return getattr(node.target, "__name__", str(node.target)).lower().rstrip("_")
-    return str(node.target).lower().rstrip("_") if node.op == "call_method" else node.op
+    return operation_of(node) if node.op == "call_function" else node.op
 
 
 def is_layer(node: Node, root: nn.Module) -> bool:
@@ -56,20 +56,16 @@ def node_named(graph: Graph, name: str) -> Node | None:
     return next((node for node in graph.nodes if node.name == name), None)
 
 
-_SHAPE_METHODS = frozenset(("size", "dim", "ndimension", "numel"))
-_SHAPE_ATTRIBUTES = frozenset(("shape", "ndim", "dtype", "device"))
-_ARITHMETIC = frozenset(("_operator", "builtins", "math"))
+_OF_SIZES = frozenset(("add", "sub", "mul", "div", "floordiv", "mod", "reversed_sub", "reversed_div"))
 
 
 def is_number(node: Node) -> bool:
-    """Return whether a node's value is no tensor: a shape, a size, what is computed from these, or a flag."""
+    """Return whether a node's value is no tensor: a size, what is computed from sizes, or a flag."""
     if node.op == "get_attr":
         return str(node.target).endswith(".training")
-    if node.op == "call_method":
-        return node.target in _SHAPE_METHODS or bool(node.all_input_nodes and all(map(is_number, node.all_input_nodes)))
     if node.op != "call_function":
         return False
-    if node.target is getattr:
-        return node.args[1] in _SHAPE_ATTRIBUTES
-    is_arithmetic = getattr(node.target, "__module__", "") in _ARITHMETIC
-    return is_arithmetic and bool(node.all_input_nodes) and all(map(is_number, node.all_input_nodes))
+    operation = operation_of(node)
+    if operation in _OF_SIZES:
+        return bool(node.all_input_nodes) and all(map(is_number, node.all_input_nodes))
+    return OPERATIONS[operation].kind == "number"

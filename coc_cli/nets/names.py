@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 BACKBONE, EXITS, EDGES = "backbone.", "exits.", "edges."  # prefixes of module names in a network
 
 
@@ -33,3 +35,8 @@ def edge_path(edge: str) -> str:
 def is_edge(path: str) -> bool:
     """Return whether a path leads to a quantiser of an edge."""
     return path.startswith(EDGES)
+
+
+def plain_path(path: str) -> str:
+    """Return a module's path as a graph has it: of letters, digits, underscores and dots."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", path)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coc_cli.nets import architectures
-from coc_cli.nets.canonical import canonicalize
+from coc_cli.errors import StageError
+from coc_cli.nets.assembly import backbone_of, graph_of
+from coc_cli.nets.entry import entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
@@ -21,7 +22,6 @@ from coc_cli.nets.names import layer_at, module_path
 from coc_cli.nets.quantizer_places import input_bits, insert
 from coc_cli.nets.segments import Segment, segments, splice
 from coc_cli.nets.spec import Spec
-from coc_cli.nets.tracing import trace
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -43,10 +43,11 @@ class Network(nn.Module):
     normalised images [N, C, H, W]; `normalise` makes them of uint8 ones.
     """
 
-    def __init__(self, spec: Spec, backbone: nn.Module | None = None) -> None:
+    def __init__(self, spec: Spec) -> None:
         super().__init__()
+        assert spec.graph is not None
         self.spec = spec
-        self.backbone = canonicalize(backbone or raw(spec), spec.input_shape)
+        self.backbone = backbone_of(spec.graph)
         self.exits = nn.ModuleList(make_head(place, spec.head_outputs) for place in spec.exits)
         for name, numbers in spec.modules.items():
             self._replace(name, resized(self.layer(name), numbers))
@@ -57,11 +58,10 @@ class Network(nn.Module):
             assert isinstance(layer, nn.Conv2d | nn.Linear)
             self._replace(name, quantized(layer, bits))
         self.edges = nn.ModuleDict({name: ActivationQuantizer(edge) for name, edge in spec.edges.items()})
-        with architectures.user_code_errors(spec.arch):
-            self.graph = trace(_Traced(self.backbone))
+        self.graph = graph_of(spec.graph)
         # with heads and quantisers in it; targets are names below this module
         for index, place in enumerate(spec.exits):
-            splice(self.graph, place.source, _TracedHead(self.exits, index))
+            splice(self.graph, place.source, index, self.exits[index])
         insert(self.graph, spec.edges)
         self._cut: dict[tuple[str, ...], list[Segment]] = {}
         self.backbone_frozen = False
@@ -190,52 +190,44 @@ class Network(nn.Module):
         return {layer_name(node): input_bits(node, self, self.spec.edges) for node in self.layer_nodes}
 
 
-class _Traced(nn.Module):
-    """Adds to traced names the prefix under which the network holds its backbone."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.backbone(x)
-        return y
-
-
-class _TracedHead(nn.Module):
-    """The same for the head of one exit."""
-
-    def __init__(self, exits: nn.ModuleList, index: int) -> None:
-        super().__init__()
-        self.exits, self.index = exits, index
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.exits[self.index](x)
-        return y
-
-
-def raw(spec: Spec) -> nn.Module:
-    """Return the architecture of a spec just as its source makes it, with fresh random weights."""
-    return architectures.create(spec.arch, spec.args, outputs=len(spec.labels), channels=spec.input_shape[0])
-
-
-def build(spec: Spec, *, device: str = "cpu", backbone: nn.Module | None = None) -> Network:
-    """Build the network of a spec.
+def build(spec: Spec, *, device: str = "cpu") -> Network:
+    """Build the network of a spec; see `fresh` for one with the weights that its architecture starts from.
 
     Args:
-        spec: Everything about the network but its tensors.
+        spec: Everything about the network but its tensors; one without a graph is traced first.
         device: Any of torch's; on "meta" tensors have shapes only.
-        backbone: A backbone from `raw` with weights, used (and changed) in place of a fresh one.
 
     Returns:
-        The network in train mode, channels last, with weights drawn from torch's global generator.
+        The network in train mode, channels last, with torch's own initial weights.
 
     Raises:
-        StageError: If the backbone cannot be made or traced.
+        StageError: If a module cannot be made, or the backbone cannot be traced.
     """
     with torch.device(device):
-        network = Network(spec, backbone)
+        network = Network(with_graph(spec))
     return network.to(memory_format=torch.channels_last)
+
+
+def fresh(spec: Spec, backbone: nn.Module | None = None) -> Network:
+    """Return a network with the weights that its architecture starts from, or with those of a backbone from `raw`.
+
+    Args:
+        spec: Without pruning or quantisers.
+        backbone: Is made plain, in place.
+
+    Returns:
+        The network in train mode; random weights are drawn from torch's global generator.
+
+    Raises:
+        StageError: If the backbone cannot be made or traced, or is not the one of the spec's graph.
+    """
+    graph, tensors = entered(spec, raw(spec) if backbone is None else backbone)
+    if spec.graph is not None and graph != spec.graph:
+        raise StageError("does another thing each time it is made; let it depend on its arguments alone", "arch")
+    network = build(spec.with_changes(graph=graph))
+    state = network.backbone.state_dict()
+    network.backbone.load_state_dict({name: tensors.get(name, value) for name, value in state.items()})
+    return network
 
 
 def clone(network: Network) -> Network:

@@ -11,7 +11,8 @@ from torch.fx import Graph, Node
 
 from coc_cli.errors import StageError
 from coc_cli.nets.graph import node_named
-from coc_cli.nets.tracing import trace
+from coc_cli.nets.names import head_part
+from coc_cli.nets.running import Program
 
 
 @dataclass(frozen=True)
@@ -60,44 +61,28 @@ def split_heads(graph: Graph) -> tuple[list[Segment], list[Segment]]:
     return backbone, heads
 
 
-def _compiled(graph: Graph) -> Callable[..., tuple[Tensor, ...]]:
-    code = graph.python_code(root_module="self")
-    namespace: dict[str, Any] = dict(code.globals)
-    exec(compile(code.src, "<segment>", "exec"), namespace)  # noqa: S102  (fx's own generated code)
-    run: Callable[..., tuple[Tensor, ...]] = namespace["forward"]
-    return run
-
-
 def _segment(nodes: Sequence[Node], inputs: Sequence[Node], outputs: Sequence[Node]) -> Segment:
-    graph = Graph()
-    copies = {node: graph.placeholder(node.name) for node in inputs}
-    for node in nodes:
-        copies[node] = graph.node_copy(node, lambda old: copies[old])
-    graph.output(tuple(copies[node] for node in outputs))
     names = tuple(tuple(node.name for node in group) for group in (inputs, outputs, nodes))
-    return Segment(_compiled(graph), *names)
+    return Segment(Program(nodes, inputs, outputs), *names)
 
 
-def splice(graph: Graph, source: str, head: nn.Module) -> None:
-    """Trace a head and insert it behind the node named `source`, in place; its output is added to the graph's.
+def splice(graph: Graph, source: str, index: int, head: nn.Module) -> None:
+    """Insert the parts of an exit's head, one after the other, behind the node named `source`, in place.
 
-    Outputs stay in the order of the calls, the network's own is last. Raises `StageError` if there is no such node.
+    Its output is added to the graph's: outputs stay in the order of the calls, the network's own is last. Raises
+    `StageError` if there is no such node.
     """
-    before = node_named(graph, source)
-    if before is None:
+    at = node_named(graph, source)
+    if at is None:
         raise StageError(f"no exit can be at '{source}': the network has no such place", "exits")
-    copies: dict[Node, Node] = {}
-    at = before
-    for node in trace(head).nodes:
-        if node.op == "placeholder":
-            copies[node] = before
-        elif node.op == "output":
-            output = graph.output_node()
-            *inner, final = output.args[0] if isinstance(output.args[0], tuple) else (output.args[0],)
-            output.args = ((*inner, copies[node.args[0]], final),)
-        else:
-            with graph.inserting_after(at):
-                at = copies[node] = graph.node_copy(node, lambda old: copies[old])
+    for name, _ in head.named_children():
+        target = head_part(index, name)
+        with graph.inserting_after(at):
+            at = graph.create_node("call_module", target, (at,), name=target.replace(".", "_"))
+        at.meta["scope"] = target.rpartition(".")[0]
+    output = graph.output_node()
+    *inner, final = output.args[0] if isinstance(output.args[0], tuple) else (output.args[0],)
+    output.args = ((*inner, at, final),)
 
 
 def segments(graph: Graph, *, taps: Sequence[str] = ()) -> list[Segment]:

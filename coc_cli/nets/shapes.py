@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Interpreter, Node
 
 from coc_cli.errors import StageError
 from coc_cli.nets.architectures import user_code_errors
 from coc_cli.nets.network import Network, build
+from coc_cli.nets.running import Program
 from coc_cli.nets.spec import Spec
 
-
-class _Shapes(Interpreter):
-    def __init__(self, network: Network) -> None:
-        super().__init__(network, graph=network.graph)
-        self.shapes: dict[str, tuple[int, ...]] = {}
-
-    def run_node(self, n: Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor):
-            self.shapes[n.name] = tuple(result.shape)
-        return result
+LARGEST_TENSOR = 1 << 24  # numbers that any network may make of one image, and
+LARGEST_GROWTH = 512  # times those of the image: what larger networks may
 
 
 def node_shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """Return the shape of each node's tensor for a batch of one; the network lies on the meta device."""
-    interpreter = _Shapes(network)
+    return {name: tuple(value.shape) for name, value in node_values(network).items() if isinstance(value, Tensor)}
+
+
+def node_values(network: Network, batch: int = 1) -> dict[str, Any]:
+    """Return the value of each node for a batch of images without content; the network lies on the meta device."""
+    inputs = [node for node in network.graph.nodes if node.op == "placeholder"]
+    nodes = [node for node in network.graph.nodes if node.op not in ("placeholder", "output")]
     network.eval()
+    x = torch.empty(batch, *network.spec.input_shape, device="meta")
     with torch.no_grad():
-        interpreter.run(torch.empty(1, *network.spec.input_shape, device="meta"))
-    return interpreter.shapes
+        values = Program(nodes, inputs, (*inputs, *nodes))(network, x)
+    return dict(zip((node.name for node in (*inputs, *nodes)), values, strict=True))
+
+
+def check_sizes(network: Network) -> None:
+    """Raise `StageError` unless a network, on the meta device, runs on images and no tensor is out of proportion.
+
+    Each exit must give its numbers for each image, whatever their number.
+    """
+    limit = max(LARGEST_TENSOR, LARGEST_GROWTH * math.prod(network.spec.input_shape))
+    output = network.graph.output_node().args[0]
+    exits = output if isinstance(output, tuple) else (output,)
+    counts = (*[network.spec.head_outputs] * len(network.spec.exits), len(network.spec.labels))
+    for batch in (1, 2):
+        values = node_values(network, batch)
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.numel() > limit * batch:
+                raise StageError(f"node '{name}' makes {value.numel():,} numbers of {batch} images", "arch")
+        for node, count in zip(exits, counts, strict=True):
+            if (shape := tuple(getattr(values[str(node)], "shape", ()))) != (batch, count):
+                raise StageError(f"'{node}' gives {shape} for {batch} images, not {count} numbers for each", "arch")
 
 
 def check_runs(spec: Spec) -> None:

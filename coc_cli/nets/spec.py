@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field, Tag
 
 from coc_cli.frozen import FLAG, INTEGER, NUMBER, TEXT, Frozen, by_kind
+from coc_cli.nets.names import plain_path
+from coc_cli.nets.traced_graph import NetworkGraph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +24,7 @@ WeightBits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
 ActivationBits: TypeAlias = Annotated[int, Field(ge=2, le=8)]
 Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
+MOST_EDGES, MOST_EXITS = 20_000, 1_000
 FLOAT_BITS = 32  # what an unquantised operand counts
 
 
@@ -73,12 +76,14 @@ class Scale(Frozen):
 class Spec(Frozen):
     """A network without its tensors.
 
-    `modules` holds constructor numbers (in, out, groups, features) of the modules that differ from what the
-    architecture makes by itself, as after pruning; `parameters` likewise the shapes of bare parameters.
+    `graph` is the backbone as it came in; `arch` and `args` say where from. `modules` holds constructor numbers (in,
+    out, groups, features) of the modules that differ from the graph's, as after pruning; `parameters` likewise the
+    shapes of bare parameters.
     """
 
     arch: str
     args: dict[str, Scalar] = {}
+    graph: NetworkGraph | None = None  # None: not traced yet, as in files of format 1
     input_shape: tuple[int, int, int]  # C, H, W
     mean: tuple[float, ...]  # per channel, of images scaled to 0..1
     std: tuple[float, ...]
@@ -88,8 +93,8 @@ class Spec(Frozen):
     modules: dict[str, dict[str, int]] = {}
     parameters: dict[str, tuple[int, ...]] = {}
     bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights; heads are exits.N.*
-    edges: dict[str, Edge] = {}
-    exits: tuple[Exit, ...] = ()
+    edges: Annotated[dict[str, Edge], Field(max_length=MOST_EDGES)] = {}
+    exits: Annotated[tuple[Exit, ...], Field(max_length=MOST_EXITS)] = ()
     rule: ExitRule | None = None
 
     @property
@@ -98,5 +103,15 @@ class Spec(Frozen):
         return len(self.labels) * (2 if self.rule and self.rule.measure == "variance" else 1)
 
     def with_changes(self, **changes: object) -> Spec:
-        """Return a checked copy in which some fields are changed."""
+        """Return a checked copy in which some fields are changed; without the graph where it is of another network."""
+        if any(name in changes and changes[name] != getattr(self, name) for name in ("arch", "args", "input_shape")):
+            changes = {"graph": None, **changes}
+        if "labels" in changes and len(changes["labels"]) != len(self.labels):  # type: ignore[arg-type]
+            changes = {"graph": None, **changes}
         return Spec(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})  # type: ignore[arg-type]
+
+
+def with_plain_paths(spec: Spec) -> Spec:
+    """Return a spec of format 1, in which modules have the names that their architecture gives them, by plain paths."""
+    named = {key: getattr(spec, key) for key in ("modules", "parameters", "bits")}
+    return spec.with_changes(**{key: {plain_path(path): one for path, one in d.items()} for key, d in named.items()})

@@ -1,192 +1,533 @@
-"""Tracing a network into a graph in which nothing happens in place and training flags are looked up."""
+"""Tracing: running a network once on tensors without values, and noting what it calls.
+
+Every call of a torch function and of a torch.nn module is noted as a node over the lists in `operations.py` and
+`module_kinds.py`; what is not listed is refused where it is called. Shapes are known, so comparisons of shapes, asserts
+and loops run as they stand; sizes stay expressions of the tensors that they come from, so that pruned widths fit.
+"""
 
 from __future__ import annotations
 
-import inspect
-import operator
-import re
+import copy
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.fx import Graph, Node, Tracer
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.overrides import TorchFunctionMode
 
 from coc_cli.errors import StageError
-from coc_cli.nets.graph import WEIGHTED, is_number, operation
-from coc_cli.nets.names import layer_at
+from coc_cli.nets.functional_layers import CONVERSIONS, Conversion
+from coc_cli.nets.graph import WEIGHTED
+from coc_cli.nets.module_kinds import arguments_of, kind_of
+from coc_cli.nets.names import plain_path
+from coc_cli.nets.operations import BY_SPELLING, ENUMS, OPERATIONS, Operation
+from coc_cli.nets.running import function_of
+from coc_cli.nets.sizes import Shape, Size, plain
+from coc_cli.nets.spellings import REFUSED, in_place, node_name, spelling
+from coc_cli.nets.trace_comparison import Traced, erase_unused, merged, same_for_all_batches
+
+INPUT = "x"
+BATCHES = (2, 3)  # numbers of images with which a network is traced; what differs depends on their number
+CONSTANT = "_constant_"
+ONE_TENSOR = "return the logits alone, as in a module around it with: return self.net(x)['out'], or [0] of a tuple"
 
 
-class LeafTracer(Tracer):
-    """Goes only into modules that hold a convolution or a linear layer.
+class _Recorder(TorchFunctionMode):
+    """Notes the calls that a network makes while it runs on tensors without values."""
 
-    Norms, norm-and-activation, drop path, dropout and pooling stay modules, so they keep looking at the training flag
-    when the network runs instead of having it baked in when it is traced.
-    """
+    def __init__(self, root: nn.Module, prefix: str) -> None:
+        super().__init__()
+        self.traced = Traced(prefix=prefix)
+        self.graph = self.traced.graph
+        self.prefix = prefix
+        self.nodes: dict[int, Node] = {}
+        self.held: list[Tensor] = []  # so that no two tensors have the same id
+        self.stale: dict[int, str] = {}  # tensors whose values changed through another view of the same memory
+        self.owners = {plain_path(path): module for path, module in root.named_modules()}
+        self.paths = {id(module): path for path, module in self.owners.items()}
+        self.names = {id(value): name for name, value in held_tensors(root).items()}
+        self.scopes = [""]
+        self.quiet = False  # calls are run and not noted
+        self.called: set[str] = set()
+        self.constants: dict[int, str] = {}
+        self._small = [""]  # of the module that is running: its name, if it holds no layer
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        if isinstance(m, nn.Sequential):
-            return False
-        return isinstance(m, WEIGHTED) or not any(isinstance(inner, WEIGHTED) for inner in m.modules())
+    def start(self, shape: tuple[int, ...], batch: int) -> Tensor:
+        """Return the input."""
+        x = torch.empty(batch, *shape, device="meta")
+        self.input = self.graph.placeholder(INPUT)
+        return self._held(x, self.input)
+
+    def _held(self, tensor: Tensor, node: Node) -> Tensor:
+        self.nodes[id(tensor)] = node
+        self.held.append(tensor)
+        return tensor
+
+    # Nodes
+
+    def node(self, kind: str, target: Any, args: tuple[Any, ...], name: str) -> Node:
+        made = self.graph.create_node(kind, target, args, name=name)
+        made.meta["scope"] = self.scopes[-1]
+        return made
+
+    def name_of(self, candidate: str) -> str:
+        """Return a node's name: inside a module without layers it begins with that module's."""
+        return f"{self._small[-1]}_{candidate}" if self._small[-1] else candidate
+
+    def _operand(self, value: Any) -> Any:
+        """Return what stands for a value in a node's arguments."""
+        if isinstance(value, Tensor):
+            return self._tensor_node(value)
+        if isinstance(value, Size):
+            return self._size_node(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(self._operand(item) for item in value)
+        if isinstance(value, slice):
+            return slice(*(self._operand(part) for part in (value.start, value.stop, value.step)))
+        if value is None or value is ... or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str) and value in ENUMS:
+            return value
+        raise StageError(f"an argument is {value!r:.40}, which no checkpoint can hold", "arch")
+
+    def _size_node(self, size: Size) -> Any:
+        if size.operation is None:
+            return plain(size)
+        args = tuple(self._operand(part) for part in size.parts)
+        function = function_of(size.operation)
+        return self.node("call_function", function, args, OPERATIONS[size.operation].name)
+
+    def _tensor_node(self, tensor: Tensor) -> Node:
+        if id(tensor) in self.stale:
+            raise StageError(
+                f"{self.stale[id(tensor)]} changes a tensor in place that is read through another view; use the plain"
+                " operation, which makes a new tensor",
+                "arch",
+            )
+        if id(tensor) in self.nodes:
+            return self.nodes[id(tensor)]
+        name = self.names.get(id(tensor)) or self.constants.get(id(tensor))
+        if name is None:
+            if tensor.is_meta:
+                raise StageError(
+                    "a tensor was computed by what coc cannot follow (a custom autograd function, a scripted function,"
+                    " numpy); write it with plain torch functions",
+                    "arch",
+                )
+            name = self.constants[id(tensor)] = f"{CONSTANT}{len(self.constants)}"
+        self.traced.tensors[name] = tensor
+        path = f"{self.prefix}{name}"
+        node = self.node("get_attr", path, (), path.replace(".", "_"))
+        self._held(tensor, node)
+        return node
+
+    # Calls of functions
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        word = spelling(func)
+        if self.quiet:
+            return func(*args, **kwargs)
+        if word in ("shape", "size", "numel", "nelement"):
+            return self._size(word, *args, **kwargs)
+        tensors = list(_tensors_in((args, kwargs)))
+        if word in REFUSED and (tensors or not REFUSED[word][1]):
+            raise StageError(f"{_shown(word)} {REFUSED[word][0]}", "arch")
+        if word == "__iter__":
+            return iter(self.__torch_function__(torch.Tensor.unbind, types, args, kwargs))
+        if self._is_constant(tensors, (args, kwargs)):
+            return self._constant(func, word, args, kwargs)
+        if word in CONVERSIONS and (made := CONVERSIONS[word](*args, **kwargs)) is not None:
+            return self._converted(made, word)
+        return self._noted(func, word, args, kwargs)
+
+    def _is_constant(self, tensors: list[Tensor], inputs: Any) -> bool:
+        """Return whether a call depends neither on the input nor on a parameter."""
+        known = (id(tensor) in self.nodes or id(tensor) in self.names or tensor.is_meta for tensor in tensors)
+        return not any(known) and not (tensors and any(_sizes_in(inputs)))
+
+    def _constant(self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if word in ("zeros", "ones", "full") and any(_sizes_in((args, kwargs))):
+            fill = {"zeros": 0.0, "ones": 1.0}.get(word)
+            size = kwargs.get("size", args[0] if args and isinstance(args[0], (tuple, list)) else None)
+            shape = size or tuple(args if fill is not None else args[:1])
+            value = fill if fill is not None else kwargs.get("fill_value", args[-1])
+            return self._filled(self.input, shape, value)
+        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
+            kwargs = {**kwargs, "device": "cpu"}
+        return func(*_plain(args), **_plain(kwargs))
+
+    def _filled(self, like: Node, shape: Any, value: float) -> Tensor:
+        function = function_of("filled")
+        operands = (like, self._operand(tuple(shape)), value)
+        node = self.node("call_function", function, operands, self.name_of("filled"))
+        return self._held(torch.empty(_plain(tuple(shape)), device="meta"), node)
+
+    def _size(self, word: str, tensor: Tensor, dim: int | None = None) -> Any:
+        counted = torch.Size(_shape(tensor))
+        if id(tensor) not in self.nodes and id(tensor) not in self.names:
+            return counted.numel() if word in ("numel", "nelement") else counted if dim is None else counted[dim]
+        if word in ("numel", "nelement"):
+            return Size(counted.numel(), "numel", (tensor,), self._reserve)
+        self._reserve("size" if word == "size" else "getattr_1")
+        sizes = [Size(n, "size", (tensor, at), self._reserve) for at, n in enumerate(counted)]
+        return Shape(sizes, self._reserve) if dim is None else sizes[dim]
+
+    def _reserve(self, name: str) -> None:
+        """Pass over the name that format 1 gave to a node for a size, so that the tensors behind are named as then."""
+        self.graph._graph_namespace.create_name(name, None)  # noqa: SLF001
+
+    def _noted(self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        operation, meant, named = self._meant(func, word, args, kwargs)
+        if operation is None:
+            return self._result(func, word, args, kwargs)
+        try:
+            bound = operation.bound(meant, {key: value for key, value in named.items() if key not in _IGNORED})
+        except TypeError as error:
+            raise StageError(
+                f"{_shown(word)} is called with arguments that coc does not know: {error}", "arch"
+            ) from error
+        changes = in_place(word) or kwargs.get("inplace") is True
+        metas = _plain(self._meta(bound))
+        self.quiet = True
+        try:
+            result = function_of(operation.name)(*metas)
+            shown = result if changes else func(*self._meta(_plain(args)), **self._meta(_plain(kwargs)))
+        finally:
+            self.quiet = False
+        operands = self._operand(bound)
+        node = self.node("call_function", function_of(operation.name), operands, self.name_of(node_name(word)))
+        if changes:
+            self._changed(args[0], word)
+            return self._held(args[0], node)
+        return self._outputs(shown, node, args)
+
+    def _outputs(self, result: Any, node: Node, args: Any) -> Any:
+        if isinstance(result, Tensor):
+            is_input = any(result is tensor for tensor in _tensors_in(args))
+            return self._held(result.detach() if is_input else result, node)
+        for index, part in enumerate(result):
+            element = self.node("call_function", function_of("getitem"), (node, index), self.name_of("getitem"))
+            self._held(part, element)
+        return result
+
+    def _result(self, func: Any, word: str, args: Any, kwargs: Any) -> Any:
+        """Return what a function that is not listed gives, if it is no tensor."""
+        self.quiet = True
+        try:
+            result = func(*self._meta(_plain(args)), **self._meta(_plain(kwargs)))
+        finally:
+            self.quiet = False
+        if any(True for _ in _tensors_in(result)):
+            raise StageError(
+                f"calls {_shown(word)}, which is not among the operations that coc knows; write it with those of"
+                " docs/models.md",
+                "arch",
+            )
+        return result
+
+    def _meant(
+        self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Operation | None, tuple[Any, ...], dict[str, Any]]:
+        """Return the operation that a call means, with its arguments."""
+        if word in ("view", "reshape") and len(args) > 1 and isinstance(args[1], torch.dtype):
+            return None, args, kwargs
+        if word in ("view_as", "reshape_as"):
+            return OPERATIONS["reshape"], (args[0], tuple(self._size("shape", args[1]))), {}
+        if word in ("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"):
+            value = {"zeros": 0.0, "ones": 1.0}.get(word.removeprefix("new_").removesuffix("_like"))
+            shape = tuple(self._size("shape", args[0])) if word.endswith("_like") else kwargs.get("size", args[1:])
+            shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+            if word.startswith("new_full"):
+                shape, value = args[1], args[2] if len(args) > 2 else kwargs["fill_value"]  # noqa: PLR2004
+            value = kwargs.get("fill_value", args[-1]) if value is None else value
+            return OPERATIONS["filled"], (args[0], tuple(shape), value), {}
+        if word in ("t", "T", "mT"):
+            return OPERATIONS["transpose"], (args[0], -2, -1), {}
+        if word == "data":
+            return OPERATIONS["detach"], args, {}
+        if word in _CASTS:
+            return self._cast(func, args, kwargs)
+        if word in ("dropout_", "alpha_dropout_", "feature_dropout"):
+            return None, args, kwargs
+        return BY_SPELLING.get(word), args, kwargs
+
+    def _cast(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Operation | None, tuple[Any, ...], dict[str, Any]]:
+        self.quiet = True
+        before = args[0]
+        try:
+            after = func(*self._meta(args), **{**kwargs, **({"device": "meta"} if "device" in kwargs else {})})
+        finally:
+            self.quiet = False
+        if after.dtype == before.dtype:
+            return OPERATIONS["identity"], args[:1], {}
+        if after.dtype == torch.float32:
+            return OPERATIONS["as_float"], args[:1], {}
+        raise StageError(f"turns numbers into {str(after.dtype).removeprefix('torch.')}; leave them float32", "arch")
+
+    def _changed(self, tensor: Tensor, word: str) -> None:
+        """Note that a tensor was changed in place: what shares its memory must not be read any more."""
+        memory = _memory(tensor)
+        for other in self.held:
+            if other is not tensor and _memory(other) == memory:
+                self.stale[id(other)] = _shown(word)
+        self.stale.pop(id(tensor), None)
+
+    def _meta(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value if value.is_meta else value.to("meta")
+        if isinstance(value, (tuple, list)):
+            return tuple(self._meta(item) for item in value)
+        if isinstance(value, dict):
+            return {key: self._meta(item) for key, item in value.items()}
+        return value
+
+    # Calls of modules
+
+    def call(self, module: nn.Module, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Note the call of a module, or run it and note what it calls."""
+        path = self.paths.get(id(module))
+        if path is None or self.quiet:
+            return run(module, *args, **kwargs)
+        kind = kind_of(module)
+        if kind is not None:
+            return self._called(module, kind, path, args, kwargs)
+        if (depth := _STOCHASTIC_DEPTH.get(type(module).__name__)) is not None:
+            return self._skipping(module, depth(module), path, args)
+        is_small = not isinstance(module, nn.Sequential) and not any(isinstance(m, WEIGHTED) for m in module.modules())
+        full = f"{self.prefix}{path}".rstrip(".")
+        self.scopes.append(full)
+        outer = self._small[-1]
+        self._small.append(outer or (full.replace(".", "_") if is_small else ""))
+        begun = len(self.graph.nodes)
+        result = run(module, *args, **kwargs)
+        self.scopes.pop()  # left where it is by an error, which is said to be there
+        self._small.pop()
+        node = self.nodes.get(id(result)) if is_small and not outer else None
+        if node is not None and node in list(self.graph.nodes)[begun:]:
+            node._rename(full.replace(".", "_"))  # noqa: SLF001  (as when such modules were nodes of their own)
+        return result
+
+    def _called(self, module: nn.Module, kind: str, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        inputs = (*args, *kwargs.values())
+        if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+            raise StageError(f"calls {kind} '{path}' with more than one tensor; call it with its input alone", "arch")
+        if isinstance(module, WEIGHTED):
+            if path in self.called:
+                raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
+            self.called.add(path)
+        operand = self._operand(inputs[0])
+        self.quiet = True
+        try:
+            result = module.forward(self._meta(inputs[0]))
+        finally:
+            self.quiet = False
+        if not isinstance(result, Tensor):
+            raise StageError(f"{kind} '{path}' gives more than one tensor; leave its indices out", "arch")
+        target = f"{self.prefix}{path}"
+        node = self.node("call_module", target, (operand,), target.replace(".", "_"))
+        self.traced.modules[path] = (kind, arguments_of(module, kind))
+        if getattr(module, "inplace", False):
+            self._changed(inputs[0], kind)
+            return self._held(inputs[0], node)
+        return self._outputs(result, node, inputs)  # type: ignore[no-any-return]
+
+    def _skipping(self, module: nn.Module, settings: tuple[float, str], path: str, args: tuple[Any, ...]) -> Tensor:
+        name = f"{self.prefix}{path}".replace(".", "_")
+        operands = (self._operand(args[0]), *settings, module.training)
+        node = self.node("call_function", function_of("stochastic_depth"), operands, name)
+        return self._held(args[0].detach(), node)
+
+    def _converted(self, made: Conversion, word: str) -> Tensor:
+        """Note a function that is called with a layer's own weights as that layer."""
+        names = {key: self.names.get(id(tensor)) for key, tensor in made.tensors.items()}
+        if None in names.values():
+            raise StageError(
+                f"calls {_shown(word)} with weights that it computes; make it a layer, a torch.nn module with plain"
+                " weights",
+                "arch",
+            )
+        owner, _, attribute = str(names["weight"]).rpartition(".")
+        is_layer = attribute == "weight" and self._is_owned(made, owner)
+        path = owner if is_layer else ".".join(filter(None, (owner, f"{attribute}_{made.kind.lower()}")))
+        if path in self.called:
+            raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
+        self.called.add(path)
+        self.quiet = True
+        try:
+            result = made.run(self._meta(made.x))
+        finally:
+            self.quiet = False
+        self.traced.modules[path] = (made.kind, made.arguments)
+        self.traced.sources.update({f"{path}.{key}": str(name) for key, name in names.items()})
+        target = f"{self.prefix}{path}"
+        node = self.node("call_module", target, (self._operand(made.x),), self.name_of(target.replace(".", "_")))
+        return self._outputs(result, node, (made.x,))  # type: ignore[no-any-return]
+
+    def _is_owned(self, made: Conversion, owner: str) -> bool:
+        """Return whether the module at that path is of the layer's own class, so that the layer may stand there."""
+        return isinstance(self.owners.get(owner), getattr(nn, made.kind))
 
 
-def trace(root: nn.Module) -> Graph:
-    """Return the graph of `root.forward`; raises `StageError` naming the module where it cannot be traced.
-
-    It is the same in training and in evaluation but for training flags, which are looked up when it runs.
-    Nothing is changed in place: modules of `root` lose their `inplace`, so that a head or a quantiser may read any
-    tensor.
-    """
-    graph = _flagged(_traced(root.train()), _traced(root.eval()))
-    root.train()
-    _out_of_place(graph, root)
-    _sink_numbers(graph)
-    for node in graph.nodes:
-        if node.op == "call_method" and node.target == "view":
-            node.target = "reshape"  # the same, but for tensors that lie channels last
-    _check(graph, root)
-    return graph
-
-
-def _traced(root: nn.Module) -> Graph:
-    tracer = LeafTracer()
-    try:
-        return tracer.trace(root)
-    except Exception as error:
-        inside = next(reversed(tracer.module_stack.values()), ("", type(root)))[0] or "the network's forward"
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StageError(f"cannot be traced: in {inside}: {first}", "arch") from error
-
-
-def _module_of(node: Node) -> str:
-    """Return the name of the module in whose forward a node stands."""
-    stack = list(node.meta.get("nn_module_stack", {"the network's forward": None}))
-    if node.op == "call_module":
-        stack = stack[:-1] or stack
-    return str(stack[-1]).split("@")[0]
-
-
-def _flagged(training: Graph, evaluation: Graph) -> Graph:
-    """Return the first graph, with a look-up of the training flag where it has True and the other False."""
-    # F.dropout(x, 0.1, training=self.training) traces to the constant True in one graph and False in the other; here
-    # it becomes a get_attr of the module's `training`. The two are walked node by node: any other difference is code
-    # that branches on the mode, which one graph cannot hold.
-    pairs = list(zip(training.nodes, evaluation.nodes, strict=False))
-    for one, other in pairs:
-        flags: list[Node] = []
-
-        def merged(a: Any, b: Any, one: Node = one, flags: list[Node] = flags) -> Any:
-            if isinstance(a, Node) and isinstance(b, Node) and a.name == b.name:
-                return a
-            if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)) and len(a) == len(b):
-                return type(a)(merged(x, y) for x, y in zip(a, b, strict=True))
-            if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-                return {key: merged(a[key], b[key]) for key in a}
-            if a is True and b is False:
-                with training.inserting_before(one):
-                    flags.append(training.create_node("get_attr", f"{_module_of(one)}.training"))
-                return flags[-1]
-            if type(a) is not type(b) or a != b:
-                raise _differs(one)
-            return a
-
-        if (one.op, one.target) != (other.op, other.target):
-            raise _differs(one)
-        one.args, one.kwargs = merged(one.args, other.args), merged(one.kwargs, other.kwargs)
-    if len(pairs) < max(len(evaluation.nodes), len(pairs)):
-        raise _differs(pairs[-1][0])
-    return training
-
-
-def _differs(node: Node) -> StageError:
-    where = layer_at(_module_of(node))
-    return StageError(f"cannot be traced: in {where}: it does another thing in training than in evaluation", "arch")
-
-
-_OUT_OF_PLACE: dict[Any, Any] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
+_IGNORED = ("inplace", "dtype", "device", "memory_format", "requires_grad", "_stacklevel")
+_IGNORED += ("return_indices", "non_blocking", "out")
+_CASTS = frozenset(
+    ("to", "float", "type", "type_as", "half", "double", "bfloat16", "int", "long", "bool", "cpu", "cuda")
+)
+_STOCHASTIC_DEPTH: dict[str, Callable[[Any], tuple[float, str]]] = {
+    "StochasticDepth": lambda module: (float(module.p), str(module.mode)),  # torchvision's
+    "DropPath": lambda module: (float(module.drop_prob or 0.0), "row"),  # timm's, and many by hand
 }
 
 
-def _out_of_place(graph: Graph, root: nn.Module) -> None:
-    """Let every operation make a new tensor; users that came after a change in place read that one."""
-    order = {node: index for index, node in enumerate(graph.nodes)}
-    for node in list(graph.nodes):
-        was_in_place = False
-        if node.op == "call_module":
-            was_in_place = bool(getattr(root.get_submodule(str(node.target)), "inplace", False))
-        elif node.op == "call_method" and re.fullmatch(r"[a-z]\w*[a-z0-9]_", str(node.target)):
-            node.target, was_in_place = str(node.target)[:-1], True
-        elif node.op == "call_function":
-            was_in_place = _plain_function(node)
-        if was_in_place and isinstance(changed := node.args[0], Node):
-            later = [user for user in changed.users if order.get(user, -1) > order[node]]
-            for user in later:
-                user.replace_input_with(changed, node)
-    for module in root.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]
+def _shown(word: str) -> str:
+    return word.strip("_")
 
 
-def _plain_function(node: Node) -> bool:
-    """Replace a function that changes its first argument by one that does not; return whether it did."""
-    name = getattr(node.target, "__name__", "")
-    if node.target in _OUT_OF_PLACE:
-        node.target = _OUT_OF_PLACE[node.target]
-        return True
-    if name.endswith("_") and hasattr(torch, name[:-1]):  # torch.relu_, F.relu_
-        node.target = getattr(torch, name[:-1])
-        return True
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    with torch._C.DisableTorchFunction():  # noqa: SLF001
+        return tuple(tensor.shape)
+
+
+def _memory(tensor: Tensor) -> int:
+    with torch._C.DisableTorchFunction():  # noqa: SLF001
+        return int(tensor.untyped_storage()._cdata)  # noqa: SLF001
+
+
+def held_tensors(root: nn.Module) -> dict[str, Tensor]:
+    """Return every parameter, buffer and plain tensor that a module holds, by path."""
+    found: dict[str, Tensor] = {}
+    for path, module in root.named_modules():
+        held = {**module._parameters, **module._buffers, **vars(module)}  # noqa: SLF001
+        tensors = {name: value for name, value in held.items() if isinstance(value, Tensor)}
+        found.update({plain_path(f"{path}.{name}".lstrip(".")): value for name, value in tensors.items()})
+    return found
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors_in(item)
+    elif isinstance(value, dict):
+        yield from _tensors_in(tuple(value.values()))
+
+
+def _sizes_in(value: Any) -> Iterator[Size]:
+    if isinstance(value, Size):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _sizes_in(item)
+    elif isinstance(value, dict):
+        yield from _sizes_in(tuple(value.values()))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with plain numbers in place of sizes."""
+    if isinstance(value, Size):
+        return plain(value)
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, slice):
+        return slice(*(_plain(part) for part in (value.start, value.stop, value.step)))
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+@contextmanager
+def _calls_go_to(recorder: _Recorder) -> Iterator[None]:
+    """Let calls of modules go to a recorder."""
+    run = nn.Module.__call__
+
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return recorder.call(module, run, args, kwargs)
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    nn.Module.__call__ = call  # type: ignore[method-assign]
     try:
-        names = list(inspect.signature(node.target).parameters)  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # of a function written in C
-        return False
-    if "inplace" not in names:
-        return False
-    at = names.index("inplace")
-    was_in_place = bool(node.args[at] if at < len(node.args) else node.kwargs.get("inplace", False))
-    node.args, node.kwargs = node.args[:at], {key: v for key, v in node.kwargs.items() if key != "inplace"}
-    return was_in_place
+        with torch.no_grad(), recorder:
+            yield
+    finally:
+        nn.Module.__call__ = run  # type: ignore[method-assign]
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _sink_numbers(graph: Graph) -> None:
-    """Move each number to just before the operation that uses it, so that segments pass on tensors only."""
-    for node in list(graph.nodes):
-        if not is_number(node):
-            for number in filter(is_number, node.all_input_nodes):
-                with graph.inserting_before(node):
-                    node.replace_input_with(number, _copied(graph, number))
-    for node in reversed(list(graph.nodes)):
-        if is_number(node) and not node.users:
-            graph.erase_node(node)
+def _without_values(root: nn.Module) -> nn.Module:
+    """Return a copy whose parameters and buffers lie on the meta device; other tensors keep their values."""
+    memo: dict[int, Any] = {}
+    for module in root.modules():
+        for value in module._parameters.values():  # noqa: SLF001
+            if value is not None:
+                memo[id(value)] = nn.Parameter(value.detach().to("meta"), requires_grad=value.requires_grad)
+        for buffer in module._buffers.values():  # noqa: SLF001
+            if buffer is not None:
+                memo[id(buffer)] = buffer.detach().to("meta")
+    return copy.deepcopy(root, memo)
 
 
-def _copied(graph: Graph, number: Node) -> Node:
-    copies = {inner: _copied(graph, inner) for inner in number.all_input_nodes if is_number(inner)}
-    return graph.node_copy(number, lambda node: copies.get(node, node))
+def _run(root: nn.Module, shape: tuple[int, ...], prefix: str, batch: int, *, training: bool) -> Traced:
+    copied = _without_values(root).train(training)
+    recorder = _Recorder(copied, prefix)
+    recorder.scopes = [prefix.rstrip(".")]
+    x = recorder.start(shape, batch)
+    try:
+        with _calls_go_to(recorder):
+            result = copied.forward(x)
+    except Exception as error:
+        raise _fault(error, recorder.scopes[-1].removeprefix(prefix), shape) from error
+    if not isinstance(result, Tensor):
+        raise StageError(f"gives a {type(result).__name__}, not one tensor; {ONE_TENSOR}", "arch")
+    recorder.graph.output(recorder._tensor_node(result))  # noqa: SLF001
+    recorder.traced.shape = tuple(result.shape)
+    erase_unused(recorder.graph)
+    return recorder.traced
 
 
-_AS_FUNCTIONS = frozenset(("conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "bilinear"))
+def _fault(error: Exception, scope: str, shape: tuple[int, ...]) -> StageError:
+    """Return what is wrong in one line: the module, what it does, and where that stands."""
+    inside = scope.removeprefix("backbone").lstrip(".") or "the network's forward"
+    where = _line_of(error)
+    if isinstance(error, StageError):
+        return StageError(f"cannot be traced: in {inside}: {error.what}{where}", "arch")
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, (RuntimeError, ValueError, AssertionError)):
+        size = "x".join(map(str, shape))
+        return StageError(
+            f"cannot run on images of {size}: in {inside}: {first or 'an assertion fails'}{where}", "arch"
+        )
+    return StageError(f"cannot be traced: in {inside}: {type(error).__name__}: {first}{where}", "arch")
 
 
-def _check(graph: Graph, root: nn.Module) -> None:
-    """Raise `StageError` for what would run but not be counted, or run twice and be counted once."""
-    called: set[str] = set()
-    for node in graph.nodes:
-        where = layer_at(_module_of(node))
-        if node.op == "call_function" and operation(node, root) in _AS_FUNCTIONS:
-            raise StageError(
-                f"in {where}: calls {operation(node, root)} as a function; make it a layer, a torch.nn module", "arch"
-            )
-        if node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), WEIGHTED):
-            if node.target in called:
-                name = layer_at(str(node.target))
-                raise StageError(f"layer '{name}' runs twice in one pass; give each run a layer of its own", "arch")
-            called.add(str(node.target))
-            if not node.args:  # called by keyword
-                node.args, node.kwargs = tuple(node.kwargs.values()), {}
-    result: Any = graph.output_node().args[0]
-    if not isinstance(result, Node):
-        raise StageError(f"gives a {type(result).__name__}, not one tensor", "arch")
+def _line_of(error: BaseException) -> str:
+    """Return, in brackets, the last line of code on an error's traceback that is neither torch's nor coc's."""
+    ours = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parents[1]}/")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    library = [frame for frame in frames if "/site-packages/" in frame.filename]
+    if not library or library[-1] is not frames[-1]:
+        return ""  # the user's own file, which is named in front
+    return f" ({library[-1].filename.partition('/site-packages/')[2]}:{library[-1].lineno})"
+
+
+def trace(root: nn.Module, shape: tuple[int, ...], prefix: str = "") -> Traced:
+    """Return what a network does to images of a shape [C, H, W], in training and in evaluation.
+
+    Names of modules and tensors in the graph begin with `prefix`. Raises `StageError` naming module, file and line of
+    what cannot be traced, runs otherwise in training than in evaluation, or depends on the number of images.
+    """
+    training = _run(root, shape, prefix, BATCHES[0], training=True)
+    evaluation = _run(root, shape, prefix, BATCHES[0], training=False)
+    other = _run(root, shape, prefix, BATCHES[1], training=False)
+    same_for_all_batches(evaluation, other)
+    return merged(training, evaluation)

@@ -17,6 +17,8 @@ def print_header(header: Header, path: Path) -> None:
     chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
     print(f"{path}: {spec.arch} ({arguments}), input {'x'.join(map(str, spec.input_shape))}, {len(spec.labels)} labels")
     print(f"lineage: {chain}")
+    kept = f"checksum {header.sha256[:16]}" if header.sha256 else "no checksum"
+    print(f"format {header.format}, {kept}")
     size = path.stat().st_size
     print(f"{count(total.macs)} MACs, {count(total.bitops)} BitOps, {total.params} parameters, {size} bytes")
     for index, place in enumerate(spec.exits):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from coc_cli.data.info import DataInfo
 from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.files.run_directory import RESULT
 from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.frozen import Frozen
 from coc_cli.nets.spec import Scalar
@@ -74,12 +75,19 @@ def _model_faults(model: Model) -> Iterator[tuple[Loc, str]]:
 
 
 def _weights_faults(weights: Checkpoint, here: Loc) -> Iterator[tuple[Loc, str]]:
-    if not Path(weights.path).is_file():
-        yield ("checkpoint", *here), f"no such file '{weights.path}'"
+    if what := _no_file(Path(weights.path)):
+        yield ("checkpoint", *here), what
     for place, renaming in weights.passes.items():
         for pattern in renaming:
             if what := _not_a_pattern(pattern):
                 yield ("checkpoint", "keys", *place, pattern), what
+
+
+def _no_file(path: Path) -> str | None:
+    if path.is_dir():
+        inner = path / RESULT
+        return f"'{path}' is a folder; name the file in it{f', {inner}' if inner.is_file() else ''}"
+    return None if path.is_file() else f"no such file '{path}'"
 
 
 def _not_a_pattern(pattern: str) -> str | None:

@@ -26,7 +26,7 @@ Renamings = Annotated[
 
 
 class Checkpoint(Frozen):
-    """Weights from elsewhere whose names differ from the architecture's."""
+    """Weights from elsewhere whose names differ from the architecture's, or which are one of several in a file."""
 
     path: Annotated[str, Field(min_length=1, description=".safetensors, .pt or .pth; a path from where coc runs")]
     keys: Annotated[
@@ -36,6 +36,10 @@ class Checkpoint(Frozen):
             " group), or nothing to drop them; the first that matches decides. A list: passes, one after another"
         ),
     ] = ()
+    entry: Annotated[
+        str | None,
+        Field(min_length=1, description="of a file with several weights, such as ema or checkpoint.model"),
+    ] = None
 
     @field_validator("keys")
     @classmethod
@@ -60,7 +64,7 @@ class Model(ArchitectureSettings):
 
     checkpoint: Annotated[
         Annotated[
-            Annotated[str, Tag(TEXT)] | Annotated[Checkpoint, Tag(MAPPING)],
+            Annotated[str, Field(min_length=1), Tag(TEXT)] | Annotated[Checkpoint, Tag(MAPPING)],
             by_kind("a path or a mapping of 'path' and 'keys'"),
         ]
         | None,

@@ -32,6 +32,7 @@ class RecipeFile:
     source: YamlSource
     info: DataInfo
     trust_code: bool = False  # run code that a checkpoint names, not only what the recipe names
+    is_data_absent: bool = False  # `info` is what the recipe declares
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key of the recipe."""
@@ -49,8 +50,13 @@ def _data_faults(source: YamlSource, error: StageError) -> list[Fault]:
     return [source.fault(("data", key) if key else ("data",), what) for key, what in error.parts]
 
 
-def read(path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = False) -> RecipeFile:
-    """Read a recipe; raises `UserError` with every fault in it."""
+def read(
+    path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = False, data_may_be_absent: bool = False
+) -> RecipeFile:
+    """Read a recipe; raises `UserError` with every fault in it.
+
+    With `data_may_be_absent` a recipe that declares its data can be read, and planned, without them.
+    """
     source = _source(path, overrides)
     faults = list(source.faults)
     recipe = None
@@ -58,11 +64,12 @@ def read(path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = Fals
         recipe = Recipe.model_validate_json(json.dumps(source.content), strict=True)
     except ValidationError as error:
         faults += readable(error, source)
-    info, about_data = _described(source)
+    info, declared, about_data = _described(source, may_be_absent=data_may_be_absent)
+    info = info or declared
     faults += [*about_data, *cross_key_faults(source, info)]
     if faults or recipe is None or info is None:
         raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
-    return RecipeFile(recipe, source, info, trust_code)
+    return RecipeFile(recipe, source, info, trust_code, is_data_absent=declared is not None)
 
 
 def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
@@ -85,15 +92,17 @@ def _line_number(fault: Fault) -> tuple[bool, int]:
     return (False, int(number)) if number.isdigit() else (True, 0)
 
 
-def _described(source: YamlSource) -> tuple[DataInfo | None, list[Fault]]:
-    """Return what is known of the data, or the faults of that section."""
+def _described(source: YamlSource, *, may_be_absent: bool) -> tuple[DataInfo | None, DataInfo | None, list[Fault]]:
+    """Return what is known of the data, what is only declared as they are not there, and the faults of that section."""
     data = parse_section(DataSettings, source.content.get("data"))
     if data is None:
-        return None, []
-    faults = [source.fault(("data", *loc), what) for loc, what in sources.faults(data)]
+        return None, None, []
+    faults = [source.fault(("data", *loc), what) for loc, what in sources.faults(data, may_be_absent=may_be_absent)]
     if faults:
-        return None, faults
+        return None, None, faults
+    if declared := sources.declared(data):
+        return None, declared, []
     try:
-        return sources.describe(data), []
+        return sources.describe(data), None, []
     except StageError as error:
-        return None, _data_faults(source, error)
+        return None, None, _data_faults(source, error)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Graph, Node, Tracer
+from torch.fx import Graph, Node
 from torch.fx.node import map_aggregate, map_arg
 
 from coc_cli.nets.graph import WEIGHTED, is_number, operation
@@ -89,18 +88,6 @@ def _hash(*key: object) -> int:
 
 
 _OWN = {"weight", "bias", "weight_scale"}
-_INSIDE: WeakKeyDictionary[nn.Module, Graph | None] = WeakKeyDictionary()
-
-
-def _inside(module: nn.Module) -> Graph | None:
-    """Return the graph of a module that is none of torch's own; None where it cannot be traced."""
-    if module not in _INSIDE:
-        try:
-            is_own = type(module).__module__.startswith("torch.nn.")
-            _INSIDE[module] = None if is_own else Tracer().trace(module)
-        except Exception:  # noqa: BLE001  (a module's own code may raise anything when it is traced)
-            _INSIDE[module] = None
-    return _INSIDE[module]
 
 
 def _map_size(conv: Any, x: Tensor) -> tuple[int, ...]:
@@ -288,9 +275,6 @@ class _Run:
     def _execute(self, node: Node, args: Any, kwargs: Any) -> Any:
         if node.op == "call_module":
             return self._module(node)(*args, **kwargs)
-        if node.op == "call_method":
-            target = "reshape" if node.target == "view" else str(node.target)
-            return getattr(args[0], target)(*args[1:], **kwargs)
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def _dry(self, node: Node, *args: Any, **kwargs: Any) -> Any:
@@ -312,10 +296,6 @@ class _Run:
         return map_aggregate(made, lambda x: nothing.expand(x.shape) if isinstance(x, Tensor) else x)
 
     def _unknown(self, node: Node, *args: Any, **kwargs: Any) -> Any:
-        graph = _inside(self._module(node)) if node.op == "call_module" and not kwargs else None
-        if graph is not None:
-            within = (f"{self._path(node)}.", self.place(node))
-            return _Run(self._module(node), graph, args, self.widths, self.found, within).result
         for tensor in _tensors((args, kwargs)):
             self.keep(tensor, f"{self.place(node)} is not known to keep channels apart")
         return self._dry(node, *args, **kwargs)
@@ -410,7 +390,9 @@ class _Run:
 
     def _reduce(self, node: Node, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         name = self._name(node)
-        given = kwargs.get("dim", kwargs.get("axis", args[0] if args and name != "norm" else None))
+        given = kwargs.get(
+            "dim", kwargs.get("axis", (args[1:2] or [None])[0] if name == "norm" else (args or [None])[0])
+        )
         dims = range(x.dim()) if given is None else [given] if isinstance(given, int) else given
         reduced = sorted({dim % x.dim() for dim in dims}, reverse=True)
         made = self._dry(node, x, *args, **kwargs)
@@ -487,8 +469,7 @@ class _Run:
         if numbers_of(self._module(node)) is None:
             self.keep(x, f"{self.place(node)} takes them together")
             return x
-        of_images = self._name(node) == "layernorm2d"
-        self._normed(node, x, 1 if of_images else -1)
+        self._normed(node, x, -1)
         return x
 
 

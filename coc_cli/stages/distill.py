@@ -62,6 +62,10 @@ class Distill(TaughtStage):
                 if self.student.arch or loc != ("arch",):  # else the model's own fault, said there
                     yield ("student", *loc), what
 
+    @property
+    def remakes_incoming(self) -> bool:
+        return self.student != "same" and self.student.arch is None
+
     def expect(self, spec: Spec) -> Spec:
         return spec if self.student == "same" else self._plan(spec).expected()
 
@@ -79,22 +83,28 @@ class Distill(TaughtStage):
             args = self.student.arguments(arch, spec.args if arch == spec.arch else {})
         except StageError as error:
             raise StageError(error.what, "student") from error
-        return spec.with_changes(
-            arch=arch, args=args, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None
+        from coc_cli.nets.entry import with_graph
+
+        student = spec.with_changes(
+            arch=arch, args=args, graph=None, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None
         )
+        try:
+            return with_graph(student)
+        except StageError as error:
+            raise StageError(error.what, "student") from error
 
     def notes(self, spec: Spec) -> list[str]:
         return [] if self.student == "same" else self._plan(spec).notes(spec)
 
     def change(self, network: Network, lab: Lab) -> Network:
-        from coc_cli.nets.network import build, clone
+        from coc_cli.nets.network import clone, fresh
         from coc_cli.nets.precision import with_precision
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
         teacher = self.teacher_network(network, lab)
         assert teacher is not None
         plan = None if self.student == "same" else self._plan(network.spec)
-        student = build(plan.spec).to(lab.device) if plan else clone(network)
+        student = fresh(plan.spec).to(lab.device) if plan else clone(network)
         if plan is None or not plan.is_reduced:
             lab.train(student, self, self._loss(teacher, student))
             return student

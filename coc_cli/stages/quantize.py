@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from coc_cli.nets.network import Network
     from coc_cli.nets.precision import Precision
 
+SHOWN = 3  # layers that stay in floating point, by name
 Float: TypeAlias = Annotated[Literal[32], Tag(NUMBER)]  # distinguished from bits by its value
 _BITS_OR_FLOAT = by_function("a whole number", lambda value: NUMBER if value == FLOAT_BITS else kind_of(value))
 
@@ -78,6 +79,17 @@ class Quantize(TaughtStage):
                     "weights",
                 )
         return expected
+
+    def notes(self, spec: Spec) -> list[str]:
+        from coc_cli.nets.cost import cost
+
+        found = cost(self.expect(spec))
+        kept = [layer.name for layer in found.layers if max(layer.weight_bits, layer.activation_bits) == FLOAT_BITS]
+        if not kept:
+            return []
+        first = ", ".join(kept[:SHOWN]) + (f" and {len(kept) - SHOWN} more" if len(kept) > SHOWN else "")
+        verb = "stays" if len(kept) == 1 else "stay"
+        return [f"{found.quantized_share:.1%} of the MACs run on rounded numbers; {first} {verb} in floating point"]
 
     def _precision(self, names: list[str]) -> Precision:
         from coc_cli.nets.precision import LayerBits, Precision

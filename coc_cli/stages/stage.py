@@ -87,6 +87,11 @@ class Stage(Training, ABC):
         """Yield which keys do not go together, or with the recipe, each with its place below the stage."""
         yield from ()
 
+    @property
+    def remakes_incoming(self) -> bool:
+        """Whether the stage makes the architecture of its input anew, so that its source is needed."""
+        return False
+
     @abstractmethod
     def expect(self, spec: Spec) -> Spec:
         """Predict the result without weights or data.

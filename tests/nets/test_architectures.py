@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from formats import save_format_1
 from torch import nn
 
 import coc_cli
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import StageError, UserError
-from coc_cli.nets import architectures
-from coc_cli.nets.architectures import create, fingerprint, resolve
+from coc_cli.nets import architectures, entry
+from coc_cli.nets.architectures import create, fingerprint, resolve, without_tag
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import read_header
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.network import Network, build, fresh
 from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Exit, ExitRule, Spec
 from coc_cli.recipe.reading import read
@@ -93,7 +94,28 @@ class Wide(Small):
 
 def wide(outputs, channels):
     return Wide(outputs, channels, 4)
+
+
+class Dict(Small):
+    def forward(self, x):
+        return {"out": super().forward(x)}
+
+
+def dict_of(outputs, channels):
+    return Dict(outputs, channels, 4)
+
+
+class Pair(Small):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def pair_of(outputs, channels):
+    return Pair(outputs, channels, 4)
 """
+
+
+ONE_TENSOR = "return the logits alone, as in a module around it with: return self.net(x)['out'], or [0] of a tuple"
 
 
 @pytest.fixture
@@ -141,11 +163,15 @@ def test_a_functional_dropout_looks_at_the_training_flag(nets: Path) -> None:
         (
             "file:nets.py:branching",
             {},
-            "nets.py:44: cannot be traced: in backbone: symbolically traced variables cannot",
+            "nets.py:44: cannot be traced: in the network's forward: bool decides by the values of a tensor; let it depend"
+            " on shapes or settings alone, or use torch.where",
         ),
         ("file:nets.py:map_of", {}, "gives 4x8x8 for an image, not one number for each of 3 classes"),
-        ("file:nets.py:wide", {}, "cannot run on images of 1x8x8: "),
+        ("file:nets.py:wide", {}, "nets.py:64: cannot run on images of 1x8x8: in the network's forward: "),
+        ("file:nets.py:dict_of", {}, f"gives a dict, not one tensor; {ONE_TENSOR}"),
+        ("file:nets.py:pair_of", {}, f"gives a tuple, not one tensor; {ONE_TENSOR}"),
         ("timm:resnet17", {}, "timm has no model 'resnet17'; did you mean '"),
+        ("timm:resnet17.a1_in1k", {}, "timm has no model 'resnet17'; did you mean '"),
         ("timm:resnet18", {"width": 3}, "timm:resnet18 cannot be made: "),
     ],
 )
@@ -167,8 +193,51 @@ def test_a_first_layer_that_cannot_take_other_channels_says_so(first: nn.Module)
 
 def test_a_file_that_is_no_python_names_the_line(nets: Path) -> None:
     nets.write_text(NETS + "\ndef broken(:\n")
-    with pytest.raises(StageError, match=r"^nets.py:70: SyntaxError: "):
+    with pytest.raises(StageError, match=r"^nets.py:88: SyntaxError: "):
         check_runs(spec_of(f"file:{nets}:small"))
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("fasterrcnn_resnet50_fpn", "detection"),
+        ("deeplabv3_resnet50", "segmentation"),
+        ("raft_large", "optical flow"),
+        ("r3d_18", "video"),
+    ],
+)
+def test_networks_for_other_tasks_are_said_to_be(name: str, task: str) -> None:
+    with pytest.raises(StageError) as caught:
+        create(f"torchvision:{name}", {}, outputs=3, channels=3)
+    assert caught.value.what == (
+        f"coc takes classifiers and regressors of images; '{name}' is for {task}; write one like torchvision:resnet50"
+    )
+
+
+def test_a_network_that_is_rounded_already_says_what_to_write() -> None:
+    message = "'quantized_resnet18' is rounded already; write torchvision:resnet18 and a quantize stage"
+    with pytest.raises(StageError, match=f"^{message}$"):
+        create("torchvision:quantized_resnet18", {}, outputs=3, channels=3)
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_an_unknown_name_shows_ten_of_the_library(library: str) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    with pytest.raises(StageError) as caught:
+        create(f"{library}:zzzqqq", {}, outputs=3, channels=3)
+    start, _, names = caught.value.what.partition(" are ")
+    assert start.startswith(f"{library} has no model 'zzzqqq'; the nearest of its ")
+    assert len(names.split(", ")) == 10
+
+
+def test_the_tag_of_weights_is_no_part_of_an_architecture() -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    tagged, plain = (
+        create(arch, {}, outputs=3, channels=3).state_dict() for arch in ("timm:resnet18.a1_in1k", "timm:resnet18")
+    )
+    assert list(tagged) == list(plain)
+    assert without_tag("timm:resnet18.a1_in1k") == ("timm:resnet18", "a1_in1k")
+    assert without_tag("file:nets.v2.py:net") == ("file:nets.v2.py:net", "")
 
 
 def test_a_library_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,9 +272,10 @@ def test_the_fingerprint_is_of_the_file(nets: Path) -> None:
 
 @pytest.fixture
 def checkpoint(nets: Path) -> Path:
-    """A checkpoint whose file of code leaves a trace when it runs."""
+    """A checkpoint of format 1 whose file of code leaves a trace when it runs."""
     nets.write_text(NETS + "open('ran', 'w').close()\n")
-    save(build(spec_of(f"file:{nets}:small")), (), Path("model.safetensors"))
+    save_format_1(fresh(spec_of(f"file:{nets}:small")), Path("model.safetensors"))
+    entry._traced.clear()
     Path("ran").unlink()
     return Path("model.safetensors")
 
@@ -282,12 +352,38 @@ def recipe(model: str) -> Path:
 
 
 def digits(nets: Path) -> Network:
-    spec = spec_of(f"file:{nets}:small").with_changes(labels=tuple("0123456789"))
-    return build(spec)
+    return fresh(spec_of(f"file:{nets}:small").with_changes(labels=tuple("0123456789")))
+
+
+def test_a_file_of_format_2_needs_no_code_at_all(nets: Path) -> None:
+    nets.write_text(NETS + "open('ran', 'w').close()\n")
+    made, x = fresh(spec_of(f"file:{nets}:small")).eval(), torch.rand(4, 1, 8, 8)
+    save(made, (), Path("model.safetensors"))
+    entry._traced.clear()
+    nets.unlink()
+    Path("ran").unlink()
+    assert torch.equal(coc_cli.load("model.safetensors")(x)[-1], made(x)[-1])
+    assert not Path("ran").exists()
+
+
+def test_a_student_of_the_same_code_is_made_only_where_that_is_trusted(nets: Path) -> None:
+    save(digits(nets), (), Path("model.safetensors"))
+    path = recipe("{checkpoint: model.safetensors}")
+    student = "  - distill: {student: {args: {width: 3}}, epochs: 0}\n"
+    path.write_text(path.read_text() + student)
+    with pytest.raises(UserError) as caught:
+        make_plan(read(path))
+    assert str(caught.value) == (
+        "r.yaml:7: chain[1].distill.student: it would run the code in 'nets.py', which the checkpoint names; give its"
+        " 'arch', or pass --trust-code (trust_code=True) if you trust it"
+    )
+    assert make_plan(read(path, trust_code=True)).steps[-1].spec.args == {"width": 3}
+    path.write_text(path.read_text().replace("args:", "arch: 'file:nets.py:small', args:"))
+    assert make_plan(read(path)).steps
 
 
 def test_a_recipe_trusts_what_it_names_and_nothing_else(nets: Path) -> None:
-    save(digits(nets), (), Path("model.safetensors"))
+    save_format_1(digits(nets), Path("model.safetensors"))
     with pytest.raises(UserError) as caught:
         make_plan(read(recipe("{checkpoint: model.safetensors}")))
     assert str(caught.value) == REFUSED
@@ -304,7 +400,8 @@ def test_a_run_with_the_users_code_loads_its_own_results_and_sees_an_edit(nets: 
     first = compress(path)
     assert [stage["name"] for stage in first.report["stages"]] == ["baseline", "quantize"]
     baseline = Path("runs/mine/stages/00-baseline/model.safetensors")
-    assert read_header(baseline, trust_code=True).spec.args == {"width": 6}
+    assert read_header(baseline).spec.args == {"width": 6}
+    assert Path("runs/mine/nets.py").read_text() == NETS, "the code is kept beside the recipe, as a record"
     before = {path.parent.name for path in Path("runs/.cache").glob("*/result.json")}
     compress(path)
     assert {path.parent.name for path in Path("runs/.cache").glob("*/result.json")} == before
@@ -325,3 +422,21 @@ def test_a_cached_result_that_names_other_code_is_made_again(nets: Path) -> None
     nets.write_text(NETS + "open('ran', 'w').close()\n")
     compress(path)
     assert not Path("ran").exists()
+
+
+@pytest.mark.full
+def test_the_plan_says_that_tagged_weights_are_not_loaded(nets: Path) -> None:
+    pytest.importorskip("timm", reason="timm is not installed")
+    nets.unlink()
+    path = recipe("{arch: timm:resnet18.a1_in1k, train: {epochs: 1}}")
+    first = make_plan(read(path, ("data.size=32",))).steps[0]
+    assert first.spec.arch == "timm:resnet18"
+    what = "'a1_in1k' is the tag of weights, which are not loaded, as coc downloads none"
+    assert first.notes == (f"{what}; give them as model.checkpoint",)
+    torch.save(create("timm:resnet18", {}, outputs=10, channels=1).state_dict(), "w.pt")
+    path = recipe("{arch: timm:resnet18.a1_in1k, checkpoint: w.pt}")
+    assert make_plan(read(path, ("data.size=32",))).steps[0].notes[0] == f"{what}; those of model.checkpoint are"
+    path = recipe("{arch: cifar:resnet20, width: 4, train: {epochs: 1}}")
+    path.write_text(path.read_text().replace("chain:", "chain:\n  - distill: {student: {arch: timm:resnet18.a1_in1k}}"))
+    steps = make_plan(read(path, ("data.size=32",))).steps
+    assert [step.notes for step in steps] == [(), (f"{what}; the student begins at random",), ()]

@@ -71,7 +71,8 @@ def test_the_normalisation_is_that_of_the_training(network: Network) -> None:
 
     photos = torch.stack([torch.from_numpy(photo.copy()) for photo in load_sample_images().images]).permute(0, 3, 1, 2)
     small = torch.nn.functional.interpolate(photos[..., 106:533].float(), size=(224, 224), mode="area").to(torch.uint8)
-    stem, norm = network.layer("conv_stem"), network.layer("bn1.norm")
+    stem = torch.nn.Sequential(network.layer("conv_stem.pad"), network.layer("conv_stem.conv"))
+    norm = network.layer("bn1.norm")
     with torch.no_grad():
         seen = stem(network.normalise(small)).var((0, 2, 3))
     assert abs(math.log2(float((seen / norm.running_var).median()))) < 1

@@ -11,8 +11,9 @@ import torch
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import Fault, UserError
+from coc_cli.nets.entry import raw
 from coc_cli.nets.foreign_weights import load_foreign
-from coc_cli.nets.network import build, raw
+from coc_cli.nets.network import build
 from coc_cli.nets.spec import Scale, Spec
 from coc_cli.recipe.reading import read
 
@@ -90,7 +91,7 @@ def test_outputs_that_cannot_be_brought_to_deviations_are_refused(name: str) -> 
         ({"linear.weight": torch.full((3, 16), torch.nan)}, "is not finite throughout"),
         ({1: torch.zeros(3)}, "its '1' is no tensor"),
         ({"a": torch.zeros(3, dtype=torch.complex64)}, "its 'a' is no tensor"),
-        ({"model": {}, "state_dict": {}}, "holds 'state_dict' and 'model'; save one of them alone"),
+        ({"model": {}, "state_dict": {}}, "its 'model' is no tensor"),
     ],
 )
 def test_odd_files_are_said_to_be(content: dict, message: str, spec: Spec) -> None:

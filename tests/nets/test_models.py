@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,20 +12,23 @@ import torch
 from models_table import CHECKS, TABLE, Row, document
 from sampling import tiered
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
-from coc_cli.nets.checkpoint import through_file
-from coc_cli.nets.network import Network, build, raw
+from coc_cli.nets.checkpoint import save, through_file
+from coc_cli.nets.cost import cost
+from coc_cli.nets.entry import raw
+from coc_cli.nets.names import plain_path
+from coc_cli.nets.network import Network, build, fresh
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Link
 from coc_cli.stages.channel_selection import backbone_macs
 from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.stage import Lab, Stage
-
-NORMS = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def stage(name: str, **keys: object) -> Stage:
@@ -62,7 +67,7 @@ def applied(spec: Spec, chain: list[Stage], folder: Path) -> Network:
 
 def check_traces(row: Row, _: Path) -> None:
     original = raw(row.spec)
-    network = build(row.spec, backbone=copy.deepcopy(original)).double()
+    network = fresh(row.spec, copy.deepcopy(original)).double()
     original.double()
     images = torch.randn(4, *row.spec.input_shape, dtype=torch.float64)
     for mode in (True, False):
@@ -72,17 +77,29 @@ def check_traces(row: Row, _: Path) -> None:
         expected = original(images)
         torch.manual_seed(1)
         torch.testing.assert_close(network(images)[-1], expected, rtol=1e-6, atol=1e-9)
-    fresh = [module for module in raw(row.spec).modules() if isinstance(module, NORMS)]
-    theirs = [module for module in original.modules() if isinstance(module, NORMS)]
-    ours = [module for module in network.backbone.modules() if isinstance(module, NORMS)]
-    for before, there, here in zip(fresh, theirs, ours, strict=True):
-        assert not torch.equal(before.running_mean, here.running_mean.float())
-        torch.testing.assert_close(here.running_mean, there.running_mean)
-        torch.testing.assert_close(here.running_var, there.running_var)
+    start, theirs, ours = (_statistics(module) for module in (raw(row.spec), original, network.backbone))
+    for name, value in ours.items():
+        name = name if name in theirs else name.replace(".norm.running", ".running")  # noqa: PLW2901
+        assert not torch.equal(start[name], value.float()), name
+        torch.testing.assert_close(value, theirs[name])
     whole = network(images)[-1]
     assert torch.equal(network(images)[-1], whole)
     alone = torch.cat([network(image[None])[-1] for image in images])
     torch.testing.assert_close(alone, whole, rtol=1e-6, atol=1e-9)
+
+
+def check_macs(row: Row, _: Path) -> None:
+    with torch.device("meta"):
+        original = raw(row.spec).eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        original(torch.empty(1, *row.spec.input_shape, device="meta"))
+    assert cost(row.spec).macs == pytest.approx(counter.get_total_flops() / 2, rel=1e-3)
+
+
+def _statistics(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Give what norms have seen, by name; a norm with an activation inside is NAME.norm and NAME.act in a graph."""
+    return {plain_path(name): value for name, value in module.named_buffers() if ".running_" in f".{name}"}
 
 
 def check_prune(row: Row, folder: Path) -> None:
@@ -106,14 +123,33 @@ def check_early_exit(row: Row, folder: Path) -> None:
 
 
 def check_chain(row: Row, folder: Path) -> None:
-    chain = [stage("distill", student=row.student), PRUNE, QUANTIZE, EARLY_EXIT]
+    """The network itself is distilled, pruned, rounded and gets an exit, each stage trained a little."""
+    chain = [stage("distill", student="same"), PRUNE, QUANTIZE, EARLY_EXIT]
     made = applied(row.spec, [step.model_copy(update={"epochs": 1}) for step in chain], folder)
-    assert made.spec.arch == row.student.get("arch", row.arch)
+    assert made.spec.arch == row.arch
     assert (len(made.spec.exits), bool(made.spec.modules), set(made.spec.bits.values())) == (1, True, {4, 8})
+    _loads_without_its_library(made, folder)
+
+
+def _loads_without_its_library(made: Network, folder: Path) -> None:
+    """Load a result in a process that has neither torchvision nor timm; it gives the same outputs, bit for bit."""
+    save(made, (), folder / "model.safetensors")
+    images = torch.randn(4, *made.spec.input_shape)
+    torch.save([images, made(images)], folder / "outputs.pt")
+    code = (
+        "import sys; sys.modules.update(torchvision=None, timm=None)\n"
+        "import coc_cli, torch; torch.set_num_threads(1)\n"
+        "images, outputs = torch.load(sys.argv[1] + '/outputs.pt')\n"
+        "found = coc_cli.load(sys.argv[1] + '/model.safetensors')(images)\n"
+        "assert all(torch.equal(a, b) for a, b in zip(found, outputs, strict=True))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, cwd=Path(__file__).parents[2])
 
 
 QUICK = ("torchvision:shufflenet_v2_x0_5", "torchvision:squeezenet1_1", "timm:mobilenetv3_small_050")
-TRIES = dict(zip(CHECKS, (check_traces, check_prune, check_quantize, check_early_exit, check_chain), strict=True))
+TRIES = dict(
+    zip(CHECKS, (check_traces, check_macs, check_prune, check_quantize, check_early_exit, check_chain), strict=True)
+)
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -137,6 +137,31 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "{source: 'csv:no.csv', label: kind}",
         "r.yaml:2: data.source: no such file 'no.csv'",
     ),
+    "classes of a source that knows its own": (
+        "{source: digits}",
+        "{source: digits, classes: 10}",
+        "r.yaml:2: data.classes: only folder: or csv: has it; leave it out",
+    ),
+    "one class": (
+        "{source: digits}",
+        "{source: 'folder:.', classes: 1}",
+        "r.yaml:2: data.classes: needs at least 2, got 1",
+    ),
+    "a class twice": (
+        "{source: digits}",
+        "{source: 'folder:.', classes: [cat, dog, cat]}",
+        "r.yaml:2: data.classes: 'cat' is named twice",
+    ),
+    "classes in words": (
+        "{source: digits}",
+        "{source: 'folder:.', classes: ten}",
+        "r.yaml:2: data.classes: needs a number of classes or a list of their names, got 'ten'",
+    ),
+    "classes of numbers": (
+        "{source: digits}",
+        "{source: 'csv:r.yaml', targets: x, classes: 10}",
+        "r.yaml:2: data.classes: is of a 'label'; leave it out, the targets are numbers",
+    ),
     "neither label nor targets": (
         "{source: digits}",
         "{source: 'csv:r.yaml'}",
@@ -294,7 +319,13 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a name with a path in it": (
         "cifar:resnet20",
         "timm:hf-hub:some/one",
-        "r.yaml:4: model.arch: 'timm:hf-hub:some/one' does not fit; it needs the form timm:NAME",
+        "r.yaml:4: model.arch: 'timm:hf-hub:some/one' is a name on a hub, not known to coc; write timm:NAME, and give weights as"
+        " model.checkpoint",
+    ),
+    "a name with two tags in it": (
+        "cifar:resnet20",
+        "timm:resnet18.a1.b2",
+        "r.yaml:4: model.arch: 'timm:resnet18.a1.b2' does not fit; it needs the form timm:NAME",
     ),
     "a file without a function": (
         "cifar:resnet20",
@@ -327,6 +358,21 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "train: {epochs: 1}",
         "checkpoint: [a.pt]",
         "r.yaml:6: model.checkpoint: needs a path or a mapping of 'path' and 'keys', got a list",
+    ),
+    "a checkpoint without a name": (
+        "train: {epochs: 1}",
+        'checkpoint: ""',
+        "r.yaml:6: model.checkpoint: needs text that is not empty, got ''",
+    ),
+    "a checkpoint that is a folder": (
+        "train: {epochs: 1}",
+        "checkpoint: .",
+        "r.yaml:6: model.checkpoint: '.' is a folder; name the file in it",
+    ),
+    "an entry without a name": (
+        "train: {epochs: 1}",
+        "checkpoint: {path: r.yaml, entry: ''}",
+        "r.yaml:6: model.checkpoint.entry: needs text that is not empty, got ''",
     ),
     "a checkpoint without its path": (
         "train: {epochs: 1}",
@@ -436,6 +482,16 @@ CANNOT: dict[str, tuple[str, str, str]] = {
         "  train: {epochs: 1}",
         "  mean: [0.5, 0.5, 0.5]\n  std: [0.5, 0.5, 0.5]\n  train: {epochs: 1}",
         "r.yaml:6: model.mean: has 3 numbers for images of 1 channels\nr.yaml:7: model.std: has 3 numbers for images of 1",
+    ),
+    "a model for another task": (
+        MODEL,
+        model("torchvision:raft_large"),
+        "r.yaml:4: model.arch: coc takes classifiers and regressors of images; 'raft_large' is for optical flow; write one",
+    ),
+    "a checkpoint that is a text": (
+        "train: {epochs: 1}",
+        "checkpoint: r.yaml",
+        "r.yaml:6: model.checkpoint: r.yaml is not a plain state dict, but a text file; save model.state_dict() with torch.save",
     ),
     "a model that torchvision does not have": (
         MODEL,
@@ -766,6 +822,25 @@ def test_the_plan_warns_of_another_order_and_says_why() -> None:
     warnings = make_plan(read(folder / "orders/edpq.yaml")).warnings
     assert len(warnings) == 3
     assert warnings[0].endswith(": what is the same for every input comes before what depends on the input")
+
+
+@pytest.mark.parametrize("name", ["cifar10-resnet20", pytest.param("cifar10-resnet34", marks=pytest.mark.full)])
+def test_the_recipes_of_cifar_can_be_planned_without_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = RECIPES / f"{name}.yaml"
+    spec = make_plan(read(path, data_may_be_absent=True)).steps[0].spec
+    assert (spec.input_shape, len(spec.labels)) == ((3, 32, 32), 10)
+    with pytest.raises(UserError, match=r"data.source: no such folder or .zip file 'cifar10-jpeg.zip'$"):
+        read(path)
+
+
+@pytest.mark.parametrize("path", [path for path in EVERY if "cifar10" in path.stem], ids=lambda path: path.stem)
+def test_the_recipes_of_cifar_declare_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = read(path, data_may_be_absent=True)
+    assert (file.is_data_absent, file.info.shape, len(file.info.labels)) == (True, (3, 32, 32), 10)
 
 
 @pytest.mark.full

@@ -207,5 +207,5 @@ def test_what_cannot_be_pruned_or_traced_names_the_layer(spec: Spec) -> None:
         "no layer of this network can be pruned: each is held by a pattern or tied to the output; layer 'conv' keeps its"
         " channels: reshape behind 'conv' needs all 8"
     )
-    with pytest.raises(StageError, match=r"cannot be traced: in backbone: "):
+    with pytest.raises(StageError, match=r"cannot be traced: in the network"):
         build(of(spec, "zoo:branching"))

@@ -6,9 +6,10 @@ a wrong recipe is answered at once; sources import these inside the functions th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
 
+COLOUR = 3  # channels of images that are not there, unless the recipe says otherwise
+UNKNOWN_COUNT = sys.maxsize  # of images that are not there: as many as any check may ask for
 SOURCES = {name: source() for name, source in registered(vars(), Source).items()}
 
 
@@ -44,17 +47,39 @@ def described() -> str:
     return f"{', '.join(forms[:-1])} or {forms[-1]}"
 
 
-def faults(settings: DataSettings) -> Iterator[KeyFault]:
-    """Yield what is wrong with settings as such, each with its key; nothing is opened."""
+def faults(settings: DataSettings, *, may_be_absent: bool = False) -> Iterator[KeyFault]:
+    """Yield what is wrong with settings as such, each with its key; nothing is opened.
+
+    With `may_be_absent` a path that is not there is none, if the settings declare what is there; see `declared`.
+    """
     source = SOURCES.get(settings.kind)
     if source is None:
         yield ("source",), f"no such source '{settings.source}'; {did_you_mean(settings.source, map(form, SOURCES))}"
         yield from repeats(settings)
     else:
         what = _place_fault(source, settings)
+        if what and may_be_absent and source.is_absent(settings.place):
+            needs = _undeclared(settings)
+            what = f"{what}; to plan without it, give {' and '.join(needs)}" if needs else None
         yield from [(("source",), what)] if what else []
         yield from _foreign_keys(source, settings)
         yield from source.faults(settings)
+
+
+def declared(settings: DataSettings) -> DataInfo | None:
+    """Return what settings without `faults` declare of data that is not there; None if it is there."""
+    if not source_of(settings).is_absent(settings.place):
+        return None
+    height, width = settings.height_width or (0, 0)
+    task: Literal["classification", "regression"] = "regression" if settings.targets else "classification"
+    labels = settings.target_columns or settings.declared_labels
+    return DataInfo((settings.channels or COLOUR, height, width), labels, task, None, None, UNKNOWN_COUNT)
+
+
+def _undeclared(settings: DataSettings) -> list[str]:
+    """Return the keys that are missing in settings by which data that is not there can be planned for."""
+    labels = settings.target_columns or settings.declared_labels
+    return [f"'{key}'" for key, value in (("size", settings.size), ("classes", labels)) if not value]
 
 
 def describe(settings: DataSettings) -> DataInfo:

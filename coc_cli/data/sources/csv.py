@@ -29,7 +29,7 @@ class Csv(ListedSource):
     name = "csv"
     summary = "a table of images, one a row, with their classes or the numbers to predict"
     place = "PATH"
-    takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split")
+    takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split", "classes")
 
     def place_fault(self, place: str) -> str | None:
         """Return a fault if there is no such file."""
@@ -39,6 +39,8 @@ class Csv(ListedSource):
         """Yield the faults of any source, and one unless exactly one of classes and numbers is named."""
         if (settings.label is None) == (settings.targets is None):
             yield (), "needs exactly one of 'label' (classification) and 'targets' (regression)"
+        elif settings.label is None and settings.classes is not None:
+            yield ("classes",), "is of a 'label'; leave it out, the targets are numbers"
         yield from super().faults(settings)
 
     def listing(self, settings: DataSettings) -> Listing:

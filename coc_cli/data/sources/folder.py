@@ -33,7 +33,7 @@ class Folder(ListedSource):
     name = "folder"
     summary = hint = "class folders, or a .zip of them"
     place = "PATH"
-    takes = (*COMMON_KEYS, "test")
+    takes = (*COMMON_KEYS, "test", "classes")
 
     def place_fault(self, place: str) -> str | None:
         """Return a fault if there is no such folder or .zip."""

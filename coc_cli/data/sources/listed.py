@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.source import Source
+from coc_cli.errors import at_key, raise_if_any
+from coc_cli.units import named
 
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 class ListedSource(Source):
     """A source that only has to list its image files."""
 
+    def is_absent(self, place: str) -> bool:
+        """Return whether there is no such file or folder."""
+        return bool(place) and not Path(place).exists()
+
     @abstractmethod
     def listing(self, settings: DataSettings) -> Listing:
         """Return the images by name, with split and target; raises `StageError`."""
@@ -27,7 +33,9 @@ class ListedSource(Source):
         """Describe the listed images; one is opened for its size. Raises `StageError`."""
         from coc_cli.data.listing import describe_listing
 
-        return describe_listing(self.listing(settings), settings, validation=self.validation_fraction(settings))
+        listing = self.listing(settings)
+        raise_if_any(at_key("classes", _other_classes(listing, settings)))
+        return describe_listing(listing, settings, validation=self.validation_fraction(settings))
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:
         """Decode the images, or load them from the cache; raises `StageError` with every image that is unusable."""
@@ -38,3 +46,14 @@ class ListedSource(Source):
         info = describe_listing(listing, settings, validation=validation)
         parts = cut_listing(listing, settings, seed, validation=validation)
         return read_listing(listing, info, parts, settings, cache, progress)
+
+
+def _other_classes(listing: Listing, settings: DataSettings) -> list[str]:
+    """Return a problem if the classes are not those that are declared."""
+    declared, found = settings.declared_labels, listing.labels
+    if not declared or declared == found or (isinstance(settings.classes, int) and len(declared) == len(found)):
+        return []
+    if len(declared) != len(found):
+        return [f"declares {len(declared)}, but '{listing.container}' has {len(found)}: {named(found)}"]
+    other = next(pair for pair in zip(found, declared, strict=True) if pair[0] != pair[1])
+    return [f"'{listing.container}' has '{other[0]}' where '{other[1]}' is declared; its order is {named(found)}"]

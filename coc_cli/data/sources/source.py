@@ -39,6 +39,10 @@ class Source(ABC):
         """Return what is wrong with a path or name behind the colon, if anything is; no file is opened."""
         return None
 
+    def is_absent(self, place: str) -> bool:  # noqa: ARG002
+        """Return whether what a path behind the colon names is not there, so that only the recipe can describe it."""
+        return False
+
     def faults(self, settings: DataSettings) -> Iterator[KeyFault]:
         """Yield what does not go together among the keys that the source takes; nothing is opened."""
         yield from repeats(settings)
@@ -57,7 +61,7 @@ class Source(ABC):
 
 
 def repeats(settings: DataSettings) -> Iterator[KeyFault]:
-    """Yield every target column that is named twice."""
-    columns = settings.target_columns
-    for name in sorted({name for name in columns if columns.count(name) > 1}):
-        yield ("targets",), f"'{name}' is named twice"
+    """Yield every target column and every class that is named twice."""
+    for key, names in (("targets", settings.target_columns), ("classes", settings.declared_labels)):
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield (key,), f"'{name}' is named twice"

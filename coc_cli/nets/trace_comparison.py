@@ -1,0 +1,137 @@
+"""Two traces of one network: what differs between training and evaluation, or between batches of two sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch.fx import Graph, Node
+
+from coc_cli.errors import StageError
+from coc_cli.nets.operations import OPERATIONS
+from coc_cli.nets.running import operation_of
+
+TRAINING = "training"  # the flag, read from the module that holds the network
+
+
+@dataclass
+class Traced:
+    """What a network does: nodes, the modules that they call, and the tensors that they read."""
+
+    graph: Graph = field(default_factory=Graph)
+    modules: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # by path: kind and arguments
+    sources: dict[str, str] = field(default_factory=dict)  # tensors of made modules, by the names that they had
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # bare parameters, buffers and constants, by path
+    shape: tuple[int, ...] = ()  # of the output
+    prefix: str = ""  # of all paths in the graph
+
+
+def erase_unused(graph: Graph) -> None:
+    """Erase the nodes that the output does not depend on."""
+    for node in reversed(list(graph.nodes)):
+        if not node.users and node.op not in ("output", "placeholder"):
+            graph.erase_node(node)
+
+
+def _is_dropout(node: Node, traced: Traced) -> bool:
+    """Return whether a node changes its input while training only."""
+    if node.op == "call_module":
+        return "Dropout" in traced.modules[str(node.target).removeprefix(traced.prefix)][0]
+    return node.op == "call_function" and _flag_of(node) is not None
+
+
+def _flag_of(node: Node) -> int | None:
+    """Return the position of a function's training flag among its arguments; None if it has none."""
+    names = list(OPERATIONS[operation_of(node)].parameters.parameters)
+    return names.index("training") if "training" in names else None
+
+
+def _place(node: Node) -> str:
+    return str(node.meta.get("scope", "")).removeprefix("backbone").lstrip(".") or "the network's forward"
+
+
+def _differs(node: Node) -> StageError:
+    what = "it does another thing in training than in evaluation; only dropout may differ"
+    return StageError(f"cannot be traced: in {_place(node)}: {what}", "arch")
+
+
+def _equal(one: Any, other: Any, partner: dict[Node, Node]) -> bool:
+    """Return whether two arguments are the same, nodes by their partners."""
+    if isinstance(one, Node) or isinstance(other, Node):
+        return isinstance(one, Node) and partner.get(one) is other
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(_equal(a, b, partner) for a, b in zip(one, other, strict=True))
+    if isinstance(one, slice) and isinstance(other, slice):
+        parts = ("start", "stop", "step")
+        return all(_equal(getattr(one, part), getattr(other, part), partner) for part in parts)
+    return type(one) is type(other) and bool(one == other)
+
+
+def same_for_all_batches(one: Traced, other: Traced) -> None:
+    """Raise `StageError` if traces of two numbers of images differ."""
+    partner: dict[Node, Node] = {}
+    nodes = list(one.graph.nodes), list(other.graph.nodes)
+    for a, b in zip(*nodes, strict=False):
+        partner[a] = b
+        constant = one.tensors.get(str(a.target)) if a.op == "get_attr" else None
+        is_same = (a.op, a.target) == (b.op, b.target) and _equal(a.args, b.args, partner)
+        if constant is not None and constant.shape != other.tensors[str(a.target)].shape:
+            is_same = False
+        if not is_same:
+            what = "uses the number of images as a plain number; write x.size(0) or -1 where it is needed"
+            raise StageError(f"cannot be traced: in {_place(a)}: {what}", "arch")
+    if len(nodes[0]) != len(nodes[1]):
+        raise StageError("cannot be traced: it does another thing for another number of images", "arch")
+
+
+def merged(training: Traced, evaluation: Traced) -> Traced:
+    """Return the trace of training with a look-up of the flag where only evaluation leaves a dropout out."""
+    partner: dict[Node, Node] = {}
+    theirs = list(evaluation.graph.nodes)
+    at = 0
+    for node in list(training.graph.nodes):
+        other = theirs[at] if at < len(theirs) else None
+        is_same = other is not None and (node.op, node.target) == (other.op, other.target)
+        if is_same and _equal(_without_flag(node), _without_flag(other), partner):
+            partner[node] = other  # type: ignore[assignment]
+            at += 1
+            if (place := _flag(node)) is not None and _flag_value(node, place) != _flag_value(other, place):  # type: ignore[arg-type]
+                _look_up(training.graph, node, place, training.prefix)
+            continue
+        if not _is_dropout(node, training):
+            raise _differs(node)
+        partner[node] = partner[node.args[0]]  # type: ignore[index]
+        if (place := _flag(node)) is not None:
+            _look_up(training.graph, node, place, training.prefix)
+    if at < len(theirs):
+        raise _differs(theirs[at])
+    return training
+
+
+def _flag(node: Node) -> int | None:
+    return _flag_of(node) if node.op == "call_function" else None
+
+
+def _flag_value(node: Node, place: int) -> bool:
+    return bool(node.args[place]) if place < len(node.args) else True
+
+
+def _without_flag(node: Node) -> tuple[Any, ...]:
+    place = _flag(node)
+    return tuple(node.args) if place is None else _filled_up(node, place)
+
+
+def _filled_up(node: Node, place: int) -> tuple[Any, ...]:
+    """Return the arguments before a place, defaults included."""
+    parameters = OPERATIONS[operation_of(node)].parameters.parameters.values()
+    defaults = [parameter.default for parameter in parameters]
+    return (*node.args[:place], *defaults[len(node.args) : place])
+
+
+def _look_up(graph: Graph, node: Node, place: int, prefix: str) -> None:
+    """Let a node look up the training flag when it runs."""
+    with graph.inserting_before(node):
+        flag = graph.create_node("get_attr", f"{prefix}{TRAINING}")
+    flag.meta["scope"] = node.meta["scope"]
+    node.args = (*_filled_up(node, place), flag)
