@@ -372,7 +372,7 @@ class Reduced:
 
 def macs_of(network: Network, found: Labelling) -> int:
     """Return the MACs of a network without heads, of the widths of a run on labels."""
-    macs = 0
+    macs = found.product_macs
     for path, rows in found.rows.items():
         layer: Any = network.get_submodule(path)
         groups = getattr(layer, "groups", 1)

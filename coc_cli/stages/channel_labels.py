@@ -21,6 +21,7 @@ from torch.fx.node import map_aggregate, map_arg
 
 from coc_cli.nets.graph import WEIGHTED, is_number, operation
 from coc_cli.nets.layers import numbers_of
+from coc_cli.nets.macs import PRODUCTS
 from coc_cli.nets.names import is_head, layer_at
 from coc_cli.stages import channel_operations as kinds
 from coc_cli.stages.label_tensors import compact, distinct, joined, keeps_dimensions, narrowed, padded, varies
@@ -60,6 +61,7 @@ class Labelling:
     rows: dict[str, Tensor] = field(default_factory=dict)  # by path of a layer: labels [O] of its outputs
     parameters: dict[str, Tensor] = field(default_factory=dict)  # by name: labels in a bare parameter's shape
     positions: dict[str, int] = field(default_factory=dict)  # by path of a layer: how often each weight is used
+    product_macs: int = 0  # of products of two tensors, of which no channel goes
     count: int = 1  # of labels, 0 among them
 
 
@@ -303,7 +305,10 @@ class _Run:
     def _contract(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         for tensor in _tensors((args, kwargs)):
             self.keep(tensor, f"{self.place(node)} takes them together")
-        return self._dry(node, *args, **kwargs)
+        made = self._dry(node, *args, **kwargs)
+        if self._name(node) in PRODUCTS:
+            self.found.product_macs += PRODUCTS[self._name(node)](made, *args)
+        return made
 
     def _create(self, node: Node, *args: Any, **kwargs: Any) -> Any:
         return self._dry(node, *args, **kwargs)

@@ -82,13 +82,13 @@ class Work:
             macs.append(found.positions[path] * layer.weight.numel())
             if 1 < groups == getattr(layer, "in_channels", 0):
                 self.ins[row] = 0  # depthwise: its channels count once, as outputs
-        self.macs = np.array(macs, np.float64)
+        self.macs, self.others = np.array(macs, np.float64), found.product_macs
 
     def fraction(self, shares: Floats) -> Any:
         """Return the fraction of the MACs that is left, for shares [..., bundles]."""
         gone = 1 - shares
         left = (1 - gone @ self.outs.T) * (1 - gone @ self.ins.T)
-        return left @ self.macs / self.macs.sum()
+        return (left @ self.macs + self.others) / (self.macs.sum() + self.others)
 
 
 class Search:

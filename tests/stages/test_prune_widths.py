@@ -36,7 +36,7 @@ def widths(network: Network) -> dict[str, int]:
     return {name: layer.weight.shape[0] for name, layer in network.layers.items()}
 
 
-@pytest.mark.parametrize("count", counts(quick=40, full=400, exhaustive=4000))
+@pytest.mark.parametrize("count", counts(quick=12, full=200, exhaustive=3000))
 def test_what_a_plan_finds_possible_is_possible_whatever_the_weights(count: int) -> None:
     def check(name: str, ratio: float, scope: str, round_to: int | None, seed: int) -> None:
         spec = channelzoo.spec_of(name)
