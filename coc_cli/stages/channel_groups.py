@@ -24,7 +24,8 @@ from scipy.sparse.csgraph import connected_components
 from coc_cli.nets.layers import numbers_of
 from coc_cli.nets.names import is_head, layer_at
 from coc_cli.nets.slicing import SliceIndices
-from coc_cli.stages.channel_labels import Labelling, Misfit, Widths, labelled
+from coc_cli.stages.channel_labels import Labelling, Misfit, Widths
+from coc_cli.stages.channel_rules import labelled
 
 if TYPE_CHECKING:
     from coc_cli.nets.network import Network

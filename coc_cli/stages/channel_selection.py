@@ -136,7 +136,7 @@ class Selection:
 
     def _fits(self, bundle: Bundle, kept: int) -> bool:
         share = self.channels.share(bundle.groups, kept, bundle.parts)
-        return kept == bundle.parts or self.channels.misfit(self.channels.counts(share)) is None
+        return bundle.is_free or kept == bundle.parts or self.channels.misfit(self.channels.counts(share)) is None
 
     def _drop(self, choice: Choice, at: int) -> None:
         """Take an option away that does not fit, and with it all below the first that does if the least does not."""
