@@ -29,6 +29,8 @@ from coc_cli.stages.prune import Prune, PruneRule
 from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.stage import Lab
 
+zoo = channelzoo.zoo
+pytestmark = pytest.mark.usefixtures("zoo")
 FOLLOWED = tuple(name for name in channelzoo.NAMES if name not in {"FixedView", "Attention"})
 
 
