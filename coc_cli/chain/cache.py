@@ -13,8 +13,9 @@ import torch
 
 from coc_cli.chain.baseline import BASELINE, baseline_settings, earlier_lineage
 from coc_cli.chain.plan import Plan
+from coc_cli.chain.verification import follows
 from coc_cli.errors import UserError
-from coc_cli.files.checksum import sha256_of
+from coc_cli.files.checksum import is_whole, sha256_of
 from coc_cli.files.run_directory import RESULT, STAGE_RESULT
 from coc_cli.nets.architectures import fingerprint
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
@@ -57,14 +58,16 @@ def cache_key(inputs: list[Any], settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def cached_result(folder: Path, arch: str) -> StageResult | None:
-    """Return a finished stage's result; None if there is none, it is damaged, or of another architecture.
+def cached_result(folder: Path, arch: str, n_test: int) -> StageResult | None:
+    """Return a finished stage's result, measured on so many test images; None if there is none that can be believed.
 
-    So loading it runs only code that the recipe names.
+    That is one which is whole, follows from its own scores, and is of a checkpoint of the architecture beside it.
     """
     try:
-        result = StageResult.model_validate(json.loads((folder / STAGE_RESULT).read_text()))
-        is_right = sha256_of(folder / RESULT) == result.sha256
-        return result if is_right and read_header(folder / RESULT, trust_code=True).spec.arch == arch else None
+        content = json.loads((folder / STAGE_RESULT).read_text())
+        result = StageResult.model_validate(content)
+        is_right = is_whole(content) and sha256_of(folder / RESULT) == result.sha256
+        spec = read_header(folder / RESULT, trust_code=True).spec if is_right else None
+        return result if spec and spec.arch == arch and follows(result, spec, n_test) else None
     except (OSError, ValueError, UserError):
         return None

@@ -36,7 +36,7 @@ from coc_cli.recipe.model import Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.delivery import write_page_for
 from coc_cli.report.schema import run as schema
-from coc_cli.report.schema.part import as_data, as_json
+from coc_cli.report.schema.part import as_data, as_file
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Lab
 
@@ -106,7 +106,7 @@ class _Run:
         self._clear_old_stages()
         report = self._report(results)
         write_atomically(self.directory / RESULT, self._checkpoint(self.plan.steps[-1]).read_bytes())
-        write_atomically(self.directory / REPORT, as_json(report, indent=2).encode())
+        write_atomically(self.directory / REPORT, as_file(report, indent=2))
         write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
         self.reporter.event("end", ok=report.ok)
         return Result(self.directory, as_data(report), self.file.recipe)
@@ -134,7 +134,7 @@ class _Run:
         folder = CACHE / lineage[-1].key
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        result = cached_result(folder, step.spec.arch)
+        result = cached_result(folder, step.spec.arch, len(self.data.test))
         source = "from the cache"
         if result is None:
             result = self._make(step, lineage, folder)
@@ -165,7 +165,7 @@ class _Run:
             network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
             save(network, lineage, folder / RESULT)
         result = self._measure(folder, history)
-        write_atomically(folder / STAGE_RESULT, as_json(result).encode())
+        write_atomically(folder / STAGE_RESULT, as_file(result))
         for state in folder.glob("*.pt"):
             state.unlink()
         return result

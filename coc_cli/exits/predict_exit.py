@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -39,7 +40,7 @@ from coc_cli.nets.checkpoint import load
 from coc_cli.nets.spec import Spec
 from coc_cli.report.delivery import write_page_for
 from coc_cli.report.schema import predict_exit as schema
-from coc_cli.report.schema.part import as_data, as_json
+from coc_cli.report.schema.part import as_data, as_file, as_json
 from coc_cli.stages.early_exit import MEASURES
 
 Say: TypeAlias = Callable[[str], None]
@@ -179,10 +180,11 @@ def _report(
 def _write(
     request: PredictExitRequest, context: PolicyContext, lines: list[dict[str, Any]], report: schema.PredictExitReport
 ) -> None:
-    folder = request.directory
-    if context.predictor is not None:
-        write_atomically(folder / "predictor.safetensors", context.predictor.encoded())
-    text = "".join(as_json(schema.ScheduleLine(**line)) + "\n" for line in lines)
-    write_atomically(folder / "schedule.jsonl", text.encode())
-    write_atomically(folder / "schedule.csv", as_csv(lines).encode())
-    write_atomically(folder / "predict-exit.json", as_json(report, indent=2).encode())
+    files = {"predictor.safetensors": context.predictor.encoded()} if context.predictor is not None else {}
+    files["schedule.jsonl"] = "".join(as_json(schema.ScheduleLine(**line)) + "\n" for line in lines).encode()
+    files["schedule.csv"] = as_csv(lines).encode()
+    for name, content in files.items():
+        write_atomically(request.directory / name, content)
+    checksums = {name: sha256(content).hexdigest() for name, content in files.items()}
+    report = report.model_copy(update={"files": checksums})
+    write_atomically(request.directory / "predict-exit.json", as_file(report, indent=2))

@@ -246,6 +246,7 @@ class Run:
     settings: dict[str, Any]  # the same, read
     predictions: tuple[PredictionView, ...]
     missing: tuple[str, ...]
+    damaged: tuple[str, ...] = ()  # what does not match its checksum, said above all else
 
     @property
     def first(self) -> StageView | None:

@@ -58,6 +58,7 @@ def _stages(run: Run) -> Table:
 
 
 def _run(run: Run) -> Iterator[Table | str]:
+    yield from run.damaged
     yield _stages(run)
     if run.last and run.last.exits:
         used = [one for one in run.last.exits if one.share]

@@ -82,8 +82,9 @@ def _ends(name: str, ends: tuple[float, float] | None) -> dict[str, float | None
 
 def markdown(runs: tuple[Run, ...]) -> str:
     """Return a comment for a pull request: verdict, a small table, and differences where there are several runs."""
-    parts = [_single(runs[0])] if len(runs) == 1 else [_several(runs)]
     named = len(runs) > 1
+    damaged = [f"**{escaped(f'{run.label}: {what}' if named else what)}**" for run in runs for what in run.damaged]
+    parts = [*damaged[:MOST_NOTES], _single(runs[0]) if len(runs) == 1 else _several(runs)]
     missing = [f"- {escaped(f'{run.label}: {what}' if named else what)}" for run in runs for what in run.missing]
     if len(missing) > MOST_NOTES:
         missing[MOST_NOTES:] = [f"- and {len(missing) - MOST_NOTES} more"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -115,8 +116,16 @@ def result(folder: Path, stage: dict[str, Any], *, epochs: int = 2) -> None:
     ]
     kept = {key: stage.get(key) for key in ("metric_value", "metric_ci95", "n_test", "seconds", "exits")}
     scores = SCORES.get(stage["name"], "ff")
-    (place / "result.json").write_text(json.dumps({**kept, "scores": scores, "epochs": curve, "sha256": "abc"}))
-    (place / "model.safetensors").write_bytes(bytes(int(stage.get("checkpoint_bytes") or 0)))
+    model = bytes(int(stage.get("checkpoint_bytes") or 0))
+    checksum = hashlib.sha256(model).hexdigest()
+    (place / "result.json").write_text(json.dumps({**kept, "scores": scores, "epochs": curve, "sha256": checksum}))
+    (place / "model.safetensors").write_bytes(model)
+
+
+def _network(folder: Path) -> str:
+    """The checksum of the last stage of the run that a prediction lies in; of no run any."""
+    results = sorted(folder.parents[1].glob("stages/*/result.json"))
+    return str(json.loads(results[-1].read_text())["sha256"]) if results else "abc"
 
 
 def picture() -> str:
@@ -183,7 +192,7 @@ def forecast(folder: Path, *, exits: int = 2, **changes: Any) -> Path:
         "savings": [{"policy": "predictive", "macs": 1500.0, **saving}],
         "notes": ["a change takes long: one level is held"],
         "schedule": {"policy": "predictive", "governor": "pace"},
-        "checkpoint_sha256": "abc",
+        "checkpoint_sha256": _network(folder),
         "examples": [
             {"input": place, "kind": kind, "png": picture()}
             for place, kind in enumerate(("easy", "hard", "mispredicted"))

@@ -89,7 +89,7 @@ TABLE = (
     Row("timm:poolformer_s12"),
     Row("timm:cspresnet50"),
     Row("timm:resnest14d"),
-    Row("timm:rexnet_100"),
+    Row("timm:rexnet_100", 64),
     Row("timm:fasternet_t0"),
     Row("timm:seresnext26d_32x4d"),
     Row("timm:dpn48b"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import fake_runs
 import pytest
+from command_line import Run, coc
 
+from coc_cli.files.checksum import sealed
 from coc_cli.report.delivery import deliver, page_of, write_page_for
 from coc_cli.report.read.run import read_runs
 
@@ -181,3 +184,34 @@ def test_a_page_that_fails_costs_one_line(small: Path, monkeypatch: pytest.Monke
     said: list[str] = []
     write_page_for(small, said.append)
     assert said == ["small/report.html was not written: ZeroDivisionError: division by zero"]
+
+
+def test_what_does_not_match_its_checksum_is_said_first(finished: Run, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name, edit in {
+        "report.json": lambda path: path.write_text(path.read_text().replace('"seed": 3', '"seed": 4')),
+        "stages/01-distill/result.json": lambda path: path.write_text(path.read_text().replace('"n_test": 3', '"n_test": 9')),
+        "stages/02-quantize/model.safetensors": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\0"),
+    }.items():
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(finished.directory, run)
+        assert read_runs([run])[0].damaged == ()
+        edit(run / name)
+        expected = f"damaged: {name} does not match its checksum"
+        assert read_runs([run])[0].damaged[0] == expected
+        for form in ("terminal", "md", "html", "json"):
+            out = tmp_path / form
+            coc("report", run, "--format", form, "--out", out)
+            assert expected.replace("_", "\\_" if form == "md" and "_" in name else "_") in out.read_text(), form
+
+
+def test_a_report_that_says_another_number_than_was_measured_says_so(finished: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.directory, tmp_path / "run")
+    path = tmp_path / "run/report.json"
+    content = json.loads(path.read_text())
+    content["stages"][2] |= {"metric_value": 0.9999, "n_test": 1_000_000}
+    path.write_text(json.dumps(sealed(content)))
+    assert read_runs([tmp_path / "run"])[0].damaged == (
+        "damaged: report.json has another metric_value of stage 2 than its result.json",
+        "damaged: report.json has another n_test of stage 2 than its result.json",
+    )

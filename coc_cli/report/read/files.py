@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from coc_cli.files.checksum import is_whole
 from coc_cli.report.read.lenient import Lenient, MissingNotes
 from coc_cli.report.schema.part import JsonPart
 
@@ -37,6 +38,8 @@ def read_json(path: Path, model: type[JsonPart], name: str, missing: MissingNote
     if not isinstance(content, dict):
         missing.say(f"{name} is not a mapping")
         return None
+    if not is_whole(content):
+        missing.damage(name)
     return Lenient(model, content, name, missing)
 
 

@@ -23,6 +23,11 @@ class MissingNotes:
 
     def __init__(self) -> None:
         self._said: dict[str, list[str]] = {}
+        self.damaged: list[str] = []  # files that do not match their checksum
+
+    def damage(self, name: str) -> None:
+        """Note that a file does not match its checksum."""
+        self.damaged.append(f"damaged: {name} does not match its checksum")
 
     def say(self, sentence: str) -> None:
         """Note a sentence, once."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files.checksum import sha256_of
 from coc_cli.report import schema
 from coc_cli.report.model import (
     BenefitView,
@@ -50,6 +51,9 @@ def read_predictions(directory: Path, network: str | None, missing: MissingNotes
         elif of and network is not None and of != network:
             missing.say(f"{name} is of another network than this run's result; run coc predict-exit again")
             continue
+        for beside, checksum in (report.get("files") or {}).items():
+            if Path(beside).name == beside and (folder / beside).is_file() and sha256_of(folder / beside) != checksum:
+                missing.damage(str((folder / beside).relative_to(directory)))
         yield _prediction(report, folder)
 
 

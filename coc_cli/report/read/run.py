@@ -15,7 +15,7 @@ from coc_cli.report.model import LimitView, Run, StageView
 from coc_cli.report.read.files import read_json, read_lines, read_text
 from coc_cli.report.read.lenient import MissingNotes, integer, printable
 from coc_cli.report.read.predictions import read_predictions
-from coc_cli.report.read.stages import StageFolders, read_folders, read_stages, with_epochs
+from coc_cli.report.read.stages import StageFolders, read_folders, read_stages, say_differing, with_epochs
 from coc_cli.report.wording import fitted
 
 SCHEMA = 1
@@ -79,6 +79,7 @@ def _read(directory: Path) -> Run:
     if report and content.get("schema") != SCHEMA:
         missing.say(f"report.json has schema {content.get('schema')!r}; this coc knows {SCHEMA}")
     stages = read_stages(report, folders, missing)
+    say_differing(report, folders, missing)
     if is_run:
         stages = with_epochs(stages, folders, directory, missing)
         _say_unfinished(stages, settings, missing)
@@ -100,6 +101,7 @@ def _read(directory: Path) -> Run:
         settings=settings,
         predictions=predictions,
         missing=missing.sentences,
+        damaged=tuple(missing.damaged),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files.checksum import sha256_of
 from coc_cli.report import schema
 from coc_cli.report.model import DifferenceView, EpochView, StageView
 from coc_cli.report.read.files import read_json, read_lines
@@ -43,7 +44,28 @@ def read_folders(directory: Path, missing: MissingNotes) -> StageFolders:
 def _folder(path: Path, name: str, missing: MissingNotes) -> StageFolder:
     result = read_json(path / "result.json", schema.StageResult, f"stages/{path.name}/result.json", missing)
     model = path / "model.safetensors"
-    return StageFolder(name, result, model.stat().st_size if model.is_file() else None)
+    if not model.is_file():
+        return StageFolder(name, result, None)
+    if result and _sha256(model) != result.content.get("sha256"):
+        missing.damage(f"stages/{path.name}/model.safetensors")
+    return StageFolder(name, result, model.stat().st_size)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None
+
+
+def say_differing(report: Lenient | None, folders: StageFolders, missing: MissingNotes) -> None:
+    """Note stages whose figures in report.json are not those that were measured."""
+    for index, stage in enumerate(report.quiet.parts("stages") if report else ()):
+        measured = folders.get(index)
+        for key in ("metric_value", "n_test"):
+            one, other = stage.content.get(key), measured.get(key) if measured and measured.result else None
+            if None not in (one, other) and one != other:
+                missing.damaged.append(f"damaged: report.json has another {key} of stage {index} than its result.json")
 
 
 def read_stages(report: Lenient | None, folders: StageFolders, missing: MissingNotes) -> tuple[StageView, ...]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from coc_cli.files.checksum import sealed
+
 T = TypeVar("T")
 ADDED = "added"
 Added = Annotated[T, ADDED]  # a key that older files of the same schema number lack; readers do not miss it
@@ -29,6 +31,11 @@ def as_data(part: JsonPart) -> dict[str, Any]:
 def as_json(part: JsonPart, *, indent: int | None = None) -> str:
     """Return a part as the text of a JSON file, or as one line of it where there is no `indent`."""
     return json.dumps(as_data(part), indent=indent)
+
+
+def as_file(part: JsonPart, *, indent: int | None = None) -> bytes:
+    """Return a part as the content of a JSON file, with a checksum of its own at the end."""
+    return json.dumps(sealed(as_data(part)), indent=indent).encode()
 
 
 def json_schema(model: type[JsonPart]) -> dict[str, Any]:

@@ -161,6 +161,8 @@ class PredictExitReport(JsonPart):
     checkpoint_sha256: Added[str] = Field(description="checksum of the network's checkpoint, hexadecimal")
     examples: Added[list[ExampleEntry]] = Field(description="test images that show how differently inputs run")
     schedule: Scheduled = Field(description="the row whose schedule was written")
+    files: Added[dict[str, str]] = Field(default={}, description="SHA-256 of the files beside it, by name")
+    checksum: Added[str] = Field(default="", description="SHA-256 of all the rest, hexadecimal")
 
 
 class SegmentEntry(JsonPart):

@@ -69,6 +69,7 @@ class StageResult(JsonPart):
     epochs: list[EpochEntry] = Field(description="the training, epoch by epoch")
     sha256: str = Field(description="checksum of the checkpoint beside it, hexadecimal")
     environment: Environment = Field(description="on what it was trained and measured")
+    checksum: Added[str] = Field(default="", description="SHA-256 of all the rest, hexadecimal")
 
 
 class LatencyEntry(JsonPart):
@@ -155,3 +156,4 @@ class Report(JsonPart):
     environment: Added[Environment] = Field(description="on what the report was made")
     command: str = Field(description="the command line")
     seed: Added[int] = Field(description="seed of the recipe")
+    checksum: Added[str] = Field(default="", description="SHA-256 of all the rest, hexadecimal")
