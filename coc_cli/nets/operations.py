@@ -71,6 +71,9 @@ _DEFAULTS: dict[str, Any] = {
     **{f"'{word}'": word for word in ("none", "nearest", "constant", "row")},
 }
 
+ATTENTION = "scaled_dot_product_attention"
+_OPERANDS = "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None"
+
 # What an operation does with channels and what it costs. Only `product` multiplies and accumulates; the others count
 # as nothing, as is usual in the field.
 KINDS = {
@@ -237,6 +240,9 @@ OPERATIONS: dict[str, Operation] = {
         repeat_interleave(x, repeats, dim=None)
         roll(x, shifts, dims=None)
         flip(x, *dims)
+        rot90(x, k, dims)
+        triu(x, diagonal=0)
+        tril(x, diagonal=0)
         narrow(x, dim, start, length)
         select(x, dim, index)
         index_select(x, dim, index)
@@ -272,6 +278,8 @@ OPERATIONS: dict[str, Operation] = {
         rms_norm(x, normalized_shape, weight=None, eps=None)
         group_norm(x, num_groups, weight=None, bias=None, eps=1e-05)
         local_response_norm(x, size, alpha=0.0001, beta=0.75, k=1.0)
+        glu(x, dim=-1)
+        fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1)
         """,
         NN,
     ),
@@ -285,11 +293,7 @@ OPERATIONS: dict[str, Operation] = {
         """,
         "torch:",
     ),
-    **_table(
-        "product",
-        "scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None)",
-        NN,
-    ),
+    **_table("product", f"!{ATTENTION}({_OPERANDS}, training=True)", OURS),
     **_table("number", "!size(x, dim)\n!numel(x) nelement", OURS),
 }
 BY_SPELLING = {word: one for one in OPERATIONS.values() for word in one.written}

@@ -21,6 +21,9 @@ class Size(int):
         made.operation, made.parts, made.reserve = operation, parts, reserve
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, (plain(self),)  # a copy is a plain number
+
     def _with(self, name: str, parts: tuple[Any, Any]) -> Any:
         if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
             return (
