@@ -30,7 +30,7 @@ Overrides = Annotated[
     list[str], typer.Option("--set", metavar="a.b=c", help="change a key of the recipe, e.g. chain.0.distill.epochs=5")
 ]
 TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names for its architecture")
+    bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names, where it is needed")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 

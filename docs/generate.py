@@ -30,8 +30,6 @@ from coc_cli.dvfs.governors import GOVERNORS  # noqa: E402
 from coc_cli.exits.policies import POLICIES  # noqa: E402
 from coc_cli.learning.training import Training  # noqa: E402
 from coc_cli.nets.architectures import ARCHITECTURES  # noqa: E402
-from coc_cli.nets.module_kinds import MODULES  # noqa: E402
-from coc_cli.nets.operations import KINDS, OPERATIONS  # noqa: E402
 from coc_cli.recipe.limits import LIMITS  # noqa: E402
 from coc_cli.recipe.model import Model, PredictExit, Recipe  # noqa: E402
 from coc_cli.stages import STAGES  # noqa: E402
@@ -253,18 +251,6 @@ def help_text(command: Any, name: str) -> str:
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
 
 
-def operations() -> str:
-    """Return the operations that networks may call, by kind."""
-    shown = {kind: [one.name for one in OPERATIONS.values() if one.kind == kind] for kind in KINDS if kind != "number"}
-    rows = [(KINDS[kind], ", ".join(map(code, sorted(names)))) for kind, names in shown.items()]
-    return table(("what they do", "operations"), rows)
-
-
-def modules() -> str:
-    """Return the modules of torch.nn that networks may call."""
-    return ", ".join(map(code, sorted(MODULES))) + "."
-
-
 PARTS: dict[str, Callable[[], str]] = {
     "recipe": recipe,
     "data": data,
@@ -278,8 +264,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "policies": policies,
     "governors": governors,
     "commands": commands,
-    "operations": operations,
-    "modules": modules,
 }
 
 

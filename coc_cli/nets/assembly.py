@@ -15,7 +15,8 @@ from coc_cli.nets.names import BACKBONE
 from coc_cli.nets.operations import OPERATIONS
 from coc_cli.nets.running import function_of, operation_of
 from coc_cli.nets.traced_graph import INPUT, MODULE, TENSOR, TRAINING, GraphModule, GraphTensor, NetworkGraph
-from coc_cli.nets.tracing import Traced, held_tensors
+from coc_cli.nets.trace_comparison import Traced
+from coc_cli.nets.tracing import held_tensors
 
 
 def described(traced: Traced, trained: frozenset[str]) -> NetworkGraph:
@@ -43,30 +44,31 @@ def described(traced: Traced, trained: frozenset[str]) -> NetworkGraph:
             if path in used
         },
         tensors={
-            path: GraphTensor(shape=tuple(t.shape), trained=path in trained, dtype=str(t.dtype).removeprefix("torch."))
-            for path, t in traced.tensors.items()
+            path: _tensor(path, tensor, trained=path in trained)
+            for path, tensor in traced.tensors.items()
             if path in used
         },
     )
 
 
+def _tensor(path: str, tensor: Tensor, *, trained: bool) -> GraphTensor:
+    kind: Any = str(tensor.dtype).removeprefix("torch.")
+    try:
+        return GraphTensor(shape=tuple(tensor.shape), trained=trained, dtype=kind)
+    except ValueError as error:
+        raise StageError(f"'{path}' holds numbers of the type {kind}; make it float32 or int64", "arch") from error
+
+
 def _encoded(value: Any) -> Any:
     """Return an argument in the form of a spec."""
-    if isinstance(value, Node):
-        return value.name
-    if isinstance(value, str):
-        return {"text": value}
     if isinstance(value, tuple | list):
         return tuple(_encoded(item) for item in value)
     if isinstance(value, slice):
         return {"slice": tuple(_encoded(part) for part in (value.start, value.stop, value.step))}
-    if value is ...:
-        return {"rest": True}
     if isinstance(value, float) and not math.isfinite(value):
-        if math.isnan(value):
-            raise StageError("an argument is not a number", "arch")
         return {"number": str(value)}
-    return value
+    special = {"text": value} if isinstance(value, str) else {"rest": True} if value is ... else value
+    return value.name if isinstance(value, Node) else special
 
 
 def _decoded(value: Any, nodes: dict[str, Node]) -> Any:

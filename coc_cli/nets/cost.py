@@ -1,8 +1,8 @@
 """What a network costs: counted from its spec, not modelled.
 
 BitOps of a layer = MACs x weight bits x activation bits; an unquantised operand counts 32. Convolutions and linear
-layers count, and products of two tensors (attention), which stay in floating point; all else counts nothing, as is usual
-in the field.
+layers count, and products of two tensors (attention), which stay in floating point; all else counts nothing, as is
+usual in the field.
 """
 
 from __future__ import annotations

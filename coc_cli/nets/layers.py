@@ -97,9 +97,10 @@ def resized(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
     """
     fresh: Any = copy.copy(layer)
     fresh._parameters, fresh._buffers = dict(layer._parameters), dict(layer._buffers)  # noqa: SLF001
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, CONVOLUTION):
         fresh.in_channels, fresh.out_channels, fresh.groups = numbers["in"], numbers["out"], numbers["groups"]
-        weight = (numbers["out"], numbers["in"] // numbers["groups"], *layer.kernel_size)
+        first, second = ("in", "out") if layer.transposed else ("out", "in")
+        weight = (numbers[first], numbers[second] // numbers["groups"], *layer.kernel_size)
         _empty(fresh, weight=weight, bias=(numbers["out"],))
     elif isinstance(layer, nn.Linear):
         fresh.in_features, fresh.out_features = numbers["in"], numbers["out"]
@@ -111,7 +112,7 @@ def resized(layer: nn.Module, numbers: dict[str, int]) -> nn.Module:
         elif isinstance(layer, nn.GroupNorm):
             fresh.num_channels, fresh.num_groups = numbers["features"], numbers["groups"]
         else:
-            assert isinstance(layer, BATCH_NORM), f"no rule to remake {type(layer).__name__}"
+            assert isinstance(layer, BATCH_NORM | INSTANCE_NORM), f"no rule to remake {type(layer).__name__}"
             fresh.num_features = numbers["features"]
         _empty(fresh, weight=features, bias=features, running_mean=features, running_var=features)
     fresh.reset_parameters()
@@ -128,18 +129,20 @@ def _empty(module: nn.Module, **shapes: tuple[int, ...]) -> None:
             setattr(module, name, old.new_empty(shape))
 
 
-BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm1d | nn.InstanceNorm2d
+BATCH_NORM = nn.BatchNorm1d | nn.BatchNorm2d
+INSTANCE_NORM = nn.InstanceNorm1d | nn.InstanceNorm2d
+CONVOLUTION = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 
 
 def numbers_of(layer: nn.Module) -> dict[str, int] | None:
     """Return the constructor numbers of a module that pruning can change; None for modules without any."""
-    if isinstance(layer, nn.Conv2d):
+    if isinstance(layer, CONVOLUTION):
         return {"in": layer.in_channels, "out": layer.out_channels, "groups": layer.groups}
     if isinstance(layer, nn.Linear):
         return {"in": layer.in_features, "out": layer.out_features}
     if isinstance(layer, nn.GroupNorm):
         return {"features": layer.num_channels, "groups": layer.num_groups}
-    if isinstance(layer, BATCH_NORM):
+    if isinstance(layer, BATCH_NORM | INSTANCE_NORM):
         return {"features": layer.num_features}
     if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1:
         return {"features": layer.normalized_shape[0]}

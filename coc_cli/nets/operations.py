@@ -273,6 +273,7 @@ OPERATIONS: dict[str, Operation] = {
         softmax(x, dim=None)
         log_softmax(x, dim=None)
         softmin(x, dim=None)
+        glu(x, dim=-1)
         normalize(x, p=2.0, dim=1, eps=1e-12)
         layer_norm(x, normalized_shape, weight=None, bias=None, eps=1e-05)
         rms_norm(x, normalized_shape, weight=None, eps=None)

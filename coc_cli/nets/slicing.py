@@ -31,7 +31,7 @@ def sliced(network: Network, keep: SliceIndices) -> Network:
     for name, tensor in network.state_dict().items():
         if name in keep.indices:
             state[name] = tensor.flatten()[keep.indices[name].to(tensor.device)]
-        elif name.endswith(".weight_scale"):
+        elif name.endswith(".weight_scale") and name.removesuffix("_scale") in keep.indices:
             weight = name.removesuffix("_scale")
             rows = keep.indices[weight].flatten(1)[:, 0] // network.get_parameter(weight)[0].numel()
             state[name] = tensor[rows.to(tensor.device)]

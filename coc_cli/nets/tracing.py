@@ -245,7 +245,7 @@ class _Recorder(TorchFunctionMode):
         if any(True for _ in _tensors_in(result)):
             raise StageError(
                 f"calls {_shown(word)}, which is not among the operations that coc knows; write it with those of"
-                " docs/your-model.md",
+                " docs/models.md",
                 "arch",
             )
         return result

@@ -1,30 +1,29 @@
 """Which channels of a network are removed, so that a fraction of its MACs is left.
 
-Which channels belong together is found by DepGraph (Fang et al. 2023, the library torch-pruning, used here only); how
-many of each group to remove is chosen by coc, to hit the fraction. The library works on a float copy whose tensors hold
-the flat indices of their own elements: what is left of these after pruning says which elements stay.
+Which channels belong together follows from the graph alone (`channel_groups`), so does which widths there are; weights
+only say which of these are taken, and which channels go. So what a plan finds possible is so whatever the weights.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from functools import cached_property
+from math import lcm
 
 import torch
-from torch import Tensor, nn
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.nets.cost import cost
-from coc_cli.nets.graph import WEIGHTED
-from coc_cli.nets.layers import QuantizedWeight, numbers_of
-from coc_cli.nets.names import is_edge, is_head, layer_at
-from coc_cli.nets.network import Network, build, changed_numbers, changed_parameters, without_quantizers
-from coc_cli.nets.slicing import SliceIndices, sliced_spec
+from coc_cli.nets.names import is_head, layer_at
+from coc_cli.nets.network import Network, build
+from coc_cli.nets.slicing import SliceIndices
 from coc_cli.nets.spec import Spec
-from coc_cli.stages.pruning_widths import TOLERANCE, Group, counts_for
+from coc_cli.stages.channel_groups import Bundle, Channels, Reduced
+from coc_cli.stages.channel_labels import Misfit
+from coc_cli.stages.importance import channel_scores, has_score
+from coc_cli.stages.pruning_widths import TOLERANCE, Choice, Search, Work, options_of
 
 
 def backbone_macs(spec: Spec) -> int:
@@ -33,161 +32,260 @@ def backbone_macs(spec: Spec) -> int:
 
 
 @dataclass(frozen=True)
+class LayerRule:
+    """What sets a layer apart: whether it may lose channels, and what its width is to be a multiple of."""
+
+    prunable: bool = True
+    round_to: int | None = None
+
+
+@dataclass(frozen=True)
 class SelectionSettings:
     """How channels are compared, and which layers may lose some."""
 
     importance: str = "group_norm"
     scope: str = "global"  # or "layer"
-    prunable: Mapping[str, bool] = field(default_factory=dict)  # by pattern of layer names; the last match decides
+    rules: Mapping[str, LayerRule] = field(default_factory=dict)  # by pattern of layer names; the last match decides
+    round_to: int | None = None
+
+
+class Selection:
+    """The widths that a network may be pruned to, by some settings; weights are looked at by `choose` alone."""
+
+    def __init__(self, network: Network, settings: SelectionSettings) -> None:
+        """Analyse a network, on any device, that stays as it is; raises `StageError` if nothing can be pruned."""
+        self.network, self.settings = network, settings
+        try:
+            self.channels = Channels(network)
+        except Misfit as error:
+            raise StageError(f"pruning cannot follow this network: {error}") from error
+        self.rules = _rules(network, settings)
+        self.choices = self._choices()
+        if not any(len(choice.options) > 1 for choice in self.choices):
+            why = "each is held by a pattern or tied to the output"
+            raise StageError("; ".join([f"no layer of this network can be pruned: {why}", *self.notes()]))
+
+    def _choices(self) -> list[Choice]:
+        choices = []
+        for bundle in self.channels.bundles:
+            names = [name for group in bundle.groups for name in self._layers[group]]
+            scored = all(has_score(self.channels, self.settings.importance, group) for group in bundle.groups)
+            if scored and bundle.why_kept is None and all(self.rules[name].prunable for name in names):
+                explicit = [self.rules[name].round_to or self.settings.round_to for name in names]
+                round_to = lcm(*[number for number in explicit if number]) if any(explicit) else None
+                choices.append(Choice(bundle, options_of(self.channels, bundle, round_to)))
+        return choices
+
+    @cached_property
+    def _layers(self) -> dict[int, list[str]]:
+        """By group: the layers whose outputs are in it."""
+        layers: dict[int, list[str]] = {}
+        for path, labels in self.channels.whole.found.rows.items():
+            for group in self.channels.whole.groups_of(labels):
+                layers.setdefault(group, []).append(layer_at(path))
+        return layers
+
+    @cached_property
+    def search(self) -> Search:
+        return Search(Work(self.channels, [choice.bundle for choice in self.choices]), self.choices)
+
+    def evenly(self, fraction: float) -> list[int]:
+        """Return the options that leave about a fraction of the MACs, the same share of each bundle; they fit."""
+        while True:
+            places = self.search.evenly(fraction)
+            if self._all_fit(places):
+                return places
+
+    def _by_score(self, fraction: float) -> list[int]:
+        while True:
+            places = self.search.by_score(fraction)
+            if self._all_fit(places):
+                return places
+
+    def _all_fit(self, places: Sequence[int]) -> bool:
+        """Try the options, all at once and then each bundle's by itself, and take those away that do not fit."""
+        if self.channels.misfit(self._counts(places)) is None:
+            return True
+        misfits = [
+            (choice, at)
+            for choice, at in zip(self.choices, places, strict=True)
+            if not self._fits(choice.bundle, choice.options[at])
+        ]
+        if not misfits:  # each fits by itself, but not together
+            raise self._unprunable(self.channels.misfit(self._counts(places)))
+        for choice, at in misfits:
+            self._drop(choice, at)
+        return False
+
+    def _fits(self, bundle: Bundle, kept: int) -> bool:
+        share = self.channels.share(bundle.groups, kept, bundle.parts)
+        return kept == bundle.parts or self.channels.misfit(self.channels.counts(share)) is None
+
+    def _drop(self, choice: Choice, at: int) -> None:
+        """Take an option away that does not fit, and with it all below the first that does if the least does not."""
+        if self._fits(choice.bundle, choice.options[0]):
+            del choice.options[at]
+            return
+        low, high = at, len(choice.options) - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._fits(choice.bundle, choice.options[middle]) else (middle, high)
+        del choice.options[:high]
+
+    def _counts(self, places: Sequence[int]) -> tuple[int, ...]:
+        changed: dict[int, int] = {}
+        for choice, at in zip(self.choices, places, strict=True):
+            changed |= self.channels.share(choice.bundle.groups, choice.options[at], choice.bundle.parts)
+        return self.channels.counts(changed)
+
+    def tolerance(self, places: Sequence[int]) -> float:
+        """Return how far the fraction may be off: half a step where widths are rounded by the user, or 2 %."""
+        is_rounded = any(rule.round_to or self.settings.round_to for rule in self.rules.values())
+        return max(TOLERANCE, self.search.step(places) / 2) if is_rounded else TOLERANCE
+
+    def misses(self, places: Sequence[int], fraction: float) -> bool:
+        """Return whether options leave a fraction that is too far from the requested one."""
+        return abs(self.search.fraction(places) - fraction) > self.tolerance(places)
+
+    def choose(self, fraction: float, *, exactly: bool) -> SliceIndices:
+        """Choose the channels to keep by the network's weights; see `choose_channels`."""
+        scores = channel_scores(self.channels, self.settings.importance)
+        if self.settings.scope == "layer":
+            places = self.evenly(fraction)
+        else:
+            for choice in self.choices:
+                every = torch.cat([scores[group] for group in choice.bundle.groups])
+                choice.score = every / every.mean().clamp_min(1e-12)  # so that bundles are comparable
+            places = self._by_score(fraction)
+            if self.misses(places, fraction):
+                places = self.evenly(fraction)
+        if exactly:
+            self.check(places, fraction)
+        return self.reduced(places).choose(scores)
+
+    def reduced(self, places: Sequence[int]) -> Reduced:
+        """Return the network with options that fit."""
+        return self.channels.reduced(self._counts(places))
+
+    def _unprunable(self, misfit: Misfit | None) -> StageError:
+        bundles = sorted((choice.bundle for choice in self.choices), key=lambda bundle: bundle.is_free)
+        name = self.channels.groups[bundles[0].groups[0]].name
+        line = f"keep it with layers: {{'{name}': {{prune: false}}}}"
+        return StageError(f"layer '{name}' cannot be pruned: {misfit}; {line}")
+
+    def check(self, places: Sequence[int], fraction: float) -> None:
+        """Raise `StageError` if the options leave a fraction that is too far from the requested one."""
+        if self.misses(places, fraction):
+            why = "; ".join(["the other channels are held or too few", *self.notes()])
+            left = self.search.fraction(places)
+            raise StageError(f"cannot leave {fraction:.1%} of the MACs, the nearest is {left:.1%}: {why}", "ratio")
+
+    def notes(self) -> list[str]:
+        """Return which layers keep their channels though nothing requests it, and why."""
+        kept: dict[str, list[str]] = {}
+        for group in self.channels.groups:
+            is_layer = group.members[0][0] in self.channels.whole.found.rows and not is_head(group.name)
+            if group.why_kept and group.channels > 1 and is_layer:
+                kept.setdefault(group.why_kept, []).append(group.name)
+        for bundle in self.channels.bundles:
+            if bundle.why_kept:
+                names = [self.channels.groups[index].name for index in bundle.groups]
+                kept.setdefault(bundle.why_kept, []).extend(names)
+        return [f"{_named(names)} channels: {why}" for why, names in kept.items()]
+
+    def nearby(self, fraction: float) -> list[float]:
+        """Return the fractions that widths allow near the requested one, the nearest among them."""
+        places = self.evenly(fraction)
+        around = sorted(self.search.nearby(places), key=lambda left: abs(left - fraction))
+        return sorted(around[:3])
 
 
 def choose_channels(
     network: Network, settings: SelectionSettings, fraction: float, *, exactly: bool = True
 ) -> SliceIndices:
-    """Choose the channels to keep so that this fraction of the backbone's MACs is left; the network stays as it is.
+    """Choose the channels to keep so that this fraction of the backbone's MACs is left.
 
-    Raises `StageError` that names a layer that cannot be pruned, or, if the fraction is to be met `exactly`, says by
-    how much it is missed, if by more than the tolerance.
+    Args:
+        network: On any device but meta, stays as it is.
+        settings: How.
+        fraction: Of the network's present MACs.
+        exactly: Whether it is an error to miss the fraction by more than the tolerance.
+
+    Returns:
+        The elements of each tensor that remain.
+
+    Raises:
+        StageError: If nothing can be pruned, or the fraction is out of reach.
     """
-    copy = build(without_quantizers(network.spec)).eval()
-    copy.load_state_dict(_float_state(network))
-    groups = _groups(copy, settings)
-    counts = counts_for(copy, groups, fraction, settings.scope)
-    # A weight [2, 3] becomes [[0, 1, 2], [3, 4, 5]]; once the library has removed its middle input it reads
-    # [[0, 2], [3, 5]]: the flat indices of the elements that remain.
-    for tensor in (*copy.parameters(), *copy.buffers()):
-        tensor.data = torch.arange(tensor.numel(), dtype=torch.float64).view(tensor.shape)
-    for group, count in zip(groups, counts, strict=True):
-        if count < len(group.importance):
-            removed = group.importance.argsort(stable=True)[: len(group.importance) - count]
-            group.remove(sorted(removed.tolist()))
-    indices = _remaining(copy, network)
-    _check(network.spec, indices, fraction if exactly else None)
-    return indices
+    return Selection(network, settings).choose(fraction, exactly=exactly)
+
+
+def can_reach(network: Network, settings: SelectionSettings, fraction: float) -> bool:
+    """Return whether a network could be pruned to this fraction of its MACs, whatever its weights."""
+    try:
+        selection = Selection(network, settings)
+    except StageError:
+        return False
+    return not selection.misses(selection.evenly(fraction), fraction)
+
+
+_LATEST: list[tuple[Spec, SelectionSettings, Selection]] = []  # a plan asks for the notes and the spec of one stage
+
+
+def _dry(spec: Spec, settings: SelectionSettings) -> Selection:
+    """Return what may be pruned of a network of a spec, whatever its weights; raises `StageError`."""
+    for latest, how, selection in _LATEST:
+        if latest is spec and how == settings:
+            return selection
+    selection = Selection(build(spec, device="meta"), settings)
+    _LATEST[:] = [(spec, settings, selection)]
+    return selection
 
 
 def sliced_dry(spec: Spec, settings: SelectionSettings, fraction: float) -> Spec:
-    """Return the spec that pruning would leave of fresh random weights: all that is known without the real ones."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        return sliced_spec(spec, choose_channels(build(spec), settings, fraction))
+    """Return the spec that pruning would leave if it took the same share of each group; raises `StageError`.
+
+    This is all that is known without the weights; any weights can be pruned to that fraction.
+    """
+    selection = _dry(spec, settings)
+    places = selection.evenly(fraction)
+    selection.check(places, fraction)
+    modules, parameters = selection.reduced(places).changes
+    return spec.with_changes(modules=modules, parameters=parameters)
 
 
-def _remaining(copy: Network, network: Network) -> SliceIndices:
-    """Return the indices that the library left in a copy whose tensors count their own elements."""
-    modules = changed_numbers(copy, network.spec)
-    for name, numbers in modules.items():
-        if min(numbers.values()) < 1 or numbers.get("in", 0) % numbers.get("groups", 1):
-            raise _unprunable(name, "torch-pruning does not see which of its channels belong together")
-    tensors = (*copy.named_parameters(), *copy.named_buffers())
-    indices = {name: tensor.detach().long() for name, tensor in tensors if name in network.state_dict()}
-    parameters = changed_parameters(copy, network.spec.with_changes(modules=modules))
-    return SliceIndices({name: index for name, index in indices.items() if index.dim()}, modules, parameters)
-
-
-def _float_state(network: Network) -> dict[str, Tensor]:
-    state = {name: t.detach().cpu().clone() for name, t in network.state_dict().items()}
-    for path, layer in network.named_modules():
-        if isinstance(layer, QuantizedWeight):
-            state[f"{path}.weight"] = layer.rounded_weight().detach().cpu()
-            del state[f"{path}.weight_scale"]
-    return {name: t for name, t in state.items() if not is_edge(name)}
-
-
-IMPORTANCES: dict[str, Callable[[Any], Any]] = {  # from the library's module
-    "group_norm": lambda tp: tp.importance.GroupMagnitudeImportance(p=2),
-    "magnitude": lambda tp: tp.importance.GroupMagnitudeImportance(p=1, group_reduction="first", normalizer=None),
-    "bn_scale": lambda tp: tp.importance.BNScaleImportance(),
-    "lamp": lambda tp: tp.importance.LAMPImportance(),
-    "random": lambda tp: tp.importance.RandomImportance(),
-}
-
-
-def _groups(network: Network, settings: SelectionSettings) -> list[Group]:
-    """Return the groups of a float network that may be pruned, with the importance of each channel."""
-    import torch_pruning as tp
-
-    names = {module: layer_at(path) for path, module in network.named_modules()}
-    held, graph = _held(network, settings), _dependencies(network)
-    score = IMPORTANCES[settings.importance](tp)
-    ignored = [module for module in network.modules() if isinstance(module, WEIGHTED) and names[module] in held]
-    groups = []
-    for members in graph.get_all_groups(ignored_layers=ignored, root_module_types=[nn.Conv2d, nn.Linear]):
-        outs, ins = _channels(members, graph, names)
-        if any(name in held for name in outs) or _is_grouped(network, {*outs, *ins}):
-            continue
-        root = members[0].dep.target.module
-        try:
-            importance = score(members)
-        except (IndexError, RuntimeError) as error:
-            raise _unprunable(names[root], f"torch-pruning loses count of its channels: {error}") from error
-        if importance is not None:
-            channels = importance.detach()[: len(members[0].idxs)]
-            groups.append(Group(names[root], channels, outs, ins, _remover(graph, root, members[0].dep.handler)))
-    if not groups:
-        raise StageError("no layer of this network can be pruned: each is held by a pattern or tied to the output")
-    return groups
-
-
-def _dependencies(network: Network) -> Any:
-    """Return the library's graph of which channels belong together."""
-    import torch_pruning as tp
-
-    example = torch.zeros(1, *network.spec.input_shape)
+def pruning_notes(spec: Spec, settings: SelectionSettings, fraction: float) -> list[str]:
+    """Return what a user should know: layers that keep their channels, and what rounded widths allow."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about bare parameters, which it prunes correctly
-            return tp.DependencyGraph().build_dependency(network, example_inputs=example)
-    except Exception as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StageError(f"torch-pruning cannot follow this network: {first}") from error
+        selection = _dry(spec, settings)
+    except StageError:
+        return []
+    notes = selection.notes()
+    if any(rule.round_to or settings.round_to for rule in selection.rules.values()):
+        nearby = selection.nearby(fraction)
+        nearest = min(nearby, key=lambda left: abs(left - fraction))
+        shares = ", ".join(f"{left:.1%}" for left in nearby)
+        rounded = f"widths are multiples of round_to, so near {fraction:.0%} they leave {shares}"
+        notes.append(f"{rounded}; the nearest is taken, {nearest:.1%}")
+    return notes
 
 
-def _channels(members: Any, graph: Any, names: Mapping[nn.Module, str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how many output and input channels of each layer belong to a group."""
-    outs: dict[str, int] = {}
-    ins: dict[str, int] = {}
-    for dep, indices in members:
-        module = dep.target.module
-        if isinstance(module, WEIGHTED):
-            into = ins if graph.is_in_channel_pruning_fn(dep.handler) else outs
-            into[names[module]] = len(indices)
-    return outs, ins
+def _named(names: Sequence[str]) -> str:
+    few = 3
+    unique = list(dict.fromkeys(names))
+    if len(unique) == 1:
+        return f"layer '{unique[0]}' keeps its"
+    shown = ", ".join(f"'{name}'" for name in unique[:few])
+    return f"layers {shown}{f' and {len(unique) - few} more' if len(unique) > few else ''} keep their"
 
 
-def _remover(graph: Any, root: nn.Module, pruning: Any) -> Callable[[list[int]], None]:
-    return lambda gone: graph.get_pruning_group(root, pruning, gone).prune()  # type: ignore[no-any-return]
-
-
-def _is_grouped(network: Network, names: Iterable[str]) -> bool:
-    numbers = [numbers_of(network.layer(name)) or {} for name in names]
-    return any(1 < layer.get("groups", 1) < layer["in"] for layer in numbers)
-
-
-def _held(network: Network, settings: SelectionSettings) -> set[str]:
-    """Return the layers whose output channels stay: classifiers, layers of heads, and those that patterns hold."""
+def _rules(network: Network, settings: SelectionSettings) -> dict[str, LayerRule]:
+    """Return the rule of each layer: that of the last pattern that matches; raises `StageError` if one never does."""
     names = list(network.layers)
-    classifiers = {name for name in names if is_head(name)} | {[name for name in names if not is_head(name)][-1]}
-    held: set[str] = set()
-    for pattern, prunable in settings.prunable.items():
-        matched = {name for name in names if fnmatchcase(name, pattern)}
+    rules = dict.fromkeys(names, LayerRule())
+    for pattern, rule in settings.rules.items():
+        matched = [name for name in names if fnmatchcase(name, pattern)]
         if not matched:
             raise StageError(f"pattern '{pattern}' matches no layer; {did_you_mean(pattern, names)}", "layers")
-        held = held - matched if prunable else held | matched
-    return held | classifiers
-
-
-def _unprunable(layer: str, why: str) -> StageError:
-    return StageError(f"layer '{layer}' cannot be pruned: {why}; keep it with layers: {{'{layer}': {{prune: false}}}}")
-
-
-def _check(spec: Spec, indices: SliceIndices, fraction: float | None) -> None:
-    """Raise `StageError` unless the indices leave a network that runs, with the requested fraction of MACs."""
-    try:
-        fraction_left = backbone_macs(sliced_spec(spec, indices)) / backbone_macs(spec)
-    except (RuntimeError, AssertionError) as error:
-        layer = next(iter(indices.modules), "the network")
-        raise _unprunable(layer, f"what is left does not fit together: {str(error).splitlines()[0]}") from error
-    if fraction is not None and abs(fraction_left - fraction) > TOLERANCE:
-        why = "the other channels are held or too few"
-        raise StageError(f"cannot leave {fraction:.1%} of the MACs, the nearest is {fraction_left:.1%}: {why}", "ratio")
+        rules.update(dict.fromkeys(matched, rule))
+    return rules

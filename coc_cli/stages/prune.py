@@ -25,7 +25,8 @@ Importance = Literal["group_norm", "magnitude", "bn_scale", "lamp", "random"]
 class PruneRule(Frozen):
     """What sets some layers apart."""
 
-    prune: Annotated[bool, Field(description="false keeps all output channels of the layer")]
+    prune: Annotated[bool, Field(description="false keeps all output channels of the layer")] = True
+    round_to: Annotated[int | None, Field(ge=1, description="as the stage's, for the layer")] = None
 
 
 class Prune(TaughtStage):
@@ -42,6 +43,14 @@ class Prune(TaughtStage):
         Field(description="compare channels of all layers, or take the same share of each"),
     ] = "global"
     steps: Annotated[int, Field(ge=1, description="prunings, each followed by its part of the epochs")] = 1
+    round_to: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="widths are multiples of it, and MACs come as near as these allow; without it they are of 8, in"
+            " groups of 64 channels or more",
+        ),
+    ] = None
     layers: Annotated[
         dict[str, PruneRule], Field(description="by pattern of layer names; the last pattern that matches decides")
     ] = {}
@@ -49,21 +58,31 @@ class Prune(TaughtStage):
     @property
     def selection(self) -> SelectionSettings:
         """How channels are compared, and which layers may lose some."""
-        from coc_cli.stages.channel_selection import SelectionSettings
+        from coc_cli.stages.channel_selection import LayerRule, SelectionSettings
 
-        return SelectionSettings(self.importance, self.scope, {name: rule.prune for name, rule in self.layers.items()})
+        rules = {pattern: LayerRule(rule.prune, rule.round_to) for pattern, rule in self.layers.items()}
+        return SelectionSettings(self.importance, self.scope, rules, self.round_to)
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the recipe says what widths are multiples of."""
+        return bool(self.round_to or any(rule.round_to for rule in self.layers.values()))
 
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.stages.channel_selection import sliced_dry
 
         return sliced_dry(spec, self.selection, 1 - self.ratio)
 
-    def notes(self, spec: Spec) -> list[str]:  # noqa: ARG002
-        return [f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} within {TOLERANCE:.0%}"]
+    def notes(self, spec: Spec) -> list[str]:
+        from coc_cli.stages.channel_selection import pruning_notes
+
+        near = "as near as widths allow" if self.is_rounded else f"within {TOLERANCE:.0%}"
+        promise = f"widths depend on the weights; the MACs left will be {1 - self.ratio:.0%} {near}"
+        return [promise, *pruning_notes(spec, self.selection, 1 - self.ratio)]
 
     def change(self, network: Network, lab: Lab) -> Network:
         from coc_cli.nets.slicing import sliced
-        from coc_cli.stages.channel_selection import backbone_macs, choose_channels
+        from coc_cli.stages.channel_selection import backbone_macs, can_reach, choose_channels
 
         teacher = self.teacher_network(network, lab)
         total = backbone_macs(network.spec)
@@ -72,7 +91,11 @@ class Prune(TaughtStage):
             target = total * (1 - self.ratio) ** (step / self.steps)
             fraction = target / backbone_macs(network.spec)
             indices = choose_channels(network, self.selection, fraction, exactly=step == self.steps)
-            network = sliced(network, indices).to(lab.device)
+            smaller = sliced(network, indices).to(lab.device)
+            rest = total * (1 - self.ratio) / backbone_macs(smaller.spec)
+            # a step that would bar the way to the end is left to those after it
+            if step == self.steps or can_reach(smaller, self.selection, rest):
+                network = smaller
             epochs = self.epochs * step // self.steps - self.epochs * (step - 1) // self.steps
             part = self.model_copy(update={"epochs": epochs})
             lab.train(network, part, self.loss(teacher), phase=f"step-{step}")

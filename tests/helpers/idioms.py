@@ -49,6 +49,7 @@ DIFFERS_IN_TRAINING = {  # from the user's own module, and why
     "scaled_dot_product": OTHER_DRAWS,
 }
 IN_FLOAT = frozenset(("autocast",))  # what computes in float32 whatever it is given
+
 NEEDS_CUDA = frozenset(("cuda_always",))  # so there is nothing to compare with
 NEEDS_TWO_IMAGES = frozenset(("squeeze_pooled",))  # the user's own module loses the batch of one
 

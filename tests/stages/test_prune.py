@@ -191,7 +191,7 @@ def test_a_ratio_out_of_reach_says_how_near_it_comes(spec: Spec) -> None:
 @pytest.mark.usefixtures("zoo")
 def test_concatenation_and_bare_parameters(spec: Spec) -> None:
     network = seen(of(spec, "zoo:grouped"))
-    made = sliced(network, choose_channels(network, Prune(ratio=0.3, scope="layer").selection, 0.7)).eval()
+    made = sliced(network, choose_channels(network, Prune(ratio=0.5, scope="layer").selection, 0.5)).eval()
     assert made.layer("stem").out_channels < 8
     assert made.backbone.scale.shape == (1, made.layer("stem").out_channels, 1, 1)
     assert made.layer("grouped").groups == 2
@@ -201,9 +201,11 @@ def test_concatenation_and_bare_parameters(spec: Spec) -> None:
 
 @pytest.mark.usefixtures("zoo")
 def test_what_cannot_be_pruned_or_traced_names_the_layer(spec: Spec) -> None:
-    with pytest.raises(StageError, match=r"layer 'conv' cannot be pruned: what is left does not fit together"):
+    with pytest.raises(StageError) as caught:
         Prune(ratio=0.3).expect(of(spec, "zoo:fixed"))
-    with pytest.raises(StageError, match=r"layer 'left' cannot be pruned: torch-pruning loses count of its channels: "):
-        Prune(ratio=0.3).expect(of(spec, "zoo:flat"))
+    assert caught.value.what == (
+        "no layer of this network can be pruned: each is held by a pattern or tied to the output; layer 'conv' keeps its"
+        " channels: reshape behind 'conv' needs all 8"
+    )
     with pytest.raises(StageError, match=r"cannot be traced: in the network"):
         build(of(spec, "zoo:branching"))
