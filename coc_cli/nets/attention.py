@@ -1,4 +1,4 @@
-"""torch's multi-head attention, written with linear layers and products of tensors, so that it is counted and rounded."""
+"""torch's multi-head attention, written with linear layers and products of tensors, which are counted and rounded."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """Return a linear layer with copies of these weights."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     layer.weight = nn.Parameter(weight.detach().clone())
-    layer.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    layer.register_parameter("bias", None if bias is None else nn.Parameter(bias.detach().clone()))
     return layer

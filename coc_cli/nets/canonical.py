@@ -85,8 +85,9 @@ def _fold(module: nn.Module) -> None:
             remove_spectral_norm(module, hook.name)
     if parametrize.is_parametrized(module):
         # not by torch's own remove_parametrizations: copies of a module share the class that it would change
-        module.parametrizations.eval()  # type: ignore[union-attr]  (else spectral_norm goes one step further)
-        values = {name: _computed(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+        parts: Any = module.parametrizations
+        parts.eval()  # else spectral_norm goes one step further
+        values = {name: _computed(module, name) for name in parts}
         del module.parametrizations
         module.__class__ = type(module).__bases__[0]
         for name, value in values.items():

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coc_cli.errors import StageError
 from coc_cli.nets.assembly import backbone_of, graph_of
 from coc_cli.nets.entry import check_same, entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
@@ -210,7 +209,8 @@ def build(spec: Spec, *, device: str = "cpu") -> Network:
 
 def channels_last(network: Network) -> Network:
     """Let the memory of all maps and kernels run over channels first, in place; return the network."""
-    return network._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == len("NCHW") else t)  # noqa: SLF001
+    network._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == len("NCHW") else t)  # noqa: SLF001
+    return network
 
 
 def fresh(spec: Spec, backbone: nn.Module | None = None) -> Network:

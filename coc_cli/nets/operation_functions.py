@@ -133,7 +133,8 @@ def std(
 
 
 def norm(x: Tensor, p: Any = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
-    return torch.linalg.vector_norm(x, 2.0 if p == "fro" else p, dim, keepdim)
+    found: Tensor = torch.linalg.vector_norm(x, 2.0 if p == "fro" else p, dim, keepdim)
+    return found
 
 
 def stochastic_depth(x: Tensor, p: float, mode: str = "row", training: bool = True) -> Tensor:

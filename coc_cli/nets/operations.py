@@ -51,11 +51,10 @@ class Operation:
             before = self.signature.count(", ")
             args, rest = args[:before], args[before:]
             kwargs = {**kwargs, last: rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest}
-        parameters = self.parameters
-        given = parameters.bind(*args, **kwargs)
+        given = self.parameters.bind(*args, **kwargs)
         given.apply_defaults()
         values = list(given.arguments.values())
-        for parameter in reversed(parameters.parameters.values()):
+        for parameter in reversed(list(self.parameters.parameters.values())):
             default = parameter.default
             if default is inspect._empty or type(values[-1]) is not type(default) or values[-1] != default:  # noqa: SLF001
                 break
@@ -97,7 +96,7 @@ def _table(kind: str, lines: str, module: str) -> dict[str, Operation]:
     found = {}
     for line in lines.strip().splitlines():
         head, _, rest = line.strip().partition(")")
-        name, _, signature = head.partition("(")
+        name, _, signature = " ".join(head.split()).partition("(")
         own, name = name.startswith("!"), name.removeprefix("!")
         written = frozenset((name, *rest.split()))
         found[name] = Operation(name, signature, kind, f"{OURS if own else module}{name}", written)
@@ -196,13 +195,15 @@ OPERATIONS: dict[str, Operation] = {
         max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
         max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
         avg_pool1d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True)
-        avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None)
+        avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, \
+            divisor_override=None)
         lp_pool2d(x, norm_type, kernel_size, stride=None, ceil_mode=False)
         adaptive_avg_pool1d(x, output_size)
         adaptive_max_pool1d(x, output_size)
         adaptive_avg_pool2d(x, output_size)
         adaptive_max_pool2d(x, output_size)
-        interpolate(x, size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None, antialias=False)
+        interpolate(x, size=None, scale_factor=None, mode='nearest', align_corners=None, \
+            recompute_scale_factor=None, antialias=False)
         pad(x, pad, mode='constant', value=None)
         instance_norm(x)
         """,

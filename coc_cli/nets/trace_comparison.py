@@ -50,7 +50,7 @@ def _is_dropout(node: Node, traced: Traced) -> bool:
     """Return whether a node changes its input while training only."""
     if node.op == "call_module":
         return "Dropout" in traced.modules[str(node.target).removeprefix(traced.prefix)][0]
-    return node.op == "call_function" and _flag_of(node) is not None
+    return node.op == "call_function" and _flag_of(node) is not None and operation_of(node) != ATTENTION
 
 
 def _flag_of(node: Node) -> int | None:
@@ -143,12 +143,14 @@ def merged(training: Traced, evaluation: Traced, marked: dict[Node, Any]) -> Tra
     for node in list(training.graph.nodes):
         other = theirs[at] if at < len(theirs) else None
         is_same = other is not None and (node.op, node.target) == (other.op, other.target)
-        if is_same and _equal(_without_flag(node), _without_flag(other), partner):
-            partner[node] = other  # type: ignore[assignment]
+        if other is not None and is_same and _equal(_without_flag(node), _without_flag(other), partner):
+            partner[node] = other
             at += 1
             if other in marked:
-                _look_at_input(training.graph, node, marked[other])  # type: ignore[index]
-            if (place := _flag(node)) is not None and _is_active(node, place) != _is_active(other, place):  # type: ignore[arg-type]
+                _look_at_input(training.graph, node, marked[other])
+            if (place := _flag(node)) is not None and _is_active(node, place) != _is_active(other, place):
+                if _is_active(other, place):
+                    raise _differs(node)
                 _look_up(training.graph, node, place, training.prefix)
             continue
         if not _is_dropout(node, training):
@@ -168,7 +170,7 @@ def _flag(node: Node) -> int | None:
 def _is_active(node: Node, place: int) -> bool:
     """Return whether a node drops something: its flag is set, or what the flag is for."""
     if operation_of(node) == ATTENTION:
-        return len(node.args) > _DROPPED and node.args[_DROPPED] != 0
+        return len(node.args) > _DROPPED and bool(node.args[_DROPPED] != 0)
     return bool(node.args[place]) if place < len(node.args) else True
 
 

@@ -26,9 +26,10 @@ from torch.overrides import TorchFunctionMode
 from coc_cli.errors import StageError
 from coc_cli.nets.functional_layers import CONVERSIONS, Conversion
 from coc_cli.nets.graph import WEIGHTED
+from coc_cli.nets.meanings import CASTS, meaning
 from coc_cli.nets.module_kinds import arguments_of, kind_of
 from coc_cli.nets.names import plain_path
-from coc_cli.nets.operations import BY_SPELLING, ENUMS, OPERATIONS, Operation
+from coc_cli.nets.operations import ENUMS, OPERATIONS
 from coc_cli.nets.running import function_of
 from coc_cli.nets.sizes import Shape, Size, plain
 from coc_cli.nets.spellings import INSTEAD, REFUSED, in_place, node_name, spelling
@@ -43,8 +44,11 @@ ONE_TENSOR = "return the logits alone, as in a module around it with: return sel
 class _Recorder(TorchFunctionMode):
     """Notes the calls that a network makes while it runs on tensors without values."""
 
-    def __init__(self, root: nn.Module, prefix: str, squeezed: list[tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self, root: nn.Module, prefix: str, squeezed: list[tuple[int, ...]] | None = None, *, training: bool = False
+    ) -> None:
         super().__init__()
+        self.training = training
         self.is_first, self.squeezed = squeezed is None, list(squeezed or [])  # the dimensions of each plain squeeze
         self.traced = Traced(prefix=prefix)
         self.graph = self.traced.graph
@@ -133,7 +137,7 @@ class _Recorder(TorchFunctionMode):
 
     # Calls of functions
 
-    def __torch_function__(
+    def __torch_function__(  # noqa: PLR0911  (one way out for each kind of call)
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
@@ -200,7 +204,9 @@ class _Recorder(TorchFunctionMode):
         self.graph._graph_namespace.create_name(name, None)  # noqa: SLF001
 
     def _noted(self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        operation, meant, named = self._meant(func, word, args, kwargs)
+        is_bare_squeeze = word in ("squeeze", "squeeze_") and len(args) + len(kwargs) == 1
+        inputs = (*args, self._dimensions_of_one(args[0])) if is_bare_squeeze else args
+        operation, meant, named = meaning(word, inputs, kwargs, lambda tensor: self._size("shape", tensor))
         if operation is None:
             return self._result(func, word, args, kwargs)
         try:
@@ -214,9 +220,10 @@ class _Recorder(TorchFunctionMode):
         self.quiet = True
         try:
             result = function_of(operation.name)(*metas)
-            shown = (
-                result if changes or word in _CASTS else func(*self._meta(_plain(args)), **self._meta(_plain(kwargs)))
-            )
+            is_own = changes or word in CASTS or is_bare_squeeze  # not what torch's function would give here
+            shown = result if is_own else func(*self._meta(_plain(args)), **self._meta(_plain(kwargs)))
+            if changes and _shape(args[0]) != _shape(result):
+                getattr(args[0], word)(*metas[1:])
         finally:
             self.quiet = False
         operands = self._operand(bound)
@@ -250,56 +257,12 @@ class _Recorder(TorchFunctionMode):
             )
         return result
 
-    def _meant(
-        self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Operation | None, tuple[Any, ...], dict[str, Any]]:
-        """Return the operation that a call means, with its arguments."""
-        if word in ("view", "reshape") and len(args) > 1 and isinstance(args[1], torch.dtype):
-            return None, args, kwargs
-        if word in ("squeeze", "squeeze_") and len(args) + len(kwargs) == 1:
-            return OPERATIONS["squeeze"], (args[0], self._dimensions_of_one(args[0])), {}
-        if word == "embedding":
-            return OPERATIONS["getitem"], (args[1], args[0]), {}
-        if word in ("view_as", "reshape_as"):
-            return OPERATIONS["reshape"], (args[0], tuple(self._size("shape", args[1]))), {}
-        if word in ("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"):
-            value = {"zeros": 0.0, "ones": 1.0}.get(word.removeprefix("new_").removesuffix("_like"))
-            shape = tuple(self._size("shape", args[0])) if word.endswith("_like") else kwargs.get("size", args[1:])
-            shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-            if word.startswith("new_full"):
-                shape, value = args[1], args[2] if len(args) > 2 else kwargs["fill_value"]  # noqa: PLR2004
-            value = kwargs.get("fill_value", args[-1]) if value is None else value
-            return OPERATIONS["filled"], (args[0], tuple(shape), value), {}
-        if word in ("t", "T", "mT"):
-            return OPERATIONS["transpose"], (args[0], -2, -1), {}
-        if word == "data":
-            return OPERATIONS["detach"], args, {}
-        if word in _CASTS:
-            return self._cast(word, args, kwargs)
-        if word in ("dropout_", "alpha_dropout_", "feature_dropout"):
-            return None, args, kwargs
-        return BY_SPELLING.get(word), args, kwargs
-
     def _dimensions_of_one(self, tensor: Tensor) -> tuple[int, ...]:
         """Return the dimensions that a plain squeeze takes away; a batch of one image keeps its own."""
         if self.is_first:
             self.squeezed.append(tuple(at for at, size in enumerate(_shape(tensor)) if size == 1))
             return self.squeezed[-1]
         return self.squeezed.pop(0) if self.squeezed else ()
-
-    def _cast(
-        self, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Operation | None, tuple[Any, ...], dict[str, Any]]:
-        """Return what a change of type or device means; where the network runs is not its own to say."""
-        given = [value.dtype if isinstance(value, Tensor) else value for value in (*args[1:], *kwargs.values())]
-        asked = _CASTS[word] or next((value for value in given if isinstance(value, torch.dtype)), args[0].dtype)
-        if word == "type" and isinstance(given[0] if given else 0, (str, type)):
-            asked = torch.float32 if "Float" in str(given[0]) else torch.float16
-        if asked == args[0].dtype:
-            return OPERATIONS["identity"], args[:1], {}
-        if asked == torch.float32:
-            return OPERATIONS["as_float"], args[:1], {}
-        raise StageError(f"turns numbers into {str(asked).removeprefix('torch.')}; leave them float32", "arch")
 
     def _changed(self, tensor: Tensor, word: str) -> None:
         """Note that a tensor was changed in place: what shares its memory must not be read any more."""
@@ -329,7 +292,7 @@ class _Recorder(TorchFunctionMode):
             own = module._parameters.values()  # noqa: SLF001
             if any(weight is not None and id(weight) not in self.names for weight in own):
                 raise StageError(
-                    f"runs a {type(module).__name__} that is none of the network's modules; make it in __init__ and keep"
+                    f"runs a {type(module).__name__} that is no module of the network; make it in __init__, and keep"
                     " it as an attribute or in an nn.ModuleList, not in a plain list",
                     "arch",
                 )
@@ -424,8 +387,8 @@ class _Recorder(TorchFunctionMode):
         names = {key: self.names.get(id(tensor)) for key, tensor in made.tensors.items()}
         if None in names.values():
             raise StageError(
-                f"calls {_shown(word)} with weights that it computes; make it a torch.nn module whose weights are plain, or"
-                " computed by torch.nn.utils.parametrize",
+                f"calls {_shown(word)} with weights that it computes; make it a layer, a torch.nn module with plain"
+                " weights or with a parametrization (torch.nn.utils.parametrize)",
                 "arch",
             )
         owner, _, attribute = str(names["weight"]).rpartition(".")
@@ -451,18 +414,19 @@ class _Recorder(TorchFunctionMode):
         return isinstance(self.owners.get(owner), getattr(nn, made.kind))
 
 
-_IGNORED = ("inplace", "dtype", "device", "memory_format", "requires_grad", "_stacklevel")
-_IGNORED += ("return_indices", "non_blocking", "out")
-_CASTS: dict[str, torch.dtype | None] = {  # None: what is asked for, or the same
-    **dict.fromkeys(("to", "type", "type_as", "cpu", "cuda")),
-    "float": torch.float32,
-    "half": torch.float16,
-    "double": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "int": torch.int32,
-    "long": torch.int64,
-    "bool": torch.bool,
-}
+_IGNORED = frozenset(
+    (
+        "inplace",
+        "dtype",
+        "device",
+        "memory_format",
+        "requires_grad",
+        "_stacklevel",
+        "return_indices",
+        "non_blocking",
+        "out",
+    )
+)
 _STOCHASTIC_DEPTH: dict[str, Callable[[Any], tuple[float, str]]] = {
     "StochasticDepth": lambda module: (float(module.p), str(module.mode)),  # torchvision's
     "DropPath": lambda module: (float(module.drop_prob or 0.0), "row"),  # timm's, and many by hand
@@ -590,8 +554,7 @@ def _run(
 ) -> tuple[Traced, list[tuple[int, ...]]]:
     """Return a trace, and the dimensions of each plain squeeze in it; those of another trace are used if given."""
     copied = _without_values(root).train(training)
-    recorder = _Recorder(copied, prefix, squeezed)
-    recorder.training = training
+    recorder = _Recorder(copied, prefix, squeezed, training=training)
     recorder.scopes = [prefix.rstrip(".")]
     x, before = recorder.start(shape, batch), drawn()
     try:
@@ -620,10 +583,11 @@ def _check_inside(path: str, kind: str) -> None:
 
 def _check_read_once(traced: Traced) -> None:
     """Raise `StageError` if a network reads a layer's weights beside running the layer."""
+    made = {old: new.rpartition(".")[0] for new, old in traced.sources.items()}
     for node in traced.graph.nodes:
         name = str(node.target).removeprefix(traced.prefix)
         owner = name.rpartition(".")[0]
-        layer = owner if owner in traced.modules else dict(map(reversed, traced.sources.items())).get(name)
+        layer = owner if owner in traced.modules else made.get(name)
         if node.op == "get_attr" and layer:
             what = f"reads the weights of layer '{layer}' beside running it; give it weights of its own"
             raise TraceError(f"cannot be traced: {what}", node.meta.get("line"))
@@ -631,9 +595,9 @@ def _check_read_once(traced: Traced) -> None:
 
 def drawn() -> object:
     """Return what changes when random numbers of Python's or numpy's are drawn, or torch's on a CPU."""
-    _, keys, place, *_ = np.random.get_state()  # noqa: NPY002  (that is what networks draw from)
+    _, keys, place, *_ = np.random.get_state(legacy=True)  # noqa: NPY002  (that is what networks draw from)
     with torch._C.DisableTorchFunction():  # noqa: SLF001
-        return random.getstate(), keys.tobytes(), place, torch.get_rng_state().numpy().tobytes()  # type: ignore[union-attr]
+        return random.getstate(), np.asarray(keys).tobytes(), place, torch.get_rng_state().numpy().tobytes()
 
 
 def _head(root: nn.Module) -> Line | None:

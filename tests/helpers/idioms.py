@@ -34,10 +34,10 @@ from coc_cli.stages.stage import Lab, Stage
 FOLDER = Path(__file__).parents[1] / "nets/idioms"
 GOLDEN = FOLDER / "golden.json"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.py")))
-STAGES: dict[str, dict[str, object]] = {
-    "prune": {"ratio": 0.25},
-    "quantize": {"weights": 8, "activations": 8},
-    "early_exit": {"exits": 1, "max_drop": 0.25},
+STAGES: dict[str, tuple[dict[str, object], ...]] = {  # settings to try until some run; widths are few here
+    "prune": ({"ratio": 0.25}, {"ratio": 0.22}, {"ratio": 0.19}),
+    "quantize": ({"weights": 8, "activations": 8},),
+    "early_exit": ({"exits": 1, "max_drop": 0.25},),
 }
 DONE = "yes"
 OTHER_DRAWS = "random numbers are drawn in another order"
@@ -86,9 +86,14 @@ def outcome(name: str) -> Outcome:
         network(network.normalise(data.train.images))  # norms have seen something
         network.eval()
         found = {"trace": DONE}
-        for stage, keys in STAGES.items():
+        for stage, settings in STAGES.items():
             lab = Lab(data, Augment(), "cpu", 7, network, Path(scratch) / stage, lambda _: None)
-            network, found[stage] = _applied(stage, keys, network, lab)
+            for keys in settings:
+                made, said = _applied(stage, keys, network, lab)
+                found[stage] = DONE if said == DONE else found.get(stage, said)  # of several refusals, the first
+                if made is not network:
+                    network = made
+                    break
         return found
 
 
