@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import cached_result, data_key, lineages
 from coc_cli.chain.plan import Plan, Step, make_plan
@@ -154,10 +156,14 @@ class _Run:
                 self.reporter.epoch(epoch)
 
         def lab(baseline: Network) -> Lab:
-            return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log)
+            return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log, warn)
 
-        network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
-        save(network, lineage, folder / RESULT)
+        def warn(text: str) -> None:
+            self.reporter.say(f"warning: {text}", event="warning", text=text)
+
+        with _faults_of(step):
+            network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
+            save(network, lineage, folder / RESULT)
         result = self._measure(folder, history)
         write_atomically(folder / STAGE_RESULT, as_json(result).encode())
         for state in folder.glob("*.pt"):
@@ -166,11 +172,7 @@ class _Run:
 
     def _apply(self, step: Step, lab: Callable[[Network], Lab]) -> Network:
         before, link = self.plan.steps[step.index - 1], self.file.recipe.chain[step.index - 1]
-        baseline = self._load(self.plan.steps[0])
-        try:
-            return link.stage.apply(self._load(before), lab(baseline))
-        except StageError as error:
-            raise RunError(f"stage {step.index} {step.name}: {error.what}") from error
+        return link.stage.apply(self._load(before), lab(self._load(self.plan.steps[0])))
 
     def _baseline(self, step: Step, seed: int, lab: Callable[[Network], Lab]) -> Network:
         network = load_or_build(self.file, step.spec, self.data, seed).to(self.device)
@@ -233,6 +235,23 @@ class _Run:
             command=_command(),
             seed=self.file.recipe.seed,
         )
+
+
+@contextmanager
+def _faults_of(step: Step) -> Iterator[None]:
+    """Say of what goes wrong in a stage which stage it was; of too little memory also what to lower."""
+    place = f"stage {step.index} {step.name}"
+    try:
+        yield
+    except StageError as error:
+        raise RunError(f"{place}: {error.what}") from error
+    except RunError as error:
+        raise RunError(f"{place}: {error}") from error
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+            if "allocate memory" not in str(error):
+                raise
+        raise RunError(f"{place}: out of memory; lower its 'batch', or data.size") from error
 
 
 def _command() -> str:

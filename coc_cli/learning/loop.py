@@ -6,26 +6,25 @@ step alone, so the state after an epoch is just weights, optimizer and the best 
 
 from __future__ import annotations
 
-import io
 import math
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from coc_cli.data.images import Data, Split, augmented
 from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
-from coc_cli.files.atomic import write_atomically
 from coc_cli.learning.evaluation import learning
 from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, Training, derived_seed
+from coc_cli.learning.training_state import TrainingState, not_finite
 from coc_cli.nets.network import Network
 
 IN_BFLOAT16 = ("cuda",)  # kinds of device; weights, their gradients and all evaluation stay in float32
+SLOWER = 0.25  # times the learning rate of a training that diverged, where it may begin again
 FLOOR = 0.01  # the cosine ends at this fraction of the learning rate
 
 
@@ -85,46 +84,6 @@ def _one_pass(
     return float(total) / len(train)
 
 
-@dataclass
-class _State:
-    """The state of a training after an epoch, from which it resumes to the same end bit for bit."""
-
-    network: Network
-    optimizer: torch.optim.Optimizer
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best: tuple[float, float] = (-math.inf, -math.inf)  # score and negative loss of the best epoch so far
-    best_weights: dict[str, Tensor] | None = None
-
-    def resume(self, path: Path) -> None:
-        """Load a saved state, if there is one."""
-        if not path.exists():
-            return
-        saved = torch.load(path, weights_only=True)
-        self.network.load_state_dict(saved["network"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.best, self.best_weights, self.history = tuple(saved["best"]), saved["best_weights"], saved["history"]
-
-    def add(self, epoch: Epoch, figure: tuple[float, float]) -> None:
-        """Add an epoch; its weights are kept if it is the best so far, the later of two equal ones."""
-        self.history.append({name: value for name, value in vars(epoch).items() if name != "restored"})
-        if figure >= self.best:
-            self.best = figure
-            self.best_weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-
-    def save(self, path: Path) -> None:
-        """Write the state, completely or not at all."""
-        content = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-            "best": self.best,
-            "best_weights": self.best_weights,
-        }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_atomically(path, buffer.getvalue())
-
-
 def fit(
     network: Network,
     data: Data,
@@ -135,6 +94,7 @@ def fit(
     seed: int,
     state: Path,
     log: EpochLog,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Train a network in place.
 
@@ -146,28 +106,48 @@ def fit(
         loss: Called with the network and each batch; returns a scalar.
         augment: Random changes to the training images.
         seed: Of the order of images, their changes and all random numbers of the network.
-        state: The file that holds the state after the last epoch; if it exists, training resumes from it, to the same
-            end bit for bit.
+        state: Where the state after the last epochs is kept (see `TrainingState`); if there is one, training resumes
+            from it, to the same end bit for bit.
         log: Called after every epoch, and again for those of a resumed state.
+        warn: Told of a saved state that cannot be used, and of a training that begins again more slowly.
 
     Raises:
-        RunError: If the loss is no longer finite.
+        RunError: If loss or weights are no longer finite; the last state in which they were stays.
     """
     if not settings.epochs:
         return
-    training = _State(network, _optimizer(network, settings))
-    training.resume(state)
+    optimizer = _optimizer(network, settings)
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()}, optimizer.state_dict()
+    training = TrainingState(network, optimizer, state, derived_seed(seed, settings.model_dump_json()), warn)
+    training.resume()
     for earlier in training.history:
         log(Epoch(**earlier, restored=True))
-    for epoch in range(len(training.history), settings.epochs):
+    while (epoch := len(training.history)) < settings.epochs:
         began = time.monotonic()
-        mean = _one_pass(network, data.train, settings, loss, training.optimizer, epoch, augment=augment, seed=seed)
-        if not math.isfinite(mean):
-            raise RunError(f"training diverged in epoch {epoch + 1}: the loss is {mean}; a lower lr may help")
+        slower = settings.model_copy(update={"lr": settings.lr * SLOWER}) if training.is_slowed else settings
+        mean = _one_pass(network, data.train, slower, loss, optimizer, epoch, augment=augment, seed=seed)
         result = learning(network, data.validation)
+        if what := _divergence(network, mean, result.negative_loss):
+            text = (
+                f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}: {what}"
+            )
+            if settings.on_divergence == "stop" or training.is_slowed:
+                raise RunError(f"{text}; a lower lr may help, as may on_divergence: retry")
+            warn(f"{text}; it begins again at {settings.lr * SLOWER:g}")
+            training.start_again(*start)
+            continue
         finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began)
         training.add(finished, (result.score, result.negative_loss))
-        training.save(state)
+        training.save()
         log(finished)
     assert training.best_weights is not None
     network.load_state_dict(training.best_weights)
+
+
+def _divergence(network: Network, loss: float, validation: float) -> str:
+    """Return what is not finite after an epoch; empty if all is."""
+    if not math.isfinite(loss):
+        return f"the loss is {loss}"
+    if name := not_finite(network):
+        return f"'{name}' is not finite"
+    return "" if math.isfinite(validation) else f"the validation loss is {-validation}"

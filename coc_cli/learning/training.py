@@ -23,9 +23,16 @@ class Training(Frozen):
     epochs: Annotated[int, Field(ge=0, le=1_000_000, description="passes over the training images")] = 30
     batch: Annotated[int, Field(ge=2, le=1_000_000, description="images per step")] = 64
     optimizer: Annotated[Literal["sgd", "adamw"], Field(description="sgd has Nesterov momentum 0.9")] = "adamw"
-    lr: Annotated[float, Field(gt=0, description="peak learning rate; warms up, then falls along a cosine")] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0, description="of weights only, not of norms, biases and scales")] = 1e-4
+    lr: Annotated[float, Field(gt=0, le=100, description="peak learning rate; warms up, then falls along a cosine")] = (
+        2e-3
+    )
+    weight_decay: Annotated[
+        float, Field(ge=0, le=100, description="of weights only, not of norms, biases and scales")
+    ] = 1e-4
     warmup: Annotated[float, Field(ge=0, le=1, description="share of the steps in which the rate rises")] = 0.1
+    on_divergence: Annotated[
+        Literal["stop", "retry"], Field(description="retry: begin again once, at a quarter of the learning rate")
+    ] = "stop"
 
 
 @dataclass(frozen=True)

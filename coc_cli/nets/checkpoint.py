@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coc_cli.errors import StageError, user_error
+from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.nets import lsq
 from coc_cli.nets.architectures import fingerprint, is_code
@@ -115,8 +115,14 @@ def save(network: Network, lineage: tuple[Ancestor, ...], path: Path) -> None:
         network: On any device.
         lineage: The steps that led to the network, the baseline first.
         path: The file; its folder is created.
+
+    Raises:
+        RunError: If a number is not finite; nothing is written then.
     """
     tensors, content = encode(network), _header(network.spec, lineage)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise RunError(f"'{name}' is not finite, so {path.name} is not written; a lower lr may help")
     described = ((name, _KINDS[t.dtype], t.shape, t.numpy().tobytes()) for name, t in sorted(tensors.items()))
     text = header_text(content, checksum_of(content, described))
     write_atomically(path, to_bytes(tensors, {METADATA_KEY: text}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -30,6 +30,7 @@ class Lab:
     baseline: Network  # on the device; not to be changed
     state: Path  # a folder for the state that a resumed stage goes on from
     log: EpochLog
+    warn: Callable[[str], None] = lambda _: None  # told what a user should know but no stage stops for
 
     def train(self, network: Network, settings: Training, loss: Loss, *, phase: str = "training") -> None:
         """Train in place; see `loop.fit`. Random numbers drawn afterwards are the same if it was resumed.
@@ -57,6 +58,7 @@ class Lab:
             seed=derived_seed(self.seed, phase),
             state=self.state / f"{phase}.pt",
             log=self.log,
+            warn=self.warn,
         )
         torch.manual_seed(derived_seed(self.seed, phase, "after"))
 

@@ -98,5 +98,90 @@ def test_a_diverging_training_says_so(network: Network, data: Data, tmp_path: Pa
     def broken(net: Network, batch: object) -> torch.Tensor:
         return LOSS(net, batch) * float("nan")  # type: ignore[arg-type]
 
-    with pytest.raises(RunError, match="training diverged in epoch 1: the loss is nan; a lower lr may help"):
+    with pytest.raises(
+        RunError,
+        match="training diverged in epoch 1 of 1 at a peak rate of 0.002: the loss is nan; a lower lr may help",
+    ):
         fit(network, data, Training(epochs=1), broken, augment=Augment(), seed=0, state=tmp_path / "s", log=print)
+
+
+def test_a_damaged_state_costs_an_epoch_and_changes_nothing(network: Network, data: Data, tmp_path: Path) -> None:
+    whole = clone(network)
+    train(whole, data, tmp_path / "whole.pt")
+    for count, damage in enumerate((b"", b"x" * 100, None, "cut", "flip", "both")):
+        state = tmp_path / f"{count}.pt"
+        with pytest.raises(KeyboardInterrupt):
+            train(clone(network), data, state, stop_after=3)
+        later, earlier = state.with_name(f"{count}.1.pt"), state.with_name(f"{count}.0.pt")
+        content = later.read_bytes()
+        if damage is None:
+            later.unlink()
+        else:
+            flipped = content[:5000] + bytes([content[5000] ^ 4]) + content[5001:]
+            later.write_bytes({"cut": content[:-1], "flip": flipped, "both": b"no"}.get(damage, damage))
+        if damage == "both":
+            earlier.write_bytes(b"")
+        resumed, warnings = clone(network), []
+        fit(
+            resumed,
+            data,
+            Training(epochs=4, batch=32),
+            LOSS,
+            augment=Augment(shift=1, rotate=5, flip=True),
+            seed=3,
+            state=state,
+            log=lambda _: None,
+            warn=warnings.append,
+        )
+        assert len(warnings) == {None: 0, "both": 2}.get(damage, 1)
+        assert all(text.endswith("from the one before, or from the stage's start") for text in warnings)
+        for (name, one), (_, other) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+            assert torch.equal(one, other), (damage, name)
+
+
+def test_a_state_of_another_training_is_left_out(network: Network, data: Data, tmp_path: Path) -> None:
+    train(clone(network), data, tmp_path / "s.pt", epochs=3)
+    seen = train(clone(network), data, tmp_path / "s.pt", epochs=2)
+    assert [epoch.restored for epoch in seen] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(float("inf"), "'backbone.linear.bias' is not finite"), (3e38, "the validation loss is ")]
+)
+def test_what_is_not_finite_after_an_epoch_stops_the_stage(
+    network: Network, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, what: str
+) -> None:
+    one_pass = loop._one_pass
+
+    def spoiling(net: Network, *inputs: object, **named: object) -> float:
+        mean = one_pass(net, *inputs, **named)  # type: ignore[arg-type]
+        if inputs[-1] == 1:
+            net.layer("linear").bias.data[0] = value
+        return mean
+
+    monkeypatch.setattr(loop, "_one_pass", spoiling)
+    with pytest.raises(RunError) as caught:
+        train(network, data, tmp_path / "s.pt")
+    assert str(caught.value).startswith(f"training diverged in epoch 2 of 4 at a peak rate of 0.002: {what}")
+    monkeypatch.setattr(loop, "_one_pass", one_pass)
+    assert [epoch.restored for epoch in train(clone(network), data, tmp_path / "s.pt")] == [True, False, False, False]
+
+
+def test_a_training_that_may_begins_again_once_more_slowly(network: Network, data: Data, tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    def fragile(net: Network, batch: object) -> torch.Tensor:
+        value = LOSS(net, batch)  # type: ignore[arg-type]
+        return value * float("nan") if settings.lr == 1e-2 and not slow else value
+
+    settings, slow, warnings = Training(epochs=2, batch=32, lr=1e-2, on_divergence="retry"), [], []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        slow.append(True)
+
+    fit(network, data, settings, fragile, augment=Augment(), seed=0, state=tmp_path / "s", log=rates.append, warn=warn)
+    assert warnings == [
+        "training diverged in epoch 1 of 2 at a peak rate of 0.01: the loss is nan; it begins again at 0.0025"
+    ]
+    assert len(rates) == 2

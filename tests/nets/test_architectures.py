@@ -400,7 +400,8 @@ def test_a_run_with_the_users_code_loads_its_own_results_and_sees_an_edit(nets: 
     first = compress(path)
     assert [stage["name"] for stage in first.report["stages"]] == ["baseline", "quantize"]
     baseline = Path("runs/mine/stages/00-baseline/model.safetensors")
-    assert read_header(baseline, trust_code=True).spec.args == {"width": 6}
+    assert read_header(baseline).spec.args == {"width": 6}
+    assert Path("runs/mine/nets.py").read_text() == NETS, "the code is kept beside the recipe, as a record"
     before = {path.parent.name for path in Path("runs/.cache").glob("*/result.json")}
     compress(path)
     assert {path.parent.name for path in Path("runs/.cache").glob("*/result.json")} == before
