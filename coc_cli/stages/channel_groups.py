@@ -22,9 +22,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from coc_cli.nets.layers import numbers_of
-from coc_cli.nets.names import layer_at
+from coc_cli.nets.names import is_head, layer_at
 from coc_cli.nets.slicing import SliceIndices
-from coc_cli.stages.channel_labels import Labelling, Misfit, Widths, labelled
+from coc_cli.stages.channel_labels import Labelling, Misfit, Widths
+from coc_cli.stages.channel_rules import labelled
 
 if TYPE_CHECKING:
     from coc_cli.nets.network import Network
@@ -162,6 +163,11 @@ class Channels:
         self.groups = self.whole.groups
         self._fits: dict[tuple[int, ...], Misfit | None] = {}
         self._latest: Reduced | None = None
+
+    @cached_property
+    def macs(self) -> int:
+        """MACs of the network without heads."""
+        return macs_of(self.network, self.whole.found)
 
     def counts(self, changed: Mapping[int, int]) -> tuple[int, ...]:
         """Return the classes of each group: all, but for those that are given."""
@@ -310,6 +316,11 @@ class Reduced:
             shape.append(size)
         return tuple(shape)
 
+    @cached_property
+    def macs(self) -> int:
+        """MACs of what remains, without heads."""
+        return macs_of(self.before.network, self.after.found)
+
     @property
     def changes(self) -> tuple[dict[str, dict[str, int]], dict[str, tuple[int, ...]]]:
         """A spec's `modules` and `parameters` of the network that remains."""
@@ -358,6 +369,18 @@ class Reduced:
         for producer, number in group.members:
             old, new = (_labels_of(run, producer, part, number) for run, part in ((before, group), (after, there)))
             origin[new] = old[chosen]
+
+
+def macs_of(network: Network, found: Labelling) -> int:
+    """Return the MACs of a network without heads, of the widths of a run on labels."""
+    macs = found.product_macs
+    for path, rows in found.rows.items():
+        layer: Any = network.get_submodule(path)
+        groups = getattr(layer, "groups", 1)
+        columns = 1 if 1 < groups == layer.in_channels else len(found.columns[path]) // groups
+        if not is_head(layer_at(path)):
+            macs += found.positions[path] * len(rows) * columns * layer.weight[0, 0].numel()
+    return macs
 
 
 def _labels_of(run: _Classes, producer: str, group: ChannelGroup, number: int) -> Integers:

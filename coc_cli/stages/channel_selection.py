@@ -6,7 +6,7 @@ only say which of these are taken, and which channels go. So what a plan finds p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -49,6 +49,10 @@ class SelectionSettings:
     round_to: int | None = None
 
 
+Kept = tuple[int, ...]  # how many parts of each bundle
+AIMS = 6  # searches for one fraction
+
+
 class Selection:
     """The widths that a network may be pruned to, by some settings; weights are looked at by `choose` alone."""
 
@@ -89,22 +93,35 @@ class Selection:
     def search(self) -> Search:
         return Search(Work(self.channels, [choice.bundle for choice in self.choices]), self.choices)
 
-    def evenly(self, fraction: float) -> list[int]:
-        """Return the options that leave about a fraction of the MACs, the same share of each bundle; they fit."""
-        while True:
-            places = self.search.evenly(fraction)
-            if self._all_fit(places):
-                return places
+    def evenly(self, fraction: float) -> Kept:
+        """Return how many parts to keep to leave about a fraction of the MACs, the same share of each bundle."""
+        return self._settled(self.search.evenly, fraction)
 
-    def _by_score(self, fraction: float) -> list[int]:
-        while True:
-            places = self.search.by_score(fraction)
-            if self._all_fit(places):
-                return places
+    def _settled(self, search: Callable[[float], list[int]], fraction: float) -> Kept:
+        """Search for parts that fit, and again with another aim where more or fewer MACs are left than it took."""
+        aim, best, missed = fraction, None, 1.0
+        for _ in range(AIMS):
+            places = search(aim)
+            while not self._all_fit(places):
+                places = search(aim)
+            kept = tuple(choice.options[at] for choice, at in zip(self.choices, places, strict=True))
+            left = self.fraction(kept)
+            if best is None or abs(left - fraction) < missed:
+                best, missed = kept, abs(left - fraction)
+            if missed <= TOLERANCE / 2:
+                break
+            aim += fraction - left
+        assert best is not None
+        return best
+
+    def fraction(self, kept: Kept) -> float:
+        """Return the fraction of the MACs that is left by parts that fit."""
+        return self.reduced(kept).macs / self.channels.macs
 
     def _all_fit(self, places: Sequence[int]) -> bool:
         """Try the options, all at once and then each bundle's by itself, and take those away that do not fit."""
-        if self.channels.misfit(self._counts(places)) is None:
+        kept = tuple(choice.options[at] for choice, at in zip(self.choices, places, strict=True))
+        if self.channels.misfit(self._counts(kept)) is None:
             return True
         misfits = [
             (choice, at)
@@ -112,14 +129,14 @@ class Selection:
             if not self._fits(choice.bundle, choice.options[at])
         ]
         if not misfits:  # each fits by itself, but not together
-            raise self._unprunable(self.channels.misfit(self._counts(places)))
+            raise self._unprunable(self.channels.misfit(self._counts(kept)))
         for choice, at in misfits:
             self._drop(choice, at)
         return False
 
     def _fits(self, bundle: Bundle, kept: int) -> bool:
         share = self.channels.share(bundle.groups, kept, bundle.parts)
-        return kept == bundle.parts or self.channels.misfit(self.channels.counts(share)) is None
+        return bundle.is_free or kept == bundle.parts or self.channels.misfit(self.channels.counts(share)) is None
 
     def _drop(self, choice: Choice, at: int) -> None:
         """Take an option away that does not fit, and with it all below the first that does if the least does not."""
@@ -132,40 +149,43 @@ class Selection:
             low, high = (low, middle) if self._fits(choice.bundle, choice.options[middle]) else (middle, high)
         del choice.options[:high]
 
-    def _counts(self, places: Sequence[int]) -> tuple[int, ...]:
+    def _counts(self, kept: Kept) -> tuple[int, ...]:
         changed: dict[int, int] = {}
-        for choice, at in zip(self.choices, places, strict=True):
-            changed |= self.channels.share(choice.bundle.groups, choice.options[at], choice.bundle.parts)
+        for choice, parts in zip(self.choices, kept, strict=True):
+            changed |= self.channels.share(choice.bundle.groups, parts, choice.bundle.parts)
         return self.channels.counts(changed)
 
-    def tolerance(self, places: Sequence[int]) -> float:
+    def _places(self, kept: Kept) -> list[int]:
+        return [choice.nearest(parts) for choice, parts in zip(self.choices, kept, strict=True)]
+
+    def tolerance(self, kept: Kept) -> float:
         """Return how far the fraction may be off: half a step where widths are rounded by the user, or 2 %."""
         is_rounded = any(rule.round_to or self.settings.round_to for rule in self.rules.values())
-        return max(TOLERANCE, self.search.step(places) / 2) if is_rounded else TOLERANCE
+        return max(TOLERANCE, self.search.step(self._places(kept)) / 2) if is_rounded else TOLERANCE
 
-    def misses(self, places: Sequence[int], fraction: float) -> bool:
-        """Return whether options leave a fraction that is too far from the requested one."""
-        return abs(self.search.fraction(places) - fraction) > self.tolerance(places)
+    def misses(self, kept: Kept, fraction: float) -> bool:
+        """Return whether parts leave a fraction that is too far from the requested one."""
+        return abs(self.fraction(kept) - fraction) > self.tolerance(kept)
 
     def choose(self, fraction: float, *, exactly: bool) -> SliceIndices:
         """Choose the channels to keep by the network's weights; see `choose_channels`."""
         scores = channel_scores(self.channels, self.settings.importance)
         if self.settings.scope == "layer":
-            places = self.evenly(fraction)
+            kept = self.evenly(fraction)
         else:
             for choice in self.choices:
                 every = torch.cat([scores[group] for group in choice.bundle.groups])
                 choice.score = every / every.mean().clamp_min(1e-12)  # so that bundles are comparable
-            places = self._by_score(fraction)
-            if self.misses(places, fraction):
-                places = self.evenly(fraction)
+            kept = self._settled(self.search.by_score, fraction)
+            if self.misses(kept, fraction):
+                kept = self.evenly(fraction)
         if exactly:
-            self.check(places, fraction)
-        return self.reduced(places).choose(scores)
+            self.check(kept, fraction)
+        return self.reduced(kept).choose(scores)
 
-    def reduced(self, places: Sequence[int]) -> Reduced:
-        """Return the network with options that fit."""
-        return self.channels.reduced(self._counts(places))
+    def reduced(self, kept: Kept) -> Reduced:
+        """Return the network with parts that fit."""
+        return self.channels.reduced(self._counts(kept))
 
     def _unprunable(self, misfit: Misfit | None) -> StageError:
         bundles = sorted((choice.bundle for choice in self.choices), key=lambda bundle: bundle.is_free)
@@ -173,11 +193,11 @@ class Selection:
         line = f"keep it with layers: {{'{name}': {{prune: false}}}}"
         return StageError(f"layer '{name}' cannot be pruned: {misfit}; {line}")
 
-    def check(self, places: Sequence[int], fraction: float) -> None:
-        """Raise `StageError` if the options leave a fraction that is too far from the requested one."""
-        if self.misses(places, fraction):
+    def check(self, kept: Kept, fraction: float) -> None:
+        """Raise `StageError` if parts leave a fraction that is too far from the requested one."""
+        if self.misses(kept, fraction):
             why = "; ".join(["the other channels are held or too few", *self.notes()])
-            left = self.search.fraction(places)
+            left = self.fraction(kept)
             raise StageError(f"cannot leave {fraction:.1%} of the MACs, the nearest is {left:.1%}: {why}", "ratio")
 
     def notes(self) -> list[str]:
@@ -195,9 +215,9 @@ class Selection:
 
     def nearby(self, fraction: float) -> list[float]:
         """Return the fractions that widths allow near the requested one, the nearest among them."""
-        places = self.evenly(fraction)
-        around = sorted(self.search.nearby(places), key=lambda left: abs(left - fraction))
-        return sorted(around[:3])
+        kept = self.evenly(fraction)
+        around = sorted(self.search.nearby(self._places(kept)), key=lambda left: abs(left - fraction))
+        return sorted([self.fraction(kept), *around[:2]])
 
 
 def choose_channels(
@@ -248,9 +268,9 @@ def sliced_dry(spec: Spec, settings: SelectionSettings, fraction: float) -> Spec
     This is all that is known without the weights; any weights can be pruned to that fraction.
     """
     selection = _dry(spec, settings)
-    places = selection.evenly(fraction)
-    selection.check(places, fraction)
-    modules, parameters = selection.reduced(places).changes
+    kept = selection.evenly(fraction)
+    selection.check(kept, fraction)
+    modules, parameters = selection.reduced(kept).changes
     return spec.with_changes(modules=modules, parameters=parameters)
 
 

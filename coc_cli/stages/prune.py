@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels are removed, with everything that depends on them (Fang et al. 2023, DepGraph).
+"""Structured pruning: whole channels are removed, with everything that depends on them.
 
 - prune: {ratio: 0.5, steps: 2, epochs: 20}
 """

@@ -82,13 +82,13 @@ class Work:
             macs.append(found.positions[path] * layer.weight.numel())
             if 1 < groups == getattr(layer, "in_channels", 0):
                 self.ins[row] = 0  # depthwise: its channels count once, as outputs
-        self.macs = np.array(macs, np.float64)
+        self.macs, self.others = np.array(macs, np.float64), found.product_macs
 
     def fraction(self, shares: Floats) -> Any:
         """Return the fraction of the MACs that is left, for shares [..., bundles]."""
         gone = 1 - shares
         left = (1 - gone @ self.outs.T) * (1 - gone @ self.ins.T)
-        return left @ self.macs / self.macs.sum()
+        return (left @ self.macs + self.others) / (self.macs.sum() + self.others)
 
 
 class Search:
@@ -177,5 +177,5 @@ class Search:
         return max((abs(self.fraction(other) - here) for other in self._neighbours(places)), default=0.0)
 
     def nearby(self, places: Sequence[int]) -> list[float]:
-        """Return the fractions that are left one step away, and here, from small to great."""
-        return sorted({round(self.fraction(other), 4) for other in [list(places), *self._neighbours(places)]})
+        """Return the fractions that are left one step away."""
+        return [self.fraction(other) for other in self._neighbours(places)]

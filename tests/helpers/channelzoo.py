@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -260,7 +261,13 @@ def _maker(kind: type[nn.Module]) -> Callable[..., nn.Module]:
 globals().update({f"make_{kind.__name__}": _maker(kind) for kind in EXACT})
 
 
+@pytest.fixture
+def zoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let coc know the networks of this file."""
+    for name in NAMES:
+        monkeypatch.setitem(architectures.ARCHITECTURES, f"zoo:{name}", Architecture(f"channelzoo:make_{name}", {}, ()))
+
+
 def spec_of(name: str) -> Spec:
-    """Return the spec of a network of this file, on images of 8x8 for three classes."""
-    architectures.ARCHITECTURES.setdefault(f"zoo:{name}", Architecture(f"channelzoo:make_{name}", {}, ()))
+    """Return the spec of a network of this file, on images of 8x8 for three classes; needs the fixture `zoo`."""
     return Spec(arch=f"zoo:{name}", input_shape=(1, 8, 8), mean=(0.5,), std=(0.25,), labels=("a", "b", "c"))

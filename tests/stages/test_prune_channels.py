@@ -24,6 +24,8 @@ from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.importance import IMPORTANCES, channel_scores
 from coc_cli.stages.quantize import Quantize
 
+zoo = channelzoo.zoo
+pytestmark = pytest.mark.usefixtures("zoo")
 BY_ARCH = {row.arch: row for row in TABLE}
 QUICK = ("torchvision:shufflenet_v2_x0_5", "timm:ghostnet_050", "cifar:mobilenet_v2")
 STEPS = {  # by network: its bundles by their layers, each with its parts and step
