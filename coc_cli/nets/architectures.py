@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -165,8 +166,8 @@ def create(arch: str, args: Mapping[str, Scalar], *, outputs: int, channels: int
     make = FAMILIES[prefix].make
     try:
         return make(name, args, outputs, channels)
-    except StageError as error:
-        if not isinstance(error.__cause__, NotImplementedError) or torch.get_default_device().type != "meta":
+    except StageError:
+        if torch.get_default_device().type != "meta":
             raise
     with torch.device("cpu"):  # it computes with tensors while it is made
         return make(name, args, outputs, channels).to("meta")
@@ -197,14 +198,19 @@ def users_files(archs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 @contextmanager
-def user_code_errors(arch: str) -> Iterator[None]:
-    """Turn what goes wrong in the user's code into a `StageError` that names its file and line."""
+def user_code_errors(arch: str, *, is_about_all: bool = False) -> Iterator[None]:
+    """Turn what goes wrong in the user's code into a `StageError` that names its file and line.
+
+    What goes wrong elsewhere stays as it is, or, if that is about all that the code made, names where it made it.
+    """
     path = arch.split(":")[1] if is_code(arch) else None
     try:
         yield
     except (Exception, SystemExit) as error:
         cause = (error.__cause__ or error) if isinstance(error, StageError) else error
         line = _line_in(path, cause) if path else None
+        if line is None and is_about_all and isinstance(error, StageError):
+            line = _definition(*arch.split(":")[1:]) if path else None
         if line is None:
             raise
         what = error.what if isinstance(error, StageError) else f"{type(error).__name__}: {_first_line(error)}"
@@ -214,10 +220,25 @@ def user_code_errors(arch: str) -> Iterator[None]:
 def _line_in(path: str, error: BaseException) -> int | None:
     """Return the last line of the file at `path` on an error's traceback, or None if it is not on it."""
     here = Path(path).resolve()
+    file, number = getattr(error, "line", None) or ("", None)
+    if file and Path(file).resolve() == here:
+        return number  # type: ignore[no-any-return]
     if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == here:
         return error.lineno
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if Path(at.filename).resolve() == here]
     return lines[-1] if lines else None
+
+
+def _definition(path: str, name: str) -> int | None:
+    """Return the line of the file at `path` where a function or a class, its forward if it has one, begins."""
+    try:
+        body = ast.parse(Path(path).read_text()).body
+    except (OSError, ValueError, SyntaxError):
+        return None
+    found = [part for part in body if isinstance(part, ast.FunctionDef | ast.ClassDef) and part.name == name]
+    if found and isinstance(found[-1], ast.ClassDef):
+        found += [part for part in found[-1].body if isinstance(part, ast.FunctionDef) and part.name == "forward"]
+    return found[-1].lineno if found else None
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,7 +34,7 @@ from coc_cli.nets.checkpoint_header import (
 )
 from coc_cli.nets.layers import QuantizedWeight
 from coc_cli.nets.names import BACKBONE, edge_path, is_edge, layer_at, module_path, plain_path
-from coc_cli.nets.network import Network, build
+from coc_cli.nets.network import Network, build, channels_last
 from coc_cli.nets.shapes import check_sizes
 from coc_cli.nets.spec import Spec, with_plain_paths
 
@@ -165,7 +165,7 @@ def load_with(header: Header, path: Path) -> Network:
         tensors = load_file(path)
     except (OSError, ValueError, SafetensorError) as error:
         raise user_error(path, f"damaged: {str(error)[:80]}") from error
-    network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)
+    network = channels_last(network.to_empty(device="cpu"))
     _fill(network, {name: tensors[in_file[name]] for name in expected})
     return network.eval()
 

@@ -7,13 +7,14 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from coc_cli.errors import StageError
 from coc_cli.nets import architectures
 from coc_cli.nets.assembly import described, tensors_of
 from coc_cli.nets.canonical import canonicalize
 from coc_cli.nets.names import BACKBONE, plain_path
 from coc_cli.nets.spec import Spec
 from coc_cli.nets.traced_graph import NetworkGraph
-from coc_cli.nets.tracing import trace
+from coc_cli.nets.tracing import drawn, trace
 
 _KEPT = 64  # graphs that were traced lately
 _traced: OrderedDict[str, NetworkGraph] = OrderedDict()
@@ -33,12 +34,22 @@ def entered(spec: Spec, backbone: nn.Module) -> tuple[NetworkGraph, dict[str, Te
     Raises:
         StageError: If it cannot be traced; the text names module, file and line.
     """
-    with architectures.user_code_errors(spec.arch):
+    with architectures.user_code_errors(spec.arch, is_about_all=True):
         backbone = canonicalize(backbone, spec.input_shape)
         traced = trace(backbone, spec.input_shape, BACKBONE)
     parameters = {plain_path(name) for name, _ in backbone.named_parameters(remove_duplicate=False)}
     trained = frozenset((*parameters, *(new for new, old in traced.sources.items() if old in parameters)))
     return described(traced, trained), tensors_of(traced, backbone)
+
+
+def check_same(spec: Spec, graph: NetworkGraph, other: NetworkGraph) -> None:
+    """Raise `StageError` if an architecture, made again, is another network."""
+    if graph != other:
+        with architectures.user_code_errors(spec.arch, is_about_all=True):
+            what = (
+                "does another thing each time it is made; let it depend on its arguments alone, as by random.Random(0)"
+            )
+            raise StageError(what, "arch")
 
 
 def with_graph(spec: Spec) -> Spec:
@@ -48,8 +59,12 @@ def with_graph(spec: Spec) -> Spec:
     inputs = spec.arch, dict(spec.args), architectures.fingerprint(spec.arch), len(spec.labels), spec.input_shape
     key = repr(inputs)
     if key not in _traced:
-        with torch.random.fork_rng(), torch.device("meta"):
-            _traced[key] = entered(spec, raw(spec))[0]
+        with torch.random.fork_rng([]), torch.device("meta"):
+            before = drawn()
+            graph = entered(spec, raw(spec))[0]
+            if drawn() != before:  # by the maker; what it draws must not be what the network does
+                check_same(spec, graph, entered(spec, raw(spec))[0])
+            _traced[key] = graph
         while len(_traced) > _KEPT:
             _traced.popitem(last=False)
     _traced.move_to_end(key)

@@ -46,6 +46,11 @@ class Places:
         live = [n for n in self.body[: end + 1] if any(self.position.get(user, -1) > end for user in n.users)]
         return Place(node.name, self.shapes[node.name][1], done / sum(self.macs.values()), live == [node])
 
+    def _is_map(self, node: Node) -> bool:
+        """Return whether a node gives one map [C, H, W] for each image."""
+        shape = self.shapes.get(node.name, ())
+        return len(shape) == len("NCHW") and shape[0] == 1
+
     def every_conv(self) -> list[Place]:
         """Return the places behind each convolution (its norm, activation and sum included) and each max-pool.
 
@@ -53,9 +58,9 @@ class Places:
         """
         ends = set()
         for node in self.body:
-            if is_layer(node, self.network) and len(self.shapes[node.name]) == len("NCHW"):
+            if is_layer(node, self.network) and self._is_map(node):
                 ends.add(_end(node, self.network))
-            elif operation(node, self.network) in MAX_POOLS:
+            elif operation(node, self.network) in MAX_POOLS and self._is_map(node):
                 ends.add(node)
         return [self.at(node) for node in sorted(ends, key=self.position.__getitem__)[:-1]]
 
@@ -67,7 +72,7 @@ class Places:
         """Return the place behind a module of the backbone or a node of the graph; None if there is no such tensor."""
         path = module_path(name)
         inside = [node for node in self.body if node.name == name or f"{_place(node)}.".startswith(f"{path}.")]
-        if not inside or len(self.shapes.get(inside[-1].name, ())) != len("NCHW"):
+        if not inside or not self._is_map(inside[-1]):
             return None
         return self.at(inside[-1])
 

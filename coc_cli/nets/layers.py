@@ -69,7 +69,8 @@ class ActivationQuantizer(nn.Module):
         if self.samples is not None:
             self.samples.append(x.detach().flatten()[:: max(1, x.numel() // 8192)].float())
             return x
-        return fake_quantize(x, self.scale, self.bits, signed=self.signed, count=x[0].numel())
+        count = x[0].numel() if x.dim() else 1
+        return fake_quantize(x, self.scale, self.bits, signed=self.signed, count=count)
 
     @torch.no_grad()
     def calibrate(self) -> None:

@@ -100,6 +100,6 @@ def made(kind: str, arguments: dict[str, Any]) -> nn.Module:
 
     unknown = arguments.keys() - set(MODULES[kind])
     if unknown:
-        raise ValueError(f"{kind} takes no {sorted(unknown)[0]}")
+        raise ValueError(f"{kind} takes no {min(unknown)}")
     module: nn.Module = getattr(nn, kind)(**arguments)
     return module

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from coc_cli.errors import StageError
 from coc_cli.nets.assembly import backbone_of, graph_of
-from coc_cli.nets.entry import entered, raw, with_graph
+from coc_cli.nets.entry import check_same, entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
@@ -205,7 +204,13 @@ def build(spec: Spec, *, device: str = "cpu") -> Network:
     """
     with torch.device(device):
         network = Network(with_graph(spec))
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)
+
+
+def channels_last(network: Network) -> Network:
+    """Let the memory of all maps and kernels run over channels first, in place; return the network."""
+    network._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == len("NCHW") else t)  # noqa: SLF001
+    return network
 
 
 def fresh(spec: Spec, backbone: nn.Module | None = None) -> Network:
@@ -222,8 +227,8 @@ def fresh(spec: Spec, backbone: nn.Module | None = None) -> Network:
         StageError: If the backbone cannot be made or traced, or is not the one of the spec's graph.
     """
     graph, tensors = entered(spec, raw(spec) if backbone is None else backbone)
-    if spec.graph is not None and graph != spec.graph:
-        raise StageError("does another thing each time it is made; let it depend on its arguments alone", "arch")
+    if spec.graph is not None:
+        check_same(spec, spec.graph, graph)
     network = build(spec.with_changes(graph=graph))
     state = network.backbone.state_dict()
     network.backbone.load_state_dict({name: tensors.get(name, value) for name, value in state.items()})

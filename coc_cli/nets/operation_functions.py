@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 LARGEST_NUMBER = 1 << 53  # of a size, or what is computed from sizes
@@ -78,7 +79,7 @@ def filled(like: Tensor, shape: Any, value: float) -> Tensor:
     return like.new_full(tuple(shape), value)
 
 
-def squeeze(x: Tensor, dim: int | None = None) -> Tensor:
+def squeeze(x: Tensor, dim: Any = None) -> Tensor:
     return x.squeeze() if dim is None else x.squeeze(dim)
 
 
@@ -132,7 +133,8 @@ def std(
 
 
 def norm(x: Tensor, p: Any = 2.0, dim: Any = None, keepdim: bool = False) -> Tensor:
-    return torch.linalg.vector_norm(x, 2.0 if p == "fro" else p, dim, keepdim)
+    found: Tensor = torch.linalg.vector_norm(x, 2.0 if p == "fro" else p, dim, keepdim)
+    return found
 
 
 def stochastic_depth(x: Tensor, p: float, mode: str = "row", training: bool = True) -> Tensor:
@@ -145,6 +147,20 @@ def stochastic_depth(x: Tensor, p: float, mode: str = "row", training: bool = Tr
     size = [x.shape[0] if mode == "row" else 1] + [1] * (x.dim() - 1)
     noise = torch.empty(size, dtype=x.dtype, device=x.device).bernoulli_(1 - p)
     return x * (noise.div_(1 - p) if p < 1 else noise)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    training: bool = True,
+) -> Tensor:
+    dropout = dropout_p if training else 0.0
+    return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout, is_causal, scale=scale)
 
 
 def size(x: Tensor, dim: int) -> int:

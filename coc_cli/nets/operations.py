@@ -51,11 +51,10 @@ class Operation:
             before = self.signature.count(", ")
             args, rest = args[:before], args[before:]
             kwargs = {**kwargs, last: rest[0] if len(rest) == 1 and isinstance(rest[0], (tuple, list)) else rest}
-        parameters = self.parameters
-        given = parameters.bind(*args, **kwargs)
+        given = self.parameters.bind(*args, **kwargs)
         given.apply_defaults()
         values = list(given.arguments.values())
-        for parameter in reversed(parameters.parameters.values()):
+        for parameter in reversed(list(self.parameters.parameters.values())):
             default = parameter.default
             if default is inspect._empty or type(values[-1]) is not type(default) or values[-1] != default:  # noqa: SLF001
                 break
@@ -70,6 +69,9 @@ _DEFAULTS: dict[str, Any] = {
     **{str(number): number for number in range(-9, 10)},
     **{f"'{word}'": word for word in ("none", "nearest", "constant", "row")},
 }
+
+ATTENTION = "scaled_dot_product_attention"
+_OPERANDS = "query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None"
 
 # What an operation does with channels and what it costs. Only `product` multiplies and accumulates; the others count
 # as nothing, as is usual in the field.
@@ -94,7 +96,7 @@ def _table(kind: str, lines: str, module: str) -> dict[str, Operation]:
     found = {}
     for line in lines.strip().splitlines():
         head, _, rest = line.strip().partition(")")
-        name, _, signature = head.partition("(")
+        name, _, signature = " ".join(head.split()).partition("(")
         own, name = name.startswith("!"), name.removeprefix("!")
         written = frozenset((name, *rest.split()))
         found[name] = Operation(name, signature, kind, f"{OURS if own else module}{name}", written)
@@ -193,13 +195,15 @@ OPERATIONS: dict[str, Operation] = {
         max_pool1d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
         max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
         avg_pool1d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True)
-        avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None)
+        avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, \
+            divisor_override=None)
         lp_pool2d(x, norm_type, kernel_size, stride=None, ceil_mode=False)
         adaptive_avg_pool1d(x, output_size)
         adaptive_max_pool1d(x, output_size)
         adaptive_avg_pool2d(x, output_size)
         adaptive_max_pool2d(x, output_size)
-        interpolate(x, size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None, antialias=False)
+        interpolate(x, size=None, scale_factor=None, mode='nearest', align_corners=None, \
+            recompute_scale_factor=None, antialias=False)
         pad(x, pad, mode='constant', value=None)
         instance_norm(x)
         """,
@@ -237,6 +241,9 @@ OPERATIONS: dict[str, Operation] = {
         repeat_interleave(x, repeats, dim=None)
         roll(x, shifts, dims=None)
         flip(x, *dims)
+        rot90(x, k, dims)
+        triu(x, diagonal=0)
+        tril(x, diagonal=0)
         narrow(x, dim, start, length)
         select(x, dim, index)
         index_select(x, dim, index)
@@ -273,6 +280,8 @@ OPERATIONS: dict[str, Operation] = {
         rms_norm(x, normalized_shape, weight=None, eps=None)
         group_norm(x, num_groups, weight=None, bias=None, eps=1e-05)
         local_response_norm(x, size, alpha=0.0001, beta=0.75, k=1.0)
+        glu(x, dim=-1)
+        fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1)
         """,
         NN,
     ),
@@ -286,11 +295,7 @@ OPERATIONS: dict[str, Operation] = {
         """,
         "torch:",
     ),
-    **_table(
-        "product",
-        "scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None)",
-        NN,
-    ),
+    **_table("product", f"!{ATTENTION}({_OPERANDS}, training=True)", OURS),
     **_table("number", "!size(x, dim)\n!numel(x) nelement", OURS),
 }
 BY_SPELLING = {word: one for one in OPERATIONS.values() for word in one.written}

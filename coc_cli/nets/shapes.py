@@ -56,17 +56,19 @@ def check_sizes(network: Network) -> None:
 def check_runs(spec: Spec) -> None:
     """Raise `StageError` if a network cannot be made, traced or run on its images, or lacks one output per class."""
     network = build(spec, device="meta").eval()
-    try:
-        with torch.no_grad(), user_code_errors(spec.arch):
-            outputs = network(torch.empty(1, *spec.input_shape, device="meta"))
-    except RuntimeError as error:
-        size = "x".join(map(str, spec.input_shape))
-        raise StageError(f"cannot run on images of {size}: {str(error).splitlines()[0]}", "arch") from error
-    if not network.layers:
-        raise StageError("has no convolution or linear layer, so there is nothing to compress", "arch")
-    counts = [*[spec.head_outputs] * len(spec.exits), len(spec.labels)]
-    noun = "classes" if spec.task == "classification" else "targets"
-    for output, count in zip(outputs, counts, strict=True):
-        if output.shape != (1, count):
-            got = "x".join(map(str, output.shape[1:])) or "a number without a dimension of its own"
-            raise StageError(f"gives {got} for an image, not one number for each of {count} {noun}", "arch")
+    with user_code_errors(spec.arch, is_about_all=True):
+        try:
+            with torch.no_grad():
+                outputs = network(torch.empty(1, *spec.input_shape, device="meta"))
+        except (RuntimeError, ValueError, IndexError) as error:
+            size = "x".join(map(str, spec.input_shape))
+            raise StageError(f"cannot run on images of {size}: {str(error).splitlines()[0]}", "arch") from error
+        if not network.layers:
+            raise StageError("has no convolution or linear layer, so there is nothing to compress", "arch")
+        counts = [*[spec.head_outputs] * len(spec.exits), len(spec.labels)]
+        noun = "classes" if spec.task == "classification" else "targets"
+        for output, count in zip(outputs, counts, strict=True):
+            if output.shape != (1, count):
+                got = "x".join(map(str, output.shape[1:])) or "a number without a dimension of its own"
+                end = "; flatten it at the end" if output.numel() == count else ""
+                raise StageError(f"gives {got} for an image, not one number for each of {count} {noun}{end}", "arch")

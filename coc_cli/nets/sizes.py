@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Reserve = Callable[[str], None]  # told the name that an older trace gave to what is computed
 
@@ -16,10 +19,13 @@ class Size(int):
     parts: tuple[Any, ...]
     reserve: Reserve
 
-    def __new__(cls, value: int, operation: str, parts: tuple[Any, ...], reserve: Reserve) -> Size:
+    def __new__(cls, value: int, operation: str, parts: tuple[Any, ...], reserve: Reserve) -> Self:
         made = super().__new__(cls, value)
         made.operation, made.parts, made.reserve = operation, parts, reserve
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, (plain(self),)  # a copy is a plain number
 
     def _with(self, name: str, parts: tuple[Any, Any]) -> Any:
         if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
@@ -76,12 +82,12 @@ def plain(value: Any) -> Any:
     return int.__int__(value) if isinstance(value, Size) else value
 
 
-class Shape(tuple[Any, ...]):
+class Shape(tuple[Any, ...]):  # noqa: SLOT001  (it holds what a tuple cannot)
     """The sizes of a tensor."""
 
     reserve: Reserve
 
-    def __new__(cls, sizes: Any, reserve: Reserve) -> Shape:
+    def __new__(cls, sizes: Any, reserve: Reserve) -> Self:
         made = super().__new__(cls, sizes)
         made.reserve = reserve
         return made

@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 _DECIDES = "decides by the values of a tensor; let it depend on shapes or settings alone, or use torch.where"
-_RANDOM = "draws random numbers in forward; use nn.Dropout or torchvision.ops.StochasticDepth"
+INSTEAD = "use nn.Dropout or torchvision.ops.StochasticDepth"
+_RANDOM = f"draws random numbers in forward; {INSTEAD}"
+_WRITES = "writes into a part of a tensor; build it with torch.cat, torch.where or F.pad"
+_SAMPLES = "samples at places that it computes; coc does not count that"
+_FILLS = "sets weights in forward; make layers in __init__, where the network is made"
+_COMPLEX = "makes complex numbers; coc counts and rounds real ones"
 _RECURRENT = "is a recurrent layer; coc takes convolutional networks"
 
 # What is refused by name: why, and whether only where a tensor takes part.
 REFUSED: dict[str, tuple[str, bool]] = {
     **dict.fromkeys(("__bool__", "__contains__", "nonzero", "argwhere", "unique"), (_DECIDES, True)),
+    **dict.fromkeys(
+        ("isnan", "isinf", "isfinite", "any", "all", "equal", "allclose"),
+        ("looks at the values of a tensor; leave such checks out of forward", True),
+    ),
     **dict.fromkeys(
         ("item", "tolist", "__int__", "__float__", "__index__", "numpy", "__array__", "__complex__"),
         ("takes values out of a tensor; keep them in tensors", True),
@@ -21,14 +30,16 @@ REFUSED: dict[str, tuple[str, bool]] = {
         (_RANDOM, False),
     ),
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell"), (_RECURRENT, True)),
-    "__setitem__": ("writes into a part of a tensor; build it with torch.cat, torch.where or F.pad", True),
-    "index_put_": ("writes into a part of a tensor; build it with torch.cat, torch.where or F.pad", True),
+    **dict.fromkeys(("__setitem__", "index_put_"), (_WRITES, True)),
+    **dict.fromkeys(("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"), (_FILLS, True)),
+    **dict.fromkeys(("trunc_normal_", "constant_"), (_FILLS, True)),
     "copy_": ("writes into a tensor; use the new tensor in its place", True),
     "einsum": ("is a sum over named indices; write it with torch.matmul and permute", True),
     "multi_head_attention_forward": ("has its weights inside; use nn.MultiheadAttention as a module", True),
     "bilinear": ("has its weights inside; make it a layer, a torch.nn module", True),
-    "embedding": ("looks up rows by number; coc takes images", True),
-    "grid_sample": ("samples at places that it computes; coc does not count that", True),
+    **dict.fromkeys(("grid_sample", "affine_grid", "deform_conv2d"), (_SAMPLES, True)),
+    **dict.fromkeys(("polar", "complex", "view_as_complex"), (_COMPLEX, True)),
+    **{f"fft_{word}": (_COMPLEX, True) for word in ("fft", "fft2", "fftn", "rfft", "rfft2", "rfftn")},
 }
 
 # The names that nodes had when operators were traced as such; checkpoints refer to nodes by them.

@@ -8,12 +8,16 @@ and loops run as they stand; sizes stay expressions of the tensors that they com
 from __future__ import annotations
 
 import copy
+import inspect
+import random
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
@@ -22,16 +26,17 @@ from torch.overrides import TorchFunctionMode
 from coc_cli.errors import StageError
 from coc_cli.nets.functional_layers import CONVERSIONS, Conversion
 from coc_cli.nets.graph import WEIGHTED
+from coc_cli.nets.meanings import CASTS, meaning
 from coc_cli.nets.module_kinds import arguments_of, kind_of
 from coc_cli.nets.names import plain_path
-from coc_cli.nets.operations import BY_SPELLING, ENUMS, OPERATIONS, Operation
+from coc_cli.nets.operations import ENUMS, OPERATIONS
 from coc_cli.nets.running import function_of
 from coc_cli.nets.sizes import Shape, Size, plain
-from coc_cli.nets.spellings import REFUSED, in_place, node_name, spelling
-from coc_cli.nets.trace_comparison import Traced, erase_unused, merged, same_for_all_batches
+from coc_cli.nets.spellings import INSTEAD, REFUSED, in_place, node_name, spelling
+from coc_cli.nets.trace_comparison import Line, Traced, TraceError, erase_unused, merged, same_for_all_batches
 
 INPUT = "x"
-BATCHES = (2, 3)  # numbers of images with which a network is traced; what differs depends on their number
+BATCHES = (2, 1)  # numbers of images with which a network is traced; what differs depends on their number
 CONSTANT = "_constant_"
 ONE_TENSOR = "return the logits alone, as in a module around it with: return self.net(x)['out'], or [0] of a tuple"
 
@@ -39,8 +44,12 @@ ONE_TENSOR = "return the logits alone, as in a module around it with: return sel
 class _Recorder(TorchFunctionMode):
     """Notes the calls that a network makes while it runs on tensors without values."""
 
-    def __init__(self, root: nn.Module, prefix: str) -> None:
+    def __init__(
+        self, root: nn.Module, prefix: str, squeezed: list[tuple[int, ...]] | None = None, *, training: bool = False
+    ) -> None:
         super().__init__()
+        self.training = training
+        self.is_first, self.squeezed = squeezed is None, list(squeezed or [])  # the dimensions of each plain squeeze
         self.traced = Traced(prefix=prefix)
         self.graph = self.traced.graph
         self.prefix = prefix
@@ -50,6 +59,7 @@ class _Recorder(TorchFunctionMode):
         self.owners = {plain_path(path): module for path, module in root.named_modules()}
         self.paths = {id(module): path for path, module in self.owners.items()}
         self.names = {id(value): name for name, value in held_tensors(root).items()}
+        self.users: dict[int, str] = {}  # of weights: the module that runs on them
         self.scopes = [""]
         self.quiet = False  # calls are run and not noted
         self.called: set[str] = set()
@@ -71,7 +81,7 @@ class _Recorder(TorchFunctionMode):
 
     def node(self, kind: str, target: Any, args: tuple[Any, ...], name: str) -> Node:
         made = self.graph.create_node(kind, target, args, name=name)
-        made.meta["scope"] = self.scopes[-1]
+        made.meta["scope"], made.meta["line"] = self.scopes[-1], _line_now()
         return made
 
     def name_of(self, candidate: str) -> str:
@@ -127,13 +137,15 @@ class _Recorder(TorchFunctionMode):
 
     # Calls of functions
 
-    def __torch_function__(
+    def __torch_function__(  # noqa: PLR0911  (one way out for each kind of call)
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         word = spelling(func)
         if self.quiet:
             return func(*args, **kwargs)
+        if word == "device":
+            return torch.device("cpu")  # where constants are made
         if word in ("shape", "size", "numel", "nelement"):
             return self._size(word, *args, **kwargs)
         tensors = list(_tensors_in((args, kwargs)))
@@ -143,9 +155,17 @@ class _Recorder(TorchFunctionMode):
             return iter(self.__torch_function__(torch.Tensor.unbind, types, args, kwargs))
         if self._is_constant(tensors, (args, kwargs)):
             return self._constant(func, word, args, kwargs)
+        if word == "linear" and id(_linear_operands(*args, **kwargs)[1]) not in self.names:
+            return self._product(*_linear_operands(*args, **kwargs))
         if word in CONVERSIONS and (made := CONVERSIONS[word](*args, **kwargs)) is not None:
             return self._converted(made, word)
         return self._noted(func, word, args, kwargs)
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Note a linear function whose weights are computed: no layer, a product of two tensors."""
+        turned = self.__torch_function__(Tensor.transpose, (), (weight, -2, -1))
+        product: Tensor = self.__torch_function__(torch.matmul, (), (x, turned))
+        return product if bias is None else self.__torch_function__(Tensor.add, (), (product, bias))
 
     def _is_constant(self, tensors: list[Tensor], inputs: Any) -> bool:
         """Return whether a call depends neither on the input nor on a parameter."""
@@ -153,15 +173,15 @@ class _Recorder(TorchFunctionMode):
         return not any(known) and not (tensors and any(_sizes_in(inputs)))
 
     def _constant(self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if word in ("zeros", "ones", "full") and any(_sizes_in((args, kwargs))):
+        is_real = kwargs.get("dtype") in (None, torch.float32)
+        if word in ("zeros", "ones", "full") and is_real and any(_sizes_in((args, kwargs))):
             fill = {"zeros": 0.0, "ones": 1.0}.get(word)
             size = kwargs.get("size", args[0] if args and isinstance(args[0], (tuple, list)) else None)
             shape = size or tuple(args if fill is not None else args[:1])
             value = fill if fill is not None else kwargs.get("fill_value", args[-1])
             return self._filled(self.input, shape, value)
-        if kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "meta":
-            kwargs = {**kwargs, "device": "cpu"}
-        return func(*_plain(args), **_plain(kwargs))
+        with torch.device("cpu"):  # its values are needed
+            return func(*_plain(args), **_plain(kwargs))
 
     def _filled(self, like: Node, shape: Any, value: float) -> Tensor:
         function = function_of("filled")
@@ -184,7 +204,9 @@ class _Recorder(TorchFunctionMode):
         self.graph._graph_namespace.create_name(name, None)  # noqa: SLF001
 
     def _noted(self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        operation, meant, named = self._meant(func, word, args, kwargs)
+        is_bare_squeeze = word in ("squeeze", "squeeze_") and len(args) + len(kwargs) == 1
+        inputs = (*args, self._dimensions_of_one(args[0])) if is_bare_squeeze else args
+        operation, meant, named = meaning(word, inputs, kwargs, lambda tensor: self._size("shape", tensor))
         if operation is None:
             return self._result(func, word, args, kwargs)
         try:
@@ -198,7 +220,10 @@ class _Recorder(TorchFunctionMode):
         self.quiet = True
         try:
             result = function_of(operation.name)(*metas)
-            shown = result if changes else func(*self._meta(_plain(args)), **self._meta(_plain(kwargs)))
+            is_own = changes or word in CASTS or is_bare_squeeze  # not what torch's function would give here
+            shown = result if is_own else func(*self._meta(_plain(args)), **self._meta(_plain(kwargs)))
+            if changes and _shape(args[0]) != _shape(result):
+                getattr(args[0], word)(*metas[1:])
         finally:
             self.quiet = False
         operands = self._operand(bound)
@@ -232,46 +257,12 @@ class _Recorder(TorchFunctionMode):
             )
         return result
 
-    def _meant(
-        self, func: Any, word: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Operation | None, tuple[Any, ...], dict[str, Any]]:
-        """Return the operation that a call means, with its arguments."""
-        if word in ("view", "reshape") and len(args) > 1 and isinstance(args[1], torch.dtype):
-            return None, args, kwargs
-        if word in ("view_as", "reshape_as"):
-            return OPERATIONS["reshape"], (args[0], tuple(self._size("shape", args[1]))), {}
-        if word in ("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like"):
-            value = {"zeros": 0.0, "ones": 1.0}.get(word.removeprefix("new_").removesuffix("_like"))
-            shape = tuple(self._size("shape", args[0])) if word.endswith("_like") else kwargs.get("size", args[1:])
-            shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-            if word.startswith("new_full"):
-                shape, value = args[1], args[2] if len(args) > 2 else kwargs["fill_value"]  # noqa: PLR2004
-            value = kwargs.get("fill_value", args[-1]) if value is None else value
-            return OPERATIONS["filled"], (args[0], tuple(shape), value), {}
-        if word in ("t", "T", "mT"):
-            return OPERATIONS["transpose"], (args[0], -2, -1), {}
-        if word == "data":
-            return OPERATIONS["detach"], args, {}
-        if word in _CASTS:
-            return self._cast(func, args, kwargs)
-        if word in ("dropout_", "alpha_dropout_", "feature_dropout"):
-            return None, args, kwargs
-        return BY_SPELLING.get(word), args, kwargs
-
-    def _cast(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Operation | None, tuple[Any, ...], dict[str, Any]]:
-        self.quiet = True
-        before = args[0]
-        try:
-            after = func(*self._meta(args), **{**kwargs, **({"device": "meta"} if "device" in kwargs else {})})
-        finally:
-            self.quiet = False
-        if after.dtype == before.dtype:
-            return OPERATIONS["identity"], args[:1], {}
-        if after.dtype == torch.float32:
-            return OPERATIONS["as_float"], args[:1], {}
-        raise StageError(f"turns numbers into {str(after.dtype).removeprefix('torch.')}; leave them float32", "arch")
+    def _dimensions_of_one(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return the dimensions that a plain squeeze takes away; a batch of one image keeps its own."""
+        if self.is_first:
+            self.squeezed.append(tuple(at for at, size in enumerate(_shape(tensor)) if size == 1))
+            return self.squeezed[-1]
+        return self.squeezed.pop(0) if self.squeezed else ()
 
     def _changed(self, tensor: Tensor, word: str) -> None:
         """Note that a tensor was changed in place: what shares its memory must not be read any more."""
@@ -295,11 +286,20 @@ class _Recorder(TorchFunctionMode):
     def call(self, module: nn.Module, run: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Note the call of a module, or run it and note what it calls."""
         path = self.paths.get(id(module))
-        if path is None or self.quiet:
+        if self.quiet:
+            return run(module, *args, **kwargs)
+        if path is None:
+            own = module._parameters.values()  # noqa: SLF001
+            if any(weight is not None and id(weight) not in self.names for weight in own):
+                raise StageError(
+                    f"runs a {type(module).__name__} that is no module of the network; make it in __init__, and keep"
+                    " it as an attribute or in an nn.ModuleList, not in a plain list",
+                    "arch",
+                )
             return run(module, *args, **kwargs)
         kind = kind_of(module)
         if kind is not None:
-            return self._called(module, kind, path, args, kwargs)
+            return self._hooked(module, kind, path, run)(*args, **kwargs)
         if (depth := _STOCHASTIC_DEPTH.get(type(module).__name__)) is not None:
             return self._skipping(module, depth(module), path, args)
         is_small = not isinstance(module, nn.Sequential) and not any(isinstance(m, WEIGHTED) for m in module.modules())
@@ -316,6 +316,24 @@ class _Recorder(TorchFunctionMode):
             node._rename(full.replace(".", "_"))  # noqa: SLF001  (as when such modules were nodes of their own)
         return result
 
+    def _hooked(self, module: nn.Module, kind: str, path: str, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what notes a call: with the module's hooks around it, if it has some."""
+
+        def noted(*args: Any, **kwargs: Any) -> Tensor:
+            return self._called(module, kind, path, args, kwargs)
+
+        if not module._forward_hooks and not module._forward_pre_hooks:  # noqa: SLF001
+            return noted
+
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            module.forward = noted  # type: ignore[method-assign]
+            try:
+                return run(module, *args, **kwargs)
+            finally:
+                del module.forward
+
+        return inside
+
     def _called(self, module: nn.Module, kind: str, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         inputs = (*args, *kwargs.values())
         if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
@@ -324,10 +342,12 @@ class _Recorder(TorchFunctionMode):
             if path in self.called:
                 raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
             self.called.add(path)
+        self._check_own(path, kind, module)
         operand = self._operand(inputs[0])
         self.quiet = True
+        averages = getattr(module, "momentum", 0) is None  # a norm that counts its batches, which have no values here
         try:
-            result = module.forward(self._meta(inputs[0]))
+            result = type(module).forward(module.train(module.training and not averages), self._meta(inputs[0]))
         finally:
             self.quiet = False
         if not isinstance(result, Tensor):
@@ -339,6 +359,22 @@ class _Recorder(TorchFunctionMode):
             self._changed(inputs[0], kind)
             return self._held(inputs[0], node)
         return self._outputs(result, node, inputs)  # type: ignore[no-any-return]
+
+    def _check_own(self, path: str, kind: str, module: nn.Module) -> None:
+        """Raise `StageError` if a module's weights are another's too, or if it does not follow the network's mode."""
+        _check_inside(path, kind)
+        for weight in module._parameters.values():  # noqa: SLF001
+            other = path if weight is None else self.users.setdefault(id(weight), path)
+            if other != path:
+                raise StageError(
+                    f"layer '{path}' shares its weights with '{other}'; give it weights of its own", "arch"
+                )
+        if kind.startswith("BatchNorm") and module.training != self.training:
+            raise StageError(
+                f"{kind} '{path}' keeps to evaluation while the network trains, which coc does not; let train() set the"
+                " mode of all modules, or put a fixed scale and shift in its place",
+                "arch",
+            )
 
     def _skipping(self, module: nn.Module, settings: tuple[float, str], path: str, args: tuple[Any, ...]) -> Tensor:
         name = f"{self.prefix}{path}".replace(".", "_")
@@ -352,11 +388,12 @@ class _Recorder(TorchFunctionMode):
         if None in names.values():
             raise StageError(
                 f"calls {_shown(word)} with weights that it computes; make it a layer, a torch.nn module with plain"
-                " weights",
+                " weights or with a parametrization (torch.nn.utils.parametrize)",
                 "arch",
             )
         owner, _, attribute = str(names["weight"]).rpartition(".")
         is_layer = attribute == "weight" and self._is_owned(made, owner)
+        _check_inside(owner if is_layer else attribute, made.kind)
         path = owner if is_layer else ".".join(filter(None, (owner, f"{attribute}_{made.kind.lower()}")))
         if path in self.called:
             raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
@@ -366,7 +403,7 @@ class _Recorder(TorchFunctionMode):
             result = made.run(self._meta(made.x))
         finally:
             self.quiet = False
-        self.traced.modules[path] = (made.kind, made.arguments)
+        self.traced.modules[path] = (made.kind, _plain(made.arguments))
         self.traced.sources.update({f"{path}.{key}": str(name) for key, name in names.items()})
         target = f"{self.prefix}{path}"
         node = self.node("call_module", target, (self._operand(made.x),), self.name_of(target.replace(".", "_")))
@@ -377,15 +414,31 @@ class _Recorder(TorchFunctionMode):
         return isinstance(self.owners.get(owner), getattr(nn, made.kind))
 
 
-_IGNORED = ("inplace", "dtype", "device", "memory_format", "requires_grad", "_stacklevel")
-_IGNORED += ("return_indices", "non_blocking", "out")
-_CASTS = frozenset(
-    ("to", "float", "type", "type_as", "half", "double", "bfloat16", "int", "long", "bool", "cpu", "cuda")
+_IGNORED = frozenset(
+    (
+        "inplace",
+        "dtype",
+        "device",
+        "memory_format",
+        "requires_grad",
+        "_stacklevel",
+        "return_indices",
+        "non_blocking",
+        "out",
+    )
 )
 _STOCHASTIC_DEPTH: dict[str, Callable[[Any], tuple[float, str]]] = {
     "StochasticDepth": lambda module: (float(module.p), str(module.mode)),  # torchvision's
     "DropPath": lambda module: (float(module.drop_prob or 0.0), "row"),  # timm's, and many by hand
 }
+
+
+def _linear_operands(
+    input: Tensor,  # noqa: A002  (torch's name)
+    weight: Tensor,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    return input, weight, bias
 
 
 def _shown(word: str) -> str:
@@ -445,9 +498,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _unscripted(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what runs a scripted function by the Python that it was made of, where that is known."""
+
+    def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+        written = getattr(function, "_torchdynamo_inline", None)
+        return run(function, *args, **kwargs) if written is None else written(*args, **kwargs)
+
+    return call
+
+
 @contextmanager
-def _calls_go_to(recorder: _Recorder) -> Iterator[None]:
-    """Let calls of modules go to a recorder."""
+def _calls_go_to(recorder: _Recorder) -> Iterator[Callable[..., Any]]:
+    """Let calls of modules go to a recorder; give what runs a module as torch does."""
     run = nn.Module.__call__
 
     def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -455,12 +518,15 @@ def _calls_go_to(recorder: _Recorder) -> Iterator[None]:
 
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    scripted = torch.jit.ScriptFunction.__call__
     nn.Module.__call__ = call  # type: ignore[method-assign]
+    torch.jit.ScriptFunction.__call__ = _unscripted(scripted)  # type: ignore[method-assign]
     try:
         with torch.no_grad(), recorder:
-            yield
+            yield run
     finally:
         nn.Module.__call__ = run  # type: ignore[method-assign]
+        torch.jit.ScriptFunction.__call__ = scripted  # type: ignore[method-assign]
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
@@ -477,22 +543,90 @@ def _without_values(root: nn.Module) -> nn.Module:
     return copy.deepcopy(root, memo)
 
 
-def _run(root: nn.Module, shape: tuple[int, ...], prefix: str, batch: int, *, training: bool) -> Traced:
+def _run(
+    root: nn.Module,
+    shape: tuple[int, ...],
+    prefix: str,
+    batch: int,
+    *,
+    training: bool,
+    squeezed: list[tuple[int, ...]] | None = None,
+) -> tuple[Traced, list[tuple[int, ...]]]:
+    """Return a trace, and the dimensions of each plain squeeze in it; those of another trace are used if given."""
     copied = _without_values(root).train(training)
-    recorder = _Recorder(copied, prefix)
+    recorder = _Recorder(copied, prefix, squeezed, training=training)
     recorder.scopes = [prefix.rstrip(".")]
-    x = recorder.start(shape, batch)
+    x, before = recorder.start(shape, batch), drawn()
     try:
-        with _calls_go_to(recorder):
-            result = copied.forward(x)
+        with _calls_go_to(recorder) as run:
+            result = run(copied, x)
     except Exception as error:
         raise _fault(error, recorder.scopes[-1].removeprefix(prefix), shape) from error
+    if drawn() != before:
+        raise TraceError(
+            f"cannot be traced: draws random numbers of Python or numpy in forward; {INSTEAD}", _head(root)
+        )
     if not isinstance(result, Tensor):
-        raise StageError(f"gives a {type(result).__name__}, not one tensor; {ONE_TENSOR}", "arch")
+        when = " in training" if training else ""  # for evaluation comes first
+        raise TraceError(f"gives a {type(result).__name__}{when}, not one tensor; {ONE_TENSOR}", _head(root))
     recorder.graph.output(recorder._tensor_node(result))  # noqa: SLF001
     recorder.traced.shape = tuple(result.shape)
     erase_unused(recorder.graph)
-    return recorder.traced
+    return recorder.traced, recorder.squeezed
+
+
+def _check_inside(path: str, kind: str) -> None:
+    """Raise `StageError` if a network is a layer itself."""
+    if not path:
+        raise StageError(f"the network is a {kind} itself; put it into another module, as in nn.Sequential", "arch")
+
+
+def _check_read_once(traced: Traced) -> None:
+    """Raise `StageError` if a network reads a layer's weights beside running the layer."""
+    made = {old: new.rpartition(".")[0] for new, old in traced.sources.items()}
+    for node in traced.graph.nodes:
+        name = str(node.target).removeprefix(traced.prefix)
+        owner = name.rpartition(".")[0]
+        layer = owner if owner in traced.modules else made.get(name)
+        if node.op == "get_attr" and layer:
+            what = f"reads the weights of layer '{layer}' beside running it; give it weights of its own"
+            raise TraceError(f"cannot be traced: {what}", node.meta.get("line"))
+
+
+def drawn() -> object:
+    """Return what changes when random numbers of Python's or numpy's are drawn, or torch's on a CPU."""
+    _, keys, place, *_ = np.random.get_state(legacy=True)  # noqa: NPY002  (that is what networks draw from)
+    with torch._C.DisableTorchFunction():  # noqa: SLF001
+        return random.getstate(), np.asarray(keys).tobytes(), place, torch.get_rng_state().numpy().tobytes()
+
+
+def _head(root: nn.Module) -> Line | None:
+    """Return where a network's forward begins."""
+    code = getattr(type(root).forward, "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else None
+
+
+def _check_takes_images(root: nn.Module) -> None:
+    """Raise `StageError` if a network's forward needs more than images."""
+    try:
+        parameters = inspect.signature(root.forward).parameters.values()
+    except (TypeError, ValueError):
+        return
+    words = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if more := ", ".join(words[1:]):
+        what = f"its forward needs {more} beside the images; give these a default, or make them in forward"
+        raise TraceError(f"cannot be traced: {what}", _head(root))
+
+
+def _line_now() -> Line | None:
+    """Return the line that runs now, of code that is neither torch's nor coc's."""
+    frame = sys._getframe(1)  # noqa: SLF001
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back  # type: ignore[assignment]
+    return (frame.f_code.co_filename, frame.f_lineno) if frame else None
+
+
+_OURS = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parents[1]}/")
 
 
 def _fault(error: Exception, scope: str, shape: tuple[int, ...]) -> StageError:
@@ -512,8 +646,7 @@ def _fault(error: Exception, scope: str, shape: tuple[int, ...]) -> StageError:
 
 def _line_of(error: BaseException) -> str:
     """Return, in brackets, the last line of code on an error's traceback that is neither torch's nor coc's."""
-    ours = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parents[1]}/")
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)]
     library = [frame for frame in frames if "/site-packages/" in frame.filename]
     if not library or library[-1] is not frames[-1]:
         return ""  # the user's own file, which is named in front
@@ -526,8 +659,9 @@ def trace(root: nn.Module, shape: tuple[int, ...], prefix: str = "") -> Traced:
     Names of modules and tensors in the graph begin with `prefix`. Raises `StageError` naming module, file and line of
     what cannot be traced, runs otherwise in training than in evaluation, or depends on the number of images.
     """
-    training = _run(root, shape, prefix, BATCHES[0], training=True)
-    evaluation = _run(root, shape, prefix, BATCHES[0], training=False)
-    other = _run(root, shape, prefix, BATCHES[1], training=False)
-    same_for_all_batches(evaluation, other)
-    return merged(training, evaluation)
+    _check_takes_images(root)
+    evaluation, squeezed = _run(root, shape, prefix, BATCHES[0], training=False)
+    training, _ = _run(root, shape, prefix, BATCHES[0], training=True)
+    other, _ = _run(root, shape, prefix, BATCHES[1], training=False, squeezed=squeezed)
+    _check_read_once(evaluation)
+    return merged(training, evaluation, same_for_all_batches(evaluation, other, BATCHES))

@@ -160,7 +160,12 @@ class EarlyExit(TaughtStage):
         assert self.exits is not None
         free = places.every_block()
         if self.exits > len(free):
-            raise StageError(f"asks for {self.exits}, but there are {len(free)} places between blocks", "exits")
+            instead = (
+                f"ask for {len(free)} at most" if free else "leave early_exit out, or name places by exits: [NAME]"
+            )
+            raise StageError(
+                f"asks for {self.exits}, but there are {len(free)} places between blocks; {instead}", "exits"
+            )
         return spread(free, [(index + 1) / (self.exits + 1) for index in range(self.exits)])
 
     def change(self, network: Network, lab: Lab) -> Network:

@@ -67,9 +67,11 @@ class Quantize(TaughtStage):
         network = build(spec, device="meta")
         precision = self._precision(list(network.layers))
         expected = with_precision(spec, precision)
-        for name, kind in unsupported(build(spec.with_changes(bits={}, edges={}), device="meta")).items():
-            if name in expected.bits:
-                raise StageError(f"layer '{name}' is a {kind}, which cannot be quantised; set it to 32 bits", "layers")
+        kinds = unsupported(build(spec.with_changes(bits={}, edges={}), device="meta"))
+        if kept := [name for name in kinds if name in expected.bits]:
+            rules = ", ".join(f"'{name}': {{bits: {FLOAT_BITS}}}" for name in kept)
+            what = f"layer '{kept[0]}' is a {kinds[kept[0]]}, which cannot be quantised"
+            raise StageError(f"{what}; leave it in floating point with layers: {{{rules}}}", "layers")
         for name, bits in spec.bits.items():
             wider = expected.bits.get(name, FLOAT_BITS)
             if wider > bits:

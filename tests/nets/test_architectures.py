@@ -166,10 +166,10 @@ def test_a_functional_dropout_looks_at_the_training_flag(nets: Path) -> None:
             "nets.py:44: cannot be traced: in the network's forward: bool decides by the values of a tensor; let it depend"
             " on shapes or settings alone, or use torch.where",
         ),
-        ("file:nets.py:map_of", {}, "gives 4x8x8 for an image, not one number for each of 3 classes"),
+        ("file:nets.py:map_of", {}, "nets.py:58: gives 4x8x8 for an image, not one number for each of 3 classes"),
         ("file:nets.py:wide", {}, "nets.py:64: cannot run on images of 1x8x8: in the network's forward: "),
-        ("file:nets.py:dict_of", {}, f"gives a dict, not one tensor; {ONE_TENSOR}"),
-        ("file:nets.py:pair_of", {}, f"gives a tuple, not one tensor; {ONE_TENSOR}"),
+        ("file:nets.py:dict_of", {}, f"nets.py:72: gives a dict, not one tensor; {ONE_TENSOR}"),
+        ("file:nets.py:pair_of", {}, f"nets.py:81: gives a tuple, not one tensor; {ONE_TENSOR}"),
         ("timm:resnet17", {}, "timm has no model 'resnet17'; did you mean '"),
         ("timm:resnet17.a1_in1k", {}, "timm has no model 'resnet17'; did you mean '"),
         ("timm:resnet18", {"width": 3}, "timm:resnet18 cannot be made: "),

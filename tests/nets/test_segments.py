@@ -90,7 +90,7 @@ def test_a_graph_gives_what_the_module_gives(kind: type[Net], cut: str | None) -
         ),
         (
             Functional,
-            "in the network's forward: calls conv2d with weights that it computes; make it a layer, a torch.nn module with plain weights",
+            "in the network's forward: calls conv2d with weights that it computes; make it a layer, a torch.nn module with plain weights or with a parametrization (torch.nn.utils.parametrize)",
         ),
         (Twice, "in the network's forward: layer 'b' runs twice in one pass; give each run a layer of its own"),
         (Two, f"gives a tuple, not one tensor; {tracing.ONE_TENSOR}"),

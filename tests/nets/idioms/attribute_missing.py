@@ -1,0 +1,14 @@
+"""A forward with a spelling mistake."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1)
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.convv(x)).mean((2, 3)))

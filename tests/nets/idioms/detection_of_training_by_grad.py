@@ -1,0 +1,16 @@
+"""Looks at torch.is_grad_enabled and torch.jit.is_scripting."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv, self.conv2 = nn.Conv2d(channels, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        if not torch.jit.is_scripting() and x.requires_grad and torch.is_grad_enabled():
+            x = x.clone()
+        return self.fc(torch.relu(self.conv2(torch.relu(self.conv(x)))).mean((2, 3)))

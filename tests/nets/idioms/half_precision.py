@@ -1,0 +1,15 @@
+"""Half precision in forward."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1).half()
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x.half())).float()
+        return self.fc(x.mean((2, 3)))

@@ -1,0 +1,17 @@
+"""Affine instance norm, and one without."""
+
+import torch.nn as nn
+
+
+def net(outputs, channels):
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.InstanceNorm2d(16, affine=True),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.InstanceNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, outputs),
+    )

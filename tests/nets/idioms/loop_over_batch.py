@@ -1,0 +1,15 @@
+"""A loop over the images of the batch."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1)
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        features = torch.relu(self.conv(x)).mean((2, 3))
+        return torch.stack([self.fc(f) for f in features])

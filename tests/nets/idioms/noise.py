@@ -1,0 +1,16 @@
+"""Noise on the input while training, by torch.randn_like."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1)
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        if self.training:
+            x = x + 0.1 * torch.randn_like(x)
+        return self.fc(torch.relu(self.conv(x)).mean((2, 3)))

@@ -1,0 +1,16 @@
+"""A buffer of random order made at the start, used to permute channels."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv, self.conv2 = nn.Conv2d(channels, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.register_buffer("order", torch.randperm(16))
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))[:, self.order]
+        return self.fc(torch.relu(self.conv2(x)).mean((2, 3)))

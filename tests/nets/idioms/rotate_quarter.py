@@ -1,0 +1,16 @@
+"""Test-time views in forward: rot90 and flips averaged by the same network."""
+
+import torch
+import torch.nn as nn
+
+
+class Net(nn.Module):
+    def __init__(self, outputs, channels):
+        super().__init__()
+        self.conv, self.conv2 = nn.Conv2d(channels, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.fc = nn.Linear(16, outputs)
+
+    def forward(self, x):
+        x = torch.cat([x, x.flip(-1), torch.rot90(x, 1, (2, 3))], 0)
+        x = self.fc(torch.relu(self.conv2(torch.relu(self.conv(x)))).mean((2, 3)))
+        return sum(x.chunk(3)) / 3

@@ -1,0 +1,17 @@
+"""An autoencoder's up-sampling by ConvTranspose2d before the classifier."""
+
+import torch.nn as nn
+
+
+def net(outputs, channels):
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 16, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, outputs),
+    )
