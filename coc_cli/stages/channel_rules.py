@@ -188,7 +188,11 @@ class _Run(Notes):
         result = self.execute(node, args, kwargs)
         name = self.name_of(node)
         if name in kinds.NUMBERED:
-            if self._is_regrouped(name, x, result):
+            is_regrouped = self._is_regrouped(name, x, result)
+            if is_regrouped and name == "split" and _is_literal(node.args[1:2]):
+                size = sum(args[1])  # no other number of channels has parts of these sizes
+                self.keep(x, f"{self.place(node)} needs all {size}")
+            elif is_regrouped:
                 self.regroup(x, node)
             else:
                 self.found.numbered.append((distinct(x), self.place(node)))
@@ -292,6 +296,11 @@ class _Run(Notes):
             return x
         self._normed(node, x, -1)
         return x
+
+
+def _is_literal(sizes: tuple[Any, ...]) -> bool:
+    """Return whether an argument is a list of numbers that are written into the code."""
+    return bool(sizes) and isinstance(sizes[0], (list, tuple)) and all(isinstance(size, int) for size in sizes[0])
 
 
 def _first(labels: Tensor, dimensions: int) -> Tensor:

@@ -50,6 +50,7 @@ class SelectionSettings:
 
 
 Kept = tuple[int, ...]  # how many parts of each bundle
+FEW = 2  # reasons in an error
 AIMS = 6  # searches for one fraction
 
 
@@ -67,7 +68,7 @@ class Selection:
         self.choices = self._choices()
         if not any(len(choice.options) > 1 for choice in self.choices):
             why = "each is held by a pattern or tied to the output"
-            raise StageError("; ".join([f"no layer of this network can be pruned: {why}", *self.notes()]))
+            raise StageError("; ".join([f"no layer of this network can be pruned: {why}", *self.notes(FEW)]))
 
     def _choices(self) -> list[Choice]:
         choices = []
@@ -196,12 +197,12 @@ class Selection:
     def check(self, kept: Kept, fraction: float) -> None:
         """Raise `StageError` if parts leave a fraction that is too far from the requested one."""
         if self.misses(kept, fraction):
-            why = "; ".join(["the other channels are held or too few", *self.notes()])
+            why = "; ".join(["the other channels are held or too few", *self.notes(FEW)])
             left = self.fraction(kept)
             raise StageError(f"cannot leave {fraction:.1%} of the MACs, the nearest is {left:.1%}: {why}", "ratio")
 
-    def notes(self) -> list[str]:
-        """Return which layers keep their channels though nothing requests it, and why."""
+    def notes(self, most: int = 6) -> list[str]:
+        """Return which layers keep their channels though nothing requests it, and why; how many more if too many."""
         kept: dict[str, list[str]] = {}
         for group in self.channels.groups:
             is_layer = group.members[0][0] in self.channels.whole.found.rows and not is_head(group.name)
@@ -211,7 +212,9 @@ class Selection:
             if bundle.why_kept:
                 names = [self.channels.groups[index].name for index in bundle.groups]
                 kept.setdefault(bundle.why_kept, []).extend(names)
-        return [f"{_named(names)} channels: {why}" for why, names in kept.items()]
+        notes = [f"{_named(names)} channels: {why}" for why, names in kept.items()]
+        more = len({name for names in list(kept.values())[most:] for name in names})
+        return [*notes[:most], *([f"{more} more keep theirs for reasons of the kind"] if more else [])]
 
     def nearby(self, fraction: float) -> list[float]:
         """Return the fractions that widths allow near the requested one, the nearest among them."""

@@ -170,8 +170,9 @@ def test_every_cell_is_as_the_table_says(row: Row, check: str, tmp_path: Path) -
 
 
 def test_the_table_is_as_wide_as_it_claims() -> None:
-    families = [row.arch.partition(":")[0] for row in TABLE]
-    assert (families.count("cifar"), families.count("torchvision"), families.count("timm")) == (3, 15, 8)
+    assert len(TABLE) >= 45
+    assert sum(not row.fails for row in TABLE) >= 40
+    assert {row.arch.partition(":")[0] for row in TABLE} == {"cifar", "torchvision", "timm"}
     assert all(check in CHECKS for row in TABLE for check in row.fails)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import channelzoo
 import pytest
 import torch
 from hypothesis import strategies
+from models_table import TABLE
 from sampling import check_cases, counts
 
 from coc_cli.data.images import Data
@@ -133,6 +135,19 @@ def test_notes_name_the_operation_that_keeps_channels() -> None:
         "cannot leave 10.0% of the MACs, the nearest is 47.6%: the other channels are held or too few; layer 'stem.0'"
         " keeps its channels: reshape behind 'stem.2' needs all 16"
     )
+
+
+@pytest.mark.full
+def test_an_error_names_few_reasons_and_a_plan_more() -> None:
+    pytest.importorskip("timm", reason="timm is not installed: pip install 'coc-cli[timm]'")
+    spec = next(row.spec for row in TABLE if row.arch == "timm:mixnet_s")
+    with pytest.raises(StageError) as caught:
+        Prune(ratio=0.6).expect(spec)
+    *reasons, more = caught.value.what.split("; ")
+    assert reasons[1] == "layer 'conv_stem' keeps its channels: split behind 'blocks.0.0.drop_path' needs all 16"
+    assert len(reasons) == 3
+    assert re.fullmatch(r"\d\d more keep theirs for reasons of the kind", more)
+    assert len(Prune(ratio=0.2).notes(spec)) == 8
 
 
 def test_a_rule_of_a_layer_need_not_say_whether_to_prune() -> None:
