@@ -159,7 +159,7 @@ class _Run:
             return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log, warn)
 
         def warn(text: str) -> None:
-            self.reporter.say(f"warning: {text}", event="warning", text=text)
+            self.reporter.say(f"warning: {text}", event="warning", what=text)
 
         with _faults_of(step):
             network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
@@ -247,10 +247,10 @@ def _faults_of(step: Step) -> Iterator[None]:
         raise RunError(f"{place}: {error.what}") from error
     except RunError as error:
         raise RunError(f"{place}: {error}") from error
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            if "allocate memory" not in str(error):
-                raise
+    except (MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not is_memory:
+            raise
         raise RunError(f"{place}: out of memory; lower its 'batch', or data.size") from error
 
 

@@ -69,14 +69,19 @@ class TrainingState:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return self._left_out(path, f"cannot be read: {error.strerror}")
+            self._leave_out(path, f"cannot be read: {error.strerror}")
+            return None
         body = content[len(MAGIC) + _DIGEST :]
         if content[: len(MAGIC)] != MAGIC or hashlib.sha256(body).digest() != content[len(MAGIC) : -len(body) or None]:
-            return self._left_out(path, "is damaged")
+            self._leave_out(path, "is damaged")
+            return None
         saved: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True)
-        return saved if saved.get("key") == self.key else self._left_out(path, "is of another training")
+        if saved.get("key") == self.key:
+            return saved
+        self._leave_out(path, "is of another training")
+        return None
 
-    def _left_out(self, path: Path, why: str) -> None:
+    def _leave_out(self, path: Path, why: str) -> None:
         self.warn(f"training state {path} {why}; training goes on from the one before, or from the stage's start")
 
     def add(self, epoch: Epoch, figure: tuple[float, float]) -> None:

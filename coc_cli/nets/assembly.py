@@ -16,7 +16,7 @@ from coc_cli.nets.operations import OPERATIONS
 from coc_cli.nets.running import function_of, operation_of
 from coc_cli.nets.trace_comparison import Traced
 from coc_cli.nets.traced_graph import INPUT, MODULE, TENSOR, TRAINING, GraphModule, GraphTensor, NetworkGraph
-from coc_cli.nets.tracing import held_tensors
+from coc_cli.nets.traced_values import held_tensors
 
 
 def described(traced: Traced, trained: frozenset[str]) -> NetworkGraph:

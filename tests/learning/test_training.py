@@ -100,7 +100,7 @@ def test_a_diverging_training_says_so(network: Network, data: Data, tmp_path: Pa
 
     with pytest.raises(
         RunError,
-        match="training diverged in epoch 1 of 1 at a peak rate of 0.002: the loss is nan; a lower lr may help",
+        match=r"training diverged in epoch 1 of 1 at a peak rate of 0.002: the loss is nan; a lower lr may help",
     ):
         fit(network, data, Training(epochs=1), broken, augment=Augment(), seed=0, state=tmp_path / "s", log=print)
 

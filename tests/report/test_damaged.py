@@ -190,7 +190,9 @@ def test_what_does_not_match_its_checksum_is_said_first(finished: Run, tmp_path:
     run = tmp_path / "run"
     for name, edit in {
         "report.json": lambda path: path.write_text(path.read_text().replace('"seed": 3', '"seed": 4')),
-        "stages/01-distill/result.json": lambda path: path.write_text(path.read_text().replace('"n_test": 3', '"n_test": 9')),
+        "stages/01-distill/result.json": lambda path: path.write_text(
+            path.read_text().replace('"n_test": 3', '"n_test": 9')
+        ),
         "stages/02-quantize/model.safetensors": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\0"),
     }.items():
         shutil.rmtree(run, ignore_errors=True)
