@@ -99,23 +99,19 @@ def fit(
     """Train a network in place.
 
     Args:
-        network: On the data's device; left with the weights of the epoch that was best on validation (mean score over
-            exits, then lowest loss).
+        network: Left with the weights of the epoch that was best on validation (mean score of exits, then least loss).
         data: Only train and validation are used.
         settings: Epochs, batch size, optimizer and learning rate.
         loss: Called with the network and each batch; returns a scalar.
         augment: Random changes to the training images.
-        seed: Of the order of images, their changes and all random numbers of the network.
-        state: Where the state after the last epochs is kept (see `TrainingState`); if there is one, training resumes
-            from it, to the same end bit for bit.
+        seed: Of all random numbers.
+        state: Where the last states are kept; training resumes from them, to the same end bit for bit.
         log: Called after every epoch, and again for those of a resumed state.
-        warn: Told of a saved state that cannot be used, and of a training that begins again more slowly.
+        warn: Told of a state that cannot be used, and of a training that begins again more slowly.
 
     Raises:
         RunError: If loss or weights are no longer finite; the last state in which they were stays.
     """
-    if not settings.epochs:
-        return
     optimizer = _optimizer(network, settings)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}, optimizer.state_dict()
     training = TrainingState(network, optimizer, state, derived_seed(seed, settings.model_dump_json()), warn)
@@ -128,20 +124,23 @@ def fit(
         mean = _one_pass(network, data.train, slower, loss, optimizer, epoch, augment=augment, seed=seed)
         result = learning(network, data.validation)
         if what := _divergence(network, mean, result.negative_loss):
-            text = (
-                f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}: {what}"
-            )
-            if settings.on_divergence == "stop" or training.is_slowed:
-                raise RunError(f"{text}; a lower lr may help, as may on_divergence: retry")
-            warn(f"{text}; it begins again at {settings.lr * SLOWER:g}")
+            text = f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}"
+            warn(_next_try(settings, f"{text}: {what}", is_slowed=training.is_slowed))
             training.start_again(*start)
             continue
         finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began)
         training.add(finished, (result.score, result.negative_loss))
         training.save()
         log(finished)
-    assert training.best_weights is not None
-    network.load_state_dict(training.best_weights)
+    if training.best_weights is not None:  # else there were no epochs
+        network.load_state_dict(training.best_weights)
+
+
+def _next_try(settings: Training, text: str, *, is_slowed: bool) -> str:
+    """Return what to say of a training that diverged and may begin again; raises `RunError` if it may not."""
+    if settings.on_divergence == "stop" or is_slowed:
+        raise RunError(f"{text}; a lower lr may help, as may on_divergence: retry")
+    return f"{text}; it begins again at {settings.lr * SLOWER:g}"
 
 
 def _divergence(network: Network, loss: float, validation: float) -> str:

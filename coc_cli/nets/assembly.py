@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 
 from coc_cli.errors import StageError
-from coc_cli.nets.module_kinds import made
 from coc_cli.nets.names import BACKBONE
 from coc_cli.nets.operations import OPERATIONS
+from coc_cli.nets.plain_modules import made
 from coc_cli.nets.running import function_of, operation_of
 from coc_cli.nets.trace_comparison import Traced
 from coc_cli.nets.traced_graph import INPUT, MODULE, TENSOR, TRAINING, GraphModule, GraphTensor, NetworkGraph

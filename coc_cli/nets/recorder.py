@@ -14,9 +14,9 @@ from coc_cli.errors import StageError
 from coc_cli.nets.functional_layers import CONVERSIONS, Conversion
 from coc_cli.nets.graph import WEIGHTED
 from coc_cli.nets.meanings import CASTS, meaning
-from coc_cli.nets.module_kinds import arguments_of, kind_of
 from coc_cli.nets.names import plain_path
 from coc_cli.nets.operations import ENUMS, OPERATIONS
+from coc_cli.nets.plain_modules import arguments_of, kind_of
 from coc_cli.nets.running import function_of
 from coc_cli.nets.sizes import Shape, Size, plain
 from coc_cli.nets.spellings import REFUSED, in_place, node_name, spelling
