@@ -273,7 +273,8 @@ class _Run(Notes):
     def _normed(self, node: Node, x: Tensor, dim: int) -> Tensor:
         """Note what a norm reads, [C]; one that is called again has the same channels to norm."""
         read, path = self.read(node, x, dim), str(node.target)
-        self.tie(node, self.found.columns.get(path, read), read)
+        if path in self.found.columns:
+            self.tie(node, self.found.columns[path], read)
         self.found.columns[path] = read
         return read
 
