@@ -154,7 +154,7 @@ TRIES = dict(
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize(
-    "row", tiered(TABLE, quick=[row for row in TABLE if row.arch in QUICK], full=8), ids=lambda row: row.arch
+    "row", tiered(TABLE, quick=[row for row in TABLE if row.arch in QUICK], full=4), ids=lambda row: row.arch
 )
 def test_every_cell_is_as_the_table_says(row: Row, check: str, tmp_path: Path) -> None:
     if row.arch.startswith("timm:"):
