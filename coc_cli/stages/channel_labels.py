@@ -19,7 +19,7 @@ from torch.fx import Node
 from torch.fx.node import map_aggregate
 
 from coc_cli.nets.graph import operation
-from coc_cli.nets.names import layer_at
+from coc_cli.nets.names import is_edge, layer_at
 from coc_cli.stages.label_tensors import compact, distinct, narrowed, varies
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Notes:
         before = node
         while before.all_input_nodes:
             before = before.all_input_nodes[0]
-            if before.op == "call_module":
+            if before.op == "call_module" and not is_edge(str(before.target)):
                 return f"{name} behind '{layer_at(str(before.target))}'"
         return name
 
