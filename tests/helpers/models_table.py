@@ -46,7 +46,6 @@ def _refused(reason: str) -> dict[str, str]:
     return dict.fromkeys(CHECKS, f"cannot be traced: in {reason}")
 
 
-
 TABLE = (
     Row("cifar:resnet34"),
     Row("cifar:vgg19"),
@@ -71,7 +70,9 @@ TABLE = (
     Row(
         "torchvision:swin_t",
         64,
-        fails=_refused("features.1.1.attn: setitem writes into a part of a tensor; build it with torch.cat, torch.where"),
+        fails=_refused(
+            "features.1.1.attn: setitem writes into a part of a tensor; build it with torch.cat, torch.where"
+        ),
     ),
     Row(
         "torchvision:maxvit_t",
