@@ -22,6 +22,7 @@ from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
 from coc_cli.files import budget
 from coc_cli.files.atomic import locked
+from coc_cli.files.run_directory import check_places
 
 FORMAT = 2  # of the cache; increase it when decoding yields other pixels
 CHUNK = 64  # images a thread decodes at a time, fewer if they are large
@@ -100,6 +101,7 @@ class _Job:
 def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock"), wait=True):  # whoever comes second finds the work done
+        check_places(folder, is_entry=True)
         decoded = _load(folder, job.shape, mapped=mapped)
         if decoded is None:
             _check_space(folder, job.shape)

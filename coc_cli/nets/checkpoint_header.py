@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from coc_cli.errors import StageError, user_error
 from coc_cli.files.opening import open_regular
-from coc_cli.files.run_directory import RESULT
+from coc_cli.files.run_directory import RESULT, check_places
 from coc_cli.frozen import Frozen
 from coc_cli.nets.architectures import fingerprint, is_code, resolve
 from coc_cli.nets.spec import Spec
@@ -104,6 +104,7 @@ def is_checkpoint(path: Path) -> bool:
 def checkpoint_at(target: Path) -> Path:
     """Return the checkpoint that a path names: a run directory's result, or the file itself; raises `UserError`."""
     if target.is_dir():
+        check_places(target)
         if not (target / RESULT).is_file():
             raise user_error(target, f"has no {RESULT}; run coc compress to its end first")
         return target / RESULT

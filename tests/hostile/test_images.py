@@ -34,9 +34,8 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 def blank_png(height: int, width: int, colour: int = 2) -> bytes:
     """Return a PNG of zeros, a thousandth of what it decodes to; colour 2 is RGB, 6 RGBA, 0 grey."""
     row = 1 + width * {0: 1, 2: 3, 6: 4}[colour]
-    packer, lines = zlib.compressobj(9), []
-    for _ in range(height):
-        lines.append(packer.compress(bytes(row)))
+    packer = zlib.compressobj(9)
+    lines = [packer.compress(bytes(row)) for _ in range(height)]
     header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     data = b"".join(lines) + packer.flush()
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")

@@ -22,10 +22,8 @@ Write = Callable[[str], Path]
 
 def bomb(levels: int, of: str = "[{}]") -> str:
     """Return a text in which each level holds the one before nine times."""
-    lines = ["l0: &l0 [x, x, x, x, x, x, x, x, x]"]
-    for level in range(1, levels):
-        lines.append(f"l{level}: &l{level} " + of.format(", ".join([f"*l{level - 1}"] * 9)))
-    return "\n".join(lines)
+    inner = [f"l{level}: &l{level} " + of.format(", ".join([f"*l{level - 1}"] * 9)) for level in range(1, levels)]
+    return "\n".join(["l0: &l0 [x, x, x, x, x, x, x, x, x]", *inner])
 
 
 @pytest.mark.parametrize("of", ["[{}]", "{{a: [{}]}}"])

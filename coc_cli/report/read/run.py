@@ -9,7 +9,7 @@ from typing import Any
 
 from coc_cli.errors import Fault, UserError, did_you_mean, printable
 from coc_cli.files import budget
-from coc_cli.files.run_directory import RUNS
+from coc_cli.files.run_directory import RUNS, check_places
 from coc_cli.files.yaml_source import YamlSource
 from coc_cli.report import schema
 from coc_cli.report.model import LimitView, Run, StageView
@@ -50,6 +50,10 @@ def _fault(directory: Path, before: list[Path]) -> Fault | None:
         )
     if not directory.is_dir():
         return Fault(place, "is a file; give the run directory that holds it")
+    try:
+        check_places(directory)
+    except UserError as error:
+        return error.faults[0]
     if not holds_run(directory) and not list(read_predictions(directory, None, MissingNotes())):
         within = _runs_in(directory)
         instead = (
