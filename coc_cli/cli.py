@@ -102,7 +102,9 @@ def compress(
 
     print_result(result.report, result.directory)
     if result.recipe.predict_exit is not None:
-        _predict_exit(result.directory, device=device or result.recipe.device, trust_code=True)
+        place = result.recipe.predict_exit.out  # the user's own recipe may choose it
+        out = Path(place) if place else None
+        _predict_exit(result.directory, out=out, device=device or result.recipe.device, trust_code=True)
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+MOST_FAULTS = 20  # that are shown
+
 
 class ExitCode(IntEnum):
     """What the process answers with; part of the contract."""
@@ -18,6 +20,11 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # resumable: the same command goes on
 
 
+def printable(text: object) -> str:
+    """Return a text in one line, without what would steer a terminal: whatever a stranger wrote, it is only shown."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(text))
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that is wrong: where it is, what it is and what to do instead."""
@@ -26,7 +33,7 @@ class Fault:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
 
 
 class CocError(Exception):
@@ -46,7 +53,9 @@ class UserError(CocError):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        lines = [str(fault) for fault in self.faults[:MOST_FAULTS]]
+        more = len(self.faults) - len(lines)
+        super().__init__("\n".join([*lines, f"and {more:,} more"] if more else lines))
 
 
 class StageError(Exception):
@@ -76,8 +85,8 @@ class DataError(StageError):
 
 
 def user_error(where: object, what: str) -> UserError:
-    """Return the error that holds a single fault; what a stranger's file says is shown without control characters."""
-    return UserError([Fault(str(where), "".join(sign if sign.isprintable() else "?" for sign in what))])
+    """Return the error that holds a single fault."""
+    return UserError([Fault(str(where), what)])
 
 
 def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+LONGEST_NAME = 300  # characters, in a list of names
+
 
 def count(value: float) -> str:
     """Format a number with three significant digits and a metric prefix: 2.61M."""
@@ -31,7 +33,13 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else many}"
 
 
-def named(names: Sequence[str], most: int = 5) -> str:
-    """Join the first few names and say how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def named(names: Sequence[str], most: int = 5, *, total: int | None = None) -> str:
+    """Join the first few names and say how many more there are, of a total if not all names are given."""
+    count_ = len(names) if total is None else total
+    more = f" and {count_ - most:,} more" if count_ > most else ""
+    return ", ".join(clipped(name, LONGEST_NAME) for name in names[:most]) + more
+
+
+def clipped(text: str, longest: int = 40) -> str:
+    """Return a text, or its beginning if it is longer."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

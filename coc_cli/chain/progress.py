@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from coc_cli.files.atomic import open_to_write
 from coc_cli.learning.training import Epoch
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Reporter:
     def event(self, event: str, **fields: Any) -> None:
         """Write one line to log.jsonl."""
         entry = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, **fields}
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        with open_to_write(self.log) as file:
+            file.write(json.dumps(entry).encode() + b"\n")
 
     def begin(self, index: int, name: str) -> None:
         """Begin a stage, to which the epochs that follow belong."""

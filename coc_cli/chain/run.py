@@ -23,7 +23,19 @@ from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.checksum import sha256_of
-from coc_cli.files.run_directory import CACHE, LOG, PAGE, RECIPE, REPORT, RESULT, RUNS, STAGE_RESULT
+from coc_cli.files.run_directory import (
+    CACHE,
+    LOCK,
+    LOG,
+    PAGE,
+    RECIPE,
+    REPORT,
+    RESULT,
+    RUNS,
+    STAGE_RESULT,
+    check_places,
+    sweep,
+)
 from coc_cli.learning.evaluation import evaluate
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
@@ -77,7 +89,9 @@ def _locked(directory: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(directory / ".lock", wait=False))
+            check_places(directory)
+            stack.enter_context(locked(directory / LOCK, wait=False))
+            sweep(directory)
         except BlockingIOError as error:
             raise user_error(directory, "another coc is at work in it; wait, or choose another with --out") from error
         except OSError as error:
@@ -134,6 +148,8 @@ class _Run:
         folder = CACHE / lineage[-1].key
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
+        check_places(folder, is_entry=True)
+        sweep(folder, is_entry=True)
         result = cached_result(folder, step.spec.arch, len(self.data.test))
         source = "from the cache"
         if result is None:

@@ -20,10 +20,12 @@ from coc_cli.data.pixels import pixels_of
 from coc_cli.data.read_ahead import ahead
 from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
+from coc_cli.files import budget
 from coc_cli.files.atomic import locked
+from coc_cli.files.run_directory import check_places
 
 FORMAT = 2  # of the cache; increase it when decoding yields other pixels
-CHUNK = 64  # images a thread decodes at a time
+CHUNK = 64  # images a thread decodes at a time, fewer if they are large
 IMAGES, SUMS, ABOUT = "images.npy", "sums.npy", "about.json"
 
 Progress: TypeAlias = Callable[[int, int], None]  # images that are decoded, of how many
@@ -99,6 +101,7 @@ class _Job:
 def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock"), wait=True):  # whoever comes second finds the work done
+        check_places(folder, is_entry=True)
         decoded = _load(folder, job.shape, mapped=mapped)
         if decoded is None:
             _check_space(folder, job.shape)
@@ -172,8 +175,9 @@ def _write_images(job: _Job, path: Path) -> tuple[str, NDArray[np.int64]]:
         for pixels in _decoded_chunks(job):
             file.write(pixels.data)
             digest.update(pixels.data)
-            wide = pixels.reshape(*pixels.shape[:2], -1).astype(np.int64)
-            sums.append(np.stack([wide.sum(2), (wide * wide).sum(2)], 1))
+            flat = pixels.reshape(*pixels.shape[:2], -1)
+            squares = np.einsum("bcn,bcn->bc", flat, flat, dtype=np.int64)
+            sums.append(np.stack([flat.sum(2, dtype=np.int64), squares], 1))
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest(), np.concatenate(sums)
@@ -184,16 +188,17 @@ def _decoded_chunks(job: _Job) -> Iterator[NDArray[np.uint8]]:
     fetch = opener(job.container)
 
     def attempts(start: int) -> list[NDArray[np.uint8] | Exception]:
-        return [_attempt(fetch, name, job.form) for name in job.names[start : start + CHUNK]]
+        return [_attempt(fetch, name, job.form) for name in job.names[start : start + size]]
 
-    starts, unusable = range(0, len(job.names), CHUNK), UnusableImages(*job.form.shape[1:])
+    size = max(1, min(CHUNK, budget.CHUNK_BYTES // int(np.prod(job.form.shape))))
+    starts, unusable = range(0, len(job.names), size), UnusableImages(*job.form.shape[1:])
     for start, chunk in zip(starts, ahead(attempts, starts), strict=True):
-        unusable.note(job.names[start : start + CHUNK], chunk)
+        unusable.note(job.names[start : start + size], chunk)
         if not unusable:
             images = [image for image in chunk if not isinstance(image, Exception)]
             yield np.ascontiguousarray(np.stack(images))  # a stack of transposed arrays is not in C order
         if job.progress:
-            job.progress(min(start + CHUNK, len(job.names)), len(job.names))
+            job.progress(min(start + size, len(job.names)), len(job.names))
     unusable.raise_if_any()
 
 
@@ -201,4 +206,5 @@ def _attempt(fetch: Fetch, name: str, form: Form) -> NDArray[np.uint8] | Excepti
     try:
         return pixels_of(fetch(name), form.shape, resize=form.resize, grey_only=form.grey_only)
     except Exception as error:  # noqa: BLE001  (whatever a decoder raises: the image is broken, and all are to be named)
-        return error
+        error.__cause__ = error.__context__ = None  # what is kept is the reason, not the frames with the image's bytes
+        return error.with_traceback(None)

@@ -16,7 +16,10 @@ from coc_cli.data.pixels import shape_of
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from coc_cli.data.splitting import Rows, cut_all
+from coc_cli.data.unusable import Unusable
 from coc_cli.errors import StageError, raise_if_any
+from coc_cli.files import budget
+from coc_cli.files.opening import read_bytes
 from coc_cli.units import counted, named
 
 TEST_FRACTION = 0.2
@@ -45,8 +48,17 @@ class Listing:
 def opener(container: Path) -> Fetch:
     """Return the function that reads one file of a folder or a .zip by its name; several threads may call it."""
     if container.is_dir():
-        return lambda name: (container / name).read_bytes()
-    return zipfile.ZipFile(container).read
+        return lambda name: read_bytes(container / name, budget.FILE_BYTES)
+    archive = zipfile.ZipFile(container)
+
+    def entry(name: str) -> bytes:
+        info = archive.getinfo(name)
+        is_bomb = info.file_size > max(budget.SMALL_BYTES, budget.EXPANSION * info.compress_size)
+        if info.file_size > budget.FILE_BYTES or is_bomb:
+            raise Unusable(f"{info.file_size:,} bytes out of {info.compress_size:,}, too large")
+        return archive.read(name)
+
+    return entry
 
 
 def cut_listing(listing: Listing, settings: DataSettings, seed: int, *, validation: float) -> tuple[Rows, Rows, Rows]:

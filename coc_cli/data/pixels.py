@@ -9,18 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coc_cli.data.unusable import Coloured, OtherSize, Unusable
+from coc_cli.files import budget
 
 if TYPE_CHECKING:
     from PIL.Image import Image as OpenImage
 
 ORIENTATION = 0x0112  # the EXIF tag
+# What Pillow may try: others run programs (EPS), or are no pictures.
+FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
 
 def open_image(content: bytes) -> OpenImage:
-    """Open an image without decoding it; raises whatever Pillow raises."""
+    """Open an image of so many pixels as coc decodes, undecoded; raises `Unusable` or whatever Pillow raises."""
     from PIL import Image
 
-    return Image.open(BytesIO(content))
+    image = Image.open(BytesIO(content), formats=FORMATS)
+    width, height = image.size
+    if width * height > budget.IMAGE_PIXELS:
+        raise Unusable(f"{height}x{width}, too large")
+    return image
 
 
 def upright(image: OpenImage) -> OpenImage:
@@ -58,6 +65,8 @@ def pixels_of(content: bytes, shape: tuple[int, ...], *, resize: bool, grey_only
         raise Unusable("empty")
     channels, height, width = shape
     with open_image(content) as opened:
+        if not resize and sorted(opened.size) != sorted((width, height)):  # known before it is decoded and turned
+            raise OtherSize(f"{opened.size[1]}x{opened.size[0]}")
         image: Any = _plain(upright(opened), opened.format)
         if not resize and image.size != (width, height):
             raise OtherSize(f"{image.size[1]}x{image.size[0]}")
@@ -79,7 +88,7 @@ def _plain(image: Any, form: str | None) -> Any:
     if image.mode == "F" or (image.mode == "I" and form not in ("PNG", "PPM")):  # these two: 16 bits in an I
         raise Unusable(f"{'floating point' if image.mode == 'F' else '32 bits'} a pixel; save it with 8 or 16")
     if image.mode.startswith("I"):  # 16 bits; Pillow would cut them off at 255
-        return Image.fromarray((np.asarray(image, dtype=np.int64) // 256).clip(0, 255).astype(np.uint8))
+        return Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         grey, deep = is_grey(image), image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", deep.size, "white"), deep).convert("L" if grey else "RGB")

@@ -19,6 +19,7 @@ from coc_cli.data.listing import Listing
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import HOLDOUT, TRAIN
 from coc_cli.data.splitting import Rows, amount, draw
+from coc_cli.files import budget
 
 MIN_STD = 1 / 255  # for images that are all the same
 FIT_CHUNK = 1024  # images resized at a time
@@ -131,6 +132,6 @@ def fitted(images: Tensor, settings: DataSettings) -> Tensor:
         return images
     parts = [
         F.interpolate(part.float(), size=size, mode="bilinear", antialias=True).round_().clamp_(0, 255).to(torch.uint8)
-        for part in images.split(FIT_CHUNK)
+        for part in images.split(max(1, min(FIT_CHUNK, budget.CHUNK_BYTES // (channels * size[0] * size[1]))))
     ]
     return torch.cat(parts)

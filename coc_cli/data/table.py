@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import os
-from itertools import zip_longest
+from collections import Counter
+from io import TextIOWrapper
+from itertools import islice, zip_longest
 from pathlib import Path
 from stat import S_ISREG
 from typing import TypeAlias
@@ -15,18 +17,26 @@ from numpy.typing import NDArray
 
 from coc_cli.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 from coc_cli.errors import StageError
-from coc_cli.units import counted, named
+from coc_cli.files import budget
+from coc_cli.files.opening import open_regular
+from coc_cli.units import clipped, counted, named
 
+NOTED = 100  # rows of one fault that are kept to be named; the others are counted
 Row: TypeAlias = tuple[int, dict[str, str], bool]  # line, fields, and whether there are more fields than columns
 
 
 def read_table(path: Path) -> tuple[list[str], list[Row]]:
     """Return a table's column names and its rows that are not empty; raises `StageError`."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with TextIOWrapper(open_regular(path, budget.CSV_BYTES), newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             columns = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, fields) for fields in reader if fields]
+            most = min(budget.ENTRIES, budget.CSV_CELLS // max(1, len(columns)))
+            filled = ((reader.line_num, fields[: len(columns) + 1]) for fields in reader if fields)
+            rows = list(islice(filled, most + 1))
+        if len(rows) > most:
+            what = f"'{path}' has more than {most:,} rows of {counted(len(columns), 'column')}, which is too much"
+            raise StageError(f"{what}; keep only the columns that the recipe names", "source")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise StageError(f"'{path}' cannot be read as a csv: {error}", "source") from error
     return columns, [
@@ -41,19 +51,22 @@ class CsvTable:
     def __init__(self, path: Path, rows: list[Row]) -> None:
         self.path, self.rows = path, rows
         self.wrong: dict[tuple[str, str], list[str]] = {}
+        self.counts: Counter[tuple[str, str]] = Counter()
         self.repeats: list[tuple[str, str]] = []
         for line, fields, is_long in rows:
             if is_long:
                 self._note("source", "more fields than columns", line, next(iter(fields.values())))
 
     def _note(self, key: str, kind: str, line: int, text: str) -> None:
-        self.wrong.setdefault((key, kind), []).append(f"line {line} ('{text}')")
+        self.counts[key, kind] += 1
+        if self.counts[key, kind] <= NOTED:
+            self.wrong.setdefault((key, kind), []).append(f"line {line} ('{clipped(text)}')")
 
     def problems(self) -> list[tuple[str, str]]:
         """Return all problems noted so far, each with its key in the recipe's `data`."""
         by_kind = [
-            (key, f"{self.path}: {kind} in {counted(len(lines), 'row')}: {named(lines)}")
-            for (key, kind), lines in self.wrong.items()
+            (key, f"{self.path}: {kind} in {counted(total, 'row')}: {named(self.wrong[key, kind], total=total)}")
+            for (key, kind), total in self.counts.items()
         ]
         return by_kind + self.repeats
 

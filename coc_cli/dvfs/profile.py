@@ -16,6 +16,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, ValidationError
 
 from coc_cli.errors import UserError, did_you_mean, user_error
+from coc_cli.files import budget
+from coc_cli.files.opening import read_text
 from coc_cli.files.yaml_source import YamlSource
 from coc_cli.frozen import Frozen
 
@@ -146,7 +148,7 @@ def read_profile(named: str, *, option: str = "--profile") -> Profile:
         if not path.is_file():
             raise user_error(option, f"no such profile or file '{named}'; {did_you_mean(named, shipped())}")
         try:
-            where, text = str(path), path.read_text(encoding="utf-8")
+            where, text = str(path), read_text(path, budget.RECIPE_BYTES)
         except (OSError, UnicodeDecodeError) as error:
             raise user_error(path, f"cannot be read: {error}") from error
     source = YamlSource(where, text)

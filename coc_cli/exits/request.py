@@ -51,7 +51,10 @@ def prepare(
     device: str = "auto",
     trust_code: bool = False,
 ) -> PredictExitRequest:
-    """Check a request; what is not given is the recipe's `predict_exit`. Raises `UserError` before any work."""
+    """Check a request; what is not given is the recipe's `predict_exit`. Raises `UserError` before any work.
+
+    Only a recipe that the user names may choose where to write, not one that lies in a run directory.
+    """
     checkpoint, recipe_path = checkpoint_at(target), data
     if target.is_dir():
         recipe_path = data or target / RECIPE
@@ -72,6 +75,6 @@ def prepare(
         needs = f"{spec.task} of {spec.input_shape} with {len(spec.labels)}"
         raise UserError([recipe.fault(("data",), f"is {what}; the checkpoint is for {needs}")])
     base = target if target.is_dir() else target.parent
-    directory = out or (Path(settings.out) if settings.out else base / "predict-exit" / device_profile.name)
+    directory = out or (Path(settings.out) if settings.out and data else base / "predict-exit" / device_profile.name)
     chosen = torch_device(recipe, device)
     return PredictExitRequest(checkpoint, header, recipe, device_profile, text, directory, chosen)

@@ -8,12 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files.opening import open_regular
+
+BLOCK = 1 << 22  # bytes read at a time
 CHECKSUM = "checksum"  # the key of a JSON file that holds the checksum of all the rest
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; raises `OSError`."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _of_content(content: Mapping[str, Any]) -> str:

@@ -9,13 +9,38 @@ from typing import Any, TypeAlias
 import yaml
 
 from coc_cli.errors import Fault, user_error
+from coc_cli.files import budget
 
 SET = "--set "  # the place of what came from the command line begins so, and has no line number
+TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 Loc: TypeAlias = tuple[str | int, ...]  # ("chain", 1, "quantize", "weights")
 
 
+class _TooMany(yaml.MarkedYAMLError):
+    """A document holds more than coc reads."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain scalars: `on` is text, `1e-3` is a number, a date is text."""
+    """YAML 1.2's plain scalars: `on` is text, `1e-3` is a number, a date is text. Nodes are counted, and bounded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = 0
+        self._sizes: dict[int, int] = {}  # of each node that is complete, by its id
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose a node; an alias counts as all that it stands for."""
+        before, is_alias = self._nodes, self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self._sizes:
+            raise RecursionError
+        self._nodes += self._sizes[id(node)] if is_alias else 1
+        self._sizes[id(node)] = self._nodes - before
+        if self._nodes > budget.YAML_NODES:
+            mark = node.start_mark if node else None
+            what = f"holds more than {budget.YAML_NODES:,} values, each alias counted as what it stands for"
+            raise _TooMany(problem=what, problem_mark=mark)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -49,6 +74,10 @@ def dotted(loc: Loc) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    return str(error.problem) if isinstance(error, _TooMany) else f"not YAML: {error.problem}"
+
+
 class YamlSource:
     """A document's content, the line of each key, and what is wrong with the text itself."""
 
@@ -70,7 +99,7 @@ class YamlSource:
             node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            raise user_error(f"{path}:{mark.line + 1 if mark else 1}", f"not YAML: {error.problem}") from error
+            raise user_error(f"{path}:{mark.line + 1 if mark else 1}", _problem(error)) from error
         except yaml.YAMLError as error:
             raise user_error(path, f"not YAML: {str(error).splitlines()[0]}") from error
         self.lines[()] = path if path.startswith(SET) else f"{path}:1"
@@ -85,6 +114,9 @@ class YamlSource:
 
     def _value(self, node: yaml.Node, loc: Loc) -> Any:
         self.lines.setdefault(loc, self._line(node))
+        if (tag := node.tag.removeprefix("tag:yaml.org,2002:")) not in TAGS:
+            self.faults.append(self.fault(loc, f"has the tag '{tag[:40]}', which means nothing here; leave it out"))
+            return None
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*loc, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):

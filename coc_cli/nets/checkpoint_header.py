@@ -15,7 +15,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from coc_cli.errors import StageError, user_error
-from coc_cli.files.run_directory import RESULT
+from coc_cli.files.opening import open_regular
+from coc_cli.files.run_directory import RESULT, check_places
 from coc_cli.frozen import Frozen
 from coc_cli.nets.architectures import fingerprint, is_code, resolve
 from coc_cli.nets.spec import Spec
@@ -79,7 +80,7 @@ def checksum_of(content: Mapping[str, Any], tensors: Iterable[tuple[str, str, It
 def raw_header(path: Path) -> dict[str, Any]:
     """Return the header of a safetensors file, read without torch; raises `UserError` if it is not one."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
                 raise user_error(path, "not a safetensors file, or cut short")
@@ -103,6 +104,7 @@ def is_checkpoint(path: Path) -> bool:
 def checkpoint_at(target: Path) -> Path:
     """Return the checkpoint that a path names: a run directory's result, or the file itself; raises `UserError`."""
     if target.is_dir():
+        check_places(target)
         if not (target / RESULT).is_file():
             raise user_error(target, f"has no {RESULT}; run coc compress to its end first")
         return target / RESULT
@@ -174,7 +176,7 @@ def _stored_checksum(path: Path, header: dict[str, Any], content: dict[str, Any]
         (e["data_offsets"][1] for n, e in header.items() if n != "__metadata__"), default=0
     )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
 
             def stored(name: str) -> tuple[str, str, list[int], bytes]:
                 entry = header[name]

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from coc_cli.errors import Fault, UserError, did_you_mean
+from coc_cli.files.opening import open_regular
 from coc_cli.nets.checkpoint_header import LARGEST_HEADER_BYTES, raw_header
 
 Place: TypeAlias = tuple[str | int, ...]
@@ -40,7 +41,7 @@ SEEN = 512  # bytes of a file that tell what it is
 def kind_fault(path: Path) -> str | None:
     """Return what is wrong with a file of weights by its kind, if anything is; a few bytes are read, nothing is run."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(SEEN)
         what = _kind(path, start)
     except OSError as error:
@@ -68,13 +69,15 @@ def _kind(path: Path, start: bytes) -> str | None:
 def _zip_kind(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names, sizes = archive.namelist(), [entry.file_size for entry in archive.infolist()]
     except zipfile.BadZipFile:
         return "is not a plain state dict: it is cut short or damaged; copy it again"
     if any(name.endswith("/constants.pkl") for name in names):
         return f"is a TorchScript archive, which is code; {ADVICE}"
     if not any(name.endswith("data.pkl") for name in names):
         return f"is a .zip, but not of torch.save; {ADVICE}"
+    if sum(sizes) > path.stat().st_size:  # torch.save compresses nothing
+        return f"is a .zip that holds more than its own size; {ADVICE}"
     if path.suffix == SUFFIX:
         return "is a file of torch.save, not a safetensors file; give it the ending .pt"
     return None

@@ -13,6 +13,8 @@ from coc_cli.data import sources
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.errors import Fault, StageError, UserError, user_error
+from coc_cli.files import budget
+from coc_cli.files.opening import read_text
 from coc_cli.files.run_directory import CACHE
 from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.recipe.checks import cross_key_faults, parse_section
@@ -74,7 +76,7 @@ def read(
 
 def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, budget.RECIPE_BYTES)
     except UnicodeDecodeError as error:
         raise user_error(path, "is not a text file") from error
     except OSError as error:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.source import SPLIT_KEYS, KeyFault, Source, repeats
-from coc_cli.errors import did_you_mean
+from coc_cli.errors import StageError, did_you_mean
+from coc_cli.files import budget
 from coc_cli.registry import registered
 
 from coc_cli.data.sources.digits import Digits, RotatedDigits
@@ -94,7 +96,11 @@ def describe(settings: DataSettings) -> DataInfo:
     Raises:
         StageError: With all that is wrong with a listing.
     """
-    return source_of(settings).describe(settings)
+    info = source_of(settings).describe(settings)
+    if prod(info.shape) > budget.PIXEL_BYTES:
+        height, width = info.shape[1:]
+        raise StageError(f"images of {height}x{width} are too large; give a smaller 'size'", "size")
+    return info
 
 
 def read(settings: DataSettings, seed: int, *, cache: Path, progress: Progress | None = None) -> Data:

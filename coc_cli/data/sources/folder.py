@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable
 from errno import ENOENT
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, TypeAlias
 
 from coc_cli.data.settings import DataSettings
@@ -15,6 +16,7 @@ from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS
 from coc_cli.data.splits import SPLITS, TRAIN
 from coc_cli.errors import StageError, at_key, raise_if_any
+from coc_cli.files import budget
 from coc_cli.units import counted, named
 
 if TYPE_CHECKING:
@@ -142,6 +144,9 @@ class _Tree:
         except OSError as error:
             self.lost.append(f"{path} ({'a link to nothing' if error.errno == ENOENT else error.strerror})")
         else:
+            if not S_ISREG(status.st_mode):
+                self.lost.append(f"{path} (a pipe or a device)")
+                return
             self.stamps[path.relative_to(self.path).parts] = (status.st_size, status.st_mtime_ns)
 
 
@@ -150,8 +155,10 @@ def _archive(path: Path) -> tuple[Stamps, set[Parts], list[str]]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise StageError(f"'{path}' cannot be read: {error}", "source") from error
+    if len(entries) > budget.ENTRIES:
+        raise StageError(f"'{path}' holds {len(entries):,} files, at most {budget.ENTRIES:,} are read", "source")
     stamps: Stamps = {}
     folders: set[Parts] = set()
     for entry in entries:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from coc_cli.files import budget, opening
 from coc_cli.files.checksum import is_whole
 from coc_cli.report.read.lenient import Lenient, MissingNotes
 from coc_cli.report.schema.part import JsonPart
@@ -14,7 +15,7 @@ from coc_cli.report.schema.part import JsonPart
 def read_text(path: Path, name: str, missing: MissingNotes) -> str | None:
     """Return a file's text; None, noted, where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return opening.read_text(path, budget.JSON_BYTES)
     except FileNotFoundError:
         missing.say(f"{name} is not there")
     except (OSError, UnicodeDecodeError) as error:
@@ -49,7 +50,7 @@ def read_lines(
     """Return the mappings of a file of JSON lines, all or those at some places; damaged lines are counted and noted."""
     damaged = 0
     try:
-        with path.open("rb") as file:
+        with opening.open_regular(path) as file:
             for index, line in enumerate(file):
                 if only is not None and index not in only:
                     continue

@@ -9,6 +9,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from coc_cli.errors import printable
 from coc_cli.report.schema.part import ADDED, JsonPart
 
 FEW = 3  # sentences alike
@@ -159,11 +160,6 @@ def number(value: Any) -> float | None:
 def integer(value: Any) -> int | None:
     """Return an integer if this is one."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def printable(value: Any) -> str:
-    """Return a text in one line, without what would steer a terminal."""
-    return "".join(one if one.isprintable() else " " for one in str(value))
 
 
 def _text(value: Any) -> str | None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coc_cli.errors import Fault, UserError, did_you_mean
-from coc_cli.files.run_directory import RUNS
+from coc_cli.errors import Fault, UserError, did_you_mean, printable
+from coc_cli.files import budget
+from coc_cli.files.run_directory import RUNS, check_places
 from coc_cli.files.yaml_source import YamlSource
 from coc_cli.report import schema
 from coc_cli.report.model import LimitView, Run, StageView
 from coc_cli.report.read.files import read_json, read_lines, read_text
-from coc_cli.report.read.lenient import MissingNotes, integer, printable
+from coc_cli.report.read.lenient import MissingNotes, integer
 from coc_cli.report.read.predictions import read_predictions
 from coc_cli.report.read.stages import StageFolders, read_folders, read_stages, say_differing, with_epochs
 from coc_cli.report.wording import fitted
@@ -49,6 +50,10 @@ def _fault(directory: Path, before: list[Path]) -> Fault | None:
         )
     if not directory.is_dir():
         return Fault(place, "is a file; give the run directory that holds it")
+    try:
+        check_places(directory)
+    except UserError as error:
+        return error.faults[0]
     if not holds_run(directory) and not list(read_predictions(directory, None, MissingNotes())):
         within = _runs_in(directory)
         instead = (
@@ -72,6 +77,8 @@ def _read(directory: Path) -> Run:
     missing = MissingNotes()
     is_run = holds_run(directory)
     report = read_json(directory / "report.json", schema.Report, "report.json", missing) if is_run else None
+    if report:
+        _shorten(report.content, missing)
     folders = read_folders(directory, missing)
     recipe = read_text(directory / "recipe.yaml", "recipe.yaml", missing) if is_run else None
     settings = _settings(recipe, missing)
@@ -103,6 +110,14 @@ def _read(directory: Path) -> Run:
         missing=missing.sentences,
         damaged=tuple(missing.damaged),
     )
+
+
+def _shorten(report: dict[str, Any], missing: MissingNotes) -> None:
+    """Leave the first stages of a report that has more than are shown."""
+    stages = report.get("stages")
+    if isinstance(stages, list) and len(stages) > budget.STAGES_SHOWN:
+        missing.say(f"report.json has {len(stages):,} stages; the first {budget.STAGES_SHOWN} are shown")
+        report["stages"] = stages[: budget.STAGES_SHOWN]
 
 
 def _network(folders: StageFolders, *, is_run: bool) -> str | None:

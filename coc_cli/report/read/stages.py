@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files import budget
 from coc_cli.files.checksum import sha256_of
 from coc_cli.report import schema
 from coc_cli.report.model import DifferenceView, EpochView, StageView
@@ -38,7 +39,7 @@ def read_folders(directory: Path, missing: MissingNotes) -> StageFolders:
     folder = directory / "stages"
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     named = [(path, match) for path in paths if (match := FOLDER.match(path.name))]
-    return {int(match[1]): _folder(path, match[2], missing) for path, match in named}
+    return {int(match[1]): _folder(path, match[2], missing) for path, match in named[: budget.STAGES_SHOWN]}
 
 
 def _folder(path: Path, name: str, missing: MissingNotes) -> StageFolder:
