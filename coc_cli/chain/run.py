@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
-from coc_cli.chain.cache import cached_result, data_key, lineages
+from coc_cli.chain.cache import data_key, lineages, stored_result
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
@@ -23,7 +23,7 @@ from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.checksum import sha256_of
-from coc_cli.files.run_directory import CACHE, LOG, PAGE, RECIPE, REPORT, RESULT, RUNS, STAGE_RESULT
+from coc_cli.files.run_directory import CACHE, LOCK, LOG, PAGE, RECIPE, REPORT, RESULT, RUNS, STAGE_RESULT
 from coc_cli.learning.evaluation import evaluate
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
@@ -62,10 +62,20 @@ def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False,
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
+    _check_files(directory, [step.folder for step in plan.steps])
     with _locked(directory), Reporter(directory / LOG, len(plan.steps) - 1) as reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
         data = file.images(reporter.decoding).to(chosen)
         return _Run(file, plan, chosen, directory, reporter, data).finish(fresh=fresh)
+
+
+def _check_files(directory: Path, folders: list[str]) -> None:
+    """Raise `UserError` if a folder stands where the run is to write a file."""
+    names = [LOCK, LOG, RECIPE, RESULT, REPORT, PAGE]
+    names += [f"{folder}/{name}" for folder in folders for name in (RESULT, STAGE_RESULT)]
+    for path in (directory / name for name in names):
+        if path.is_dir():
+            raise user_error(path, "is a folder; move it away, or choose another run directory with --out")
 
 
 @contextmanager
@@ -77,7 +87,7 @@ def _locked(directory: Path) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(directory / ".lock", wait=False))
+            stack.enter_context(locked(directory / LOCK, wait=False))
         except BlockingIOError as error:
             raise user_error(directory, "another coc is at work in it; wait, or choose another with --out") from error
         except OSError as error:
@@ -129,18 +139,23 @@ class _Run:
             self.reporter.say(text, event="warning")
 
     def _stage(self, step: Step, lineage: tuple[Ancestor, ...], *, fresh: bool) -> schema.StageResult:
-        """Return a stage's result, from the cache or computed, and copy it into the run directory."""
+        """Return a stage's result, from the cache, this run or computed, and copy it to where it is not yet."""
         self.reporter.begin(step.index, step.name)
-        folder = CACHE / lineage[-1].key
+        key, own = lineage[-1].key, self.directory / step.folder
+        folder = CACHE / key
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        result = cached_result(folder, step.spec.arch, len(self.data.test))
-        source = "from the cache"
+        known = step.spec.arch, len(self.data.test), key
+        result, source = stored_result(folder, *known), "from the cache"
+        if result is None:
+            _clear_folders(folder)
+        if result is None and not fresh and (result := stored_result(own, *known)):
+            source = "from this run"
+            _copy(own, folder)
         if result is None:
             result = self._make(step, lineage, folder)
             source = f"trained in {result.seconds:.0f} s"
-        for name in (RESULT, STAGE_RESULT):
-            write_atomically(self.directory / step.folder / name, (folder / name).read_bytes())
+        _copy(folder, own)
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=lineage[-1].key, source=source)
         return result
@@ -235,6 +250,19 @@ class _Run:
             command=_command(),
             seed=self.file.recipe.seed,
         )
+
+
+def _clear_folders(entry: Path) -> None:
+    """Remove from an entry of the cache every folder that stands in a file's place."""
+    for path in entry.iterdir() if entry.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a stage's checkpoint and result."""
+    for name in (RESULT, STAGE_RESULT):
+        write_atomically(target / name, (source / name).read_bytes())
 
 
 @contextmanager

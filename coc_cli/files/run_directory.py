@@ -8,4 +8,4 @@ RUNS = Path("runs")  # below the current directory
 CACHE = RUNS / ".cache"  # of stages and decoded images
 RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in its folder
 STAGE_RESULT = "result.json"  # what a stage measured
-REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"
+REPORT, PAGE, RECIPE, LOG, LOCK = "report.json", "report.html", "recipe.yaml", "log.jsonl", ".lock"
