@@ -58,16 +58,18 @@ def cache_key(inputs: list[Any], settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def cached_result(folder: Path, arch: str, n_test: int) -> StageResult | None:
+def stored_result(folder: Path, arch: str, n_test: int, key: str) -> StageResult | None:
     """Return a finished stage's result, measured on so many test images; None if there is none that can be believed.
 
-    That is one which is whole, follows from its own scores, and is of a checkpoint of the architecture beside it.
+    That is one which is whole, follows from its own scores, and is of the checkpoint beside it, whose lineage ends with
+    that key and which has that architecture.
     """
     try:
         content = json.loads((folder / STAGE_RESULT).read_text())
         result = StageResult.model_validate(content)
         is_right = is_whole(content) and sha256_of(folder / RESULT) == result.sha256
-        spec = read_header(folder / RESULT, trust_code=True).spec if is_right else None
-        return result if spec and spec.arch == arch and follows(result, spec, n_test) else None
+        header = read_header(folder / RESULT, trust_code=True) if is_right else None
+        is_right = header is not None and header.spec.arch == arch and [one.key for one in header.lineage[-1:]] == [key]
+        return result if header and is_right and follows(result, header.spec, n_test) else None
     except (OSError, ValueError, UserError):
         return None

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
-from coc_cli.chain.cache import cached_result, data_key, lineages
+from coc_cli.chain.cache import data_key, lineages, stored_result
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
@@ -74,10 +74,20 @@ def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False,
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
+    _check_files(directory, [step.folder for step in plan.steps])
     with _locked(directory), Reporter(directory / LOG, len(plan.steps) - 1) as reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
         data = file.images(reporter.decoding).to(chosen)
         return _Run(file, plan, chosen, directory, reporter, data).finish(fresh=fresh)
+
+
+def _check_files(directory: Path, folders: list[str]) -> None:
+    """Raise `UserError` if a folder stands where the run is to write a file."""
+    names = [LOCK, LOG, RECIPE, RESULT, REPORT, PAGE]
+    names += [f"{folder}/{name}" for folder in folders for name in (RESULT, STAGE_RESULT)]
+    for path in (directory / name for name in names):
+        if path.is_dir():
+            raise user_error(path, "is a folder; move it away, or choose another run directory with --out")
 
 
 @contextmanager
@@ -143,20 +153,25 @@ class _Run:
             self.reporter.say(text, event="warning")
 
     def _stage(self, step: Step, lineage: tuple[Ancestor, ...], *, fresh: bool) -> schema.StageResult:
-        """Return a stage's result, from the cache or computed, and copy it into the run directory."""
+        """Return a stage's result, from the cache, this run or computed, and copy it to where it is not yet."""
         self.reporter.begin(step.index, step.name)
-        folder = CACHE / lineage[-1].key
+        key, own = lineage[-1].key, self.directory / step.folder
+        folder = CACHE / key
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
         check_places(folder, is_entry=True)
         sweep(folder, is_entry=True)
-        result = cached_result(folder, step.spec.arch, len(self.data.test))
-        source = "from the cache"
+        known = step.spec.arch, len(self.data.test), key
+        result, source = stored_result(folder, *known), "from the cache"
+        if result is None:
+            _clear_folders(folder)
+        if result is None and not fresh and (result := stored_result(own, *known)):
+            source = "from this run"
+            _copy(own, folder)
         if result is None:
             result = self._make(step, lineage, folder)
             source = f"trained in {result.seconds:.0f} s"
-        for name in (RESULT, STAGE_RESULT):
-            write_atomically(self.directory / step.folder / name, (folder / name).read_bytes())
+        _copy(folder, own)
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=lineage[-1].key, source=source)
         return result
@@ -251,6 +266,19 @@ class _Run:
             command=_command(),
             seed=self.file.recipe.seed,
         )
+
+
+def _clear_folders(entry: Path) -> None:
+    """Remove from an entry of the cache every folder that stands in a file's place."""
+    for path in entry.iterdir() if entry.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a stage's checkpoint and result."""
+    for name in (RESULT, STAGE_RESULT):
+        write_atomically(target / name, (source / name).read_bytes())
 
 
 @contextmanager

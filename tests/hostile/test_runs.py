@@ -1,0 +1,157 @@
+"""A run in which any file is damaged goes on to the same bits, or says in one line why it does not."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import coc
+from sampling import tiered
+
+from coc_cli.chain.progress import Reporter
+from coc_cli.files.atomic import locked
+from coc_cli.learning.training import Epoch
+
+RECIPE = """\
+name: tiny
+seed: 3
+device: cpu
+data: {source: digits, limit: 64}
+model:
+  arch: cifar:resnet20
+  depth: 8
+  width: 2
+  train: {epochs: 1, batch: 32}
+chain:
+  - quantize: {weights: 4, activations: 4, epochs: 3, batch: 32}
+"""
+RUN, CACHE = Path("runs/tiny"), Path("runs/.cache")
+STAGES = ("stages/00-baseline", "stages/01-quantize")
+TOP = (".lock", "log.jsonl", "recipe.yaml")
+RESULTS = ("model.safetensors", "report.html", "report.json")
+STAGE = ("model.safetensors", "result.json")
+STATES = ("training.0.pt", "training.1.pt")
+
+
+def flipped(place: float) -> Callable[[Path], object]:
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes() or b"\0")
+        content[int(place * (len(content) - 1))] ^= 1 << random.Random(str(path)).randrange(8)
+        path.write_bytes(content)
+
+    return flip
+
+
+def made_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "mine.txt").write_text("a user's")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "emptied": lambda path: path.write_bytes(b""),
+    "first bit": flipped(0),
+    "early bit": flipped(0.3),
+    "middle bit": flipped(0.5),
+    "late bit": flipped(0.8),
+    "last bit": flipped(1),
+    "deleted": Path.unlink,
+    "a folder": made_a_folder,
+}
+# What is damaged: of the run, of its stages while there is a cache or is none, of the cache with or without the stages
+FINISHED = (
+    *(f"run {name}" for name in (*TOP, *RESULTS)),
+    *(f"{kind} {stage} {name}" for kind in ("stage", "only") for stage in STAGES for name in STAGE),
+    *(f"{kind} {stage} {name}" for kind in ("cache", "alone") for stage in STAGES for name in STAGE),
+)
+HALF = (
+    *(f"run {name}" for name in TOP),
+    *(f"{kind} {STAGES[0]} {name}" for kind in ("stage", "only", "cache", "alone") for name in STAGE),
+    *(f"state {STAGES[1]} {name}" for name in STATES),
+)
+QUICK = (
+    ("finished", "only stages/01-quantize model.safetensors", "middle bit"),
+    ("finished", "run report.json", "a folder"),
+    ("half", "state stages/01-quantize training.1.pt", "a folder"),
+    ("half", "state stages/01-quantize training.1.pt", "middle bit"),
+)
+CASES = [("finished", what, how) for what in FINISHED for how in DAMAGES]
+CASES += [("half", what, how) for what in HALF for how in DAMAGES]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run, and one that was stopped behind the second of three epochs; both to be copied."""
+    made = {name: tmp_path_factory.mktemp(name) for name in ("finished", "half")}
+
+    def stopped(self: Reporter, epoch: Epoch) -> None:
+        if self.index == 1 and epoch.epoch == 2:
+            raise KeyboardInterrupt
+
+    for name, folder in made.items():
+        (folder / "recipe.yaml").write_text(RECIPE)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            if name == "half":
+                patch.setattr(Reporter, "epoch", stopped)
+            coc("compress", "recipe.yaml", code=130 if name == "half" else 0)
+    return made
+
+
+def entry(stage: str) -> Path:
+    """Return the stage's folder in the cache."""
+    names = [json.loads(line) for line in (RUN / "log.jsonl").read_text().splitlines()]
+    done = {line["index"]: line["key"] for line in names if line["event"] == "done"}
+    index = STAGES.index(stage)
+    if index in done:
+        return CACHE / str(done[index])
+    (left,) = {path for path in CACHE.iterdir() if path.is_dir()} - {CACHE / str(key) for key in done.values()}
+    return left
+
+
+def place(what: str) -> Path:
+    """Return the file that a case damages, once what would serve instead is gone."""
+    kind, *stage, name = what.split()
+    if kind == "run":
+        return RUN / name
+    folder = entry(stage[0])
+    if kind == "only":
+        shutil.rmtree(CACHE)
+    if kind == "alone":
+        shutil.rmtree(RUN / "stages")
+    return (RUN / stage[0] if kind in ("stage", "only") else folder) / name
+
+
+def results(run: Path) -> dict[str, Any]:
+    """Return what must not change of a finished run."""
+    report = json.loads((run / "report.json").read_text())
+    figures = [(stage["metric_value"], stage["exits"], stage["bitops"]) for stage in report["stages"]]
+    return {"figures": figures} | {name: (run / name / STAGE[0]).read_bytes() for name in (".", *STAGES)}
+
+
+@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=60), ids="-".join)
+def test_a_damaged_file(
+    case: tuple[str, str, str], runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, what, how = case
+    folder = tmp_path / "here"
+    shutil.copytree(runs[state], folder)
+    monkeypatch.chdir(folder)
+    path = place(what)
+    DAMAGES[how](path)
+    is_refused = how == "a folder" and RUN in path.parents
+    ended = coc("compress", "recipe.yaml", code=2 if is_refused else 0)
+    if is_refused:
+        assert ended.stderr == f"{path}: is a folder; move it away, or choose another run directory with --out\n"
+        assert (path / "mine.txt").read_text() == "a user's"
+        shutil.rmtree(path)
+        coc("compress", "recipe.yaml")
+    assert results(RUN) == results(runs["finished"] / RUN)
+    with locked(RUN / ".lock", wait=False):
+        pass
