@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import os
 import signal
@@ -15,7 +17,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from coc_cli.errors import CocError, ExitCode, did_you_mean, user_error
+from coc_cli.errors import CocError, ExitCode, UserError, did_you_mean, environment_error, user_error
+from coc_cli.units import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,22 +47,55 @@ def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
             signal.signal(stop, _interrupt)
         try:
             code = verb(*args, **kwargs) or ExitCode.DONE
-        except KeyboardInterrupt:
-            print("interrupted; the same command goes on from the last epoch", file=sys.stderr)
-            code = ExitCode.INTERRUPTED
-        except Exception as error:  # noqa: BLE001  (the one place where every error ends)
-            known = isinstance(error, CocError)
+            sys.stdout.flush()  # a full disk, or a pipe that nobody reads, shows only now
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                raise
             if kwargs.get("debug"):
                 traceback.print_exc()
-            print(error if known else f"coc failed: {_first_line(error)}; --debug shows where", file=sys.stderr)
-            code = error.exit_code if isinstance(error, CocError) else ExitCode.FAILED
+            text, code = _ending(error)
+            with contextlib.suppress(OSError):
+                print(text, end="\n" if text else "", file=sys.stderr, flush=True)
         raise typer.Exit(int(code))
 
     return wrapped
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+def _ending(error: BaseException) -> tuple[str, ExitCode]:
+    """Return what is said of an error, and the exit code; nothing of a pipe that nobody reads on."""
+    if _is_interrupt(error):
+        return "interrupted; the same command goes on from the last epoch", ExitCode.INTERRUPTED
+    if isinstance(error, OSError) and error.filename is None:
+        _discard_output()
+        error.filename = "standard output"  # what coc writes to a file names it
+    if isinstance(error, BrokenPipeError):
+        return "", ExitCode.FAILED
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno:
+        error = environment_error(error)
+    if isinstance(error, CocError):
+        return printable(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory; lower 'batch', 'size' or 'limit' in the recipe", ExitCode.FAILED
+    first = (str(error).splitlines() or [""])[0]
+    return printable(f"coc failed: {type(error).__name__}: {first}; --debug shows where"), ExitCode.FAILED
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: while a library is imported that makes another of it."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return _is_interrupt(error.__cause__ or error.__context__)
+
+
+def _discard_output() -> None:
+    """Let what could not be printed not fail again when the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # noqa: PERF203  (there are two)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _interrupt(*_: object) -> None:
@@ -120,6 +156,8 @@ def plan(
     from coc_cli.recipe.reading import read
 
     file = read(recipe, tuple(overrides), trust_code=trust_code, data_may_be_absent=True)
+    for path in file.code_files:
+        print(f"runs the code in '{printable(path)}', which the recipe names", file=sys.stderr)
     from coc_cli.chain.plan import make_plan
     from coc_cli.printing.plan import print_plan
 
@@ -150,7 +188,7 @@ def _predict_exit(target: Path, **options: Any) -> None:
     request = prepare(target, **options)
     from coc_cli.exits.predict_exit import predict_exit as run
 
-    outcome = run(request, say=lambda text: print(text, file=sys.stderr))
+    outcome = run(request, say=lambda text: print(printable(text), file=sys.stderr))
     from coc_cli.printing.policies import print_policies
 
     print_policies(outcome.report, outcome.directory)
@@ -179,7 +217,7 @@ def report(
 
     made = deliver(runs, form, out)
     if isinstance(made, Path):
-        print(f"report: {made}")
+        print(f"report: {printable(made)}")
     else:
         sys.stdout.write(made)
 
@@ -247,7 +285,7 @@ def measure_profile(
         device=device,
         trust_code=trust_code,
     )
-    outcome = measure(request, say=lambda text: print(text, file=sys.stderr))
+    outcome = measure(request, say=lambda text: print(printable(text), file=sys.stderr))
     from coc_cli.printing.profiles import print_measured
 
     print_measured(outcome, target)
@@ -285,8 +323,30 @@ def inspect(
     print_header(read_header(checkpoint, trust_code=trust_code), checkpoint)
 
 
+def _unusable_surroundings(arguments: list[str]) -> str | None:
+    """Return why nothing can be done at all, if that is so."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return "coc: the current directory is gone; change to one that is there"
+    wrong = [one for one in arguments if any("\ud800" <= sign <= "\udfff" for sign in one)]
+    return f"{printable(wrong[0])}: is no UTF-8, which reports need; rename the file or folder" if wrong else None
+
+
 def main() -> None:
     """Run the command line."""
+    for descriptor in range(3):  # one that the shell closed would be the next file that is opened
+        with contextlib.suppress(OSError):
+            os.fstat(descriptor)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w", encoding="utf-8"), sys.stderr or open(2, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # in a terminal that knows ASCII only
+    if what := _unusable_surroundings(sys.argv[1:]):
+        print(what, file=sys.stderr)
+        sys.exit(ExitCode.USAGE)
     # Threads that wait must not spin: on a machine with other work to do that makes a step up to 50 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

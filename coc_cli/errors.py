@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from coc_cli.units import printable
+
 MOST_FAULTS = 20  # that are shown
+
+
+_ROOM, _RIGHTS = "free some space there, or run coc on another disk", "choose a place that coc may read and write"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EROFS: _RIGHTS,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EISDIR: "a folder is where a file should be; move it away",
+    errno.ENOTEMPTY: "a folder is where a file should be; move it away",
+    errno.ENOTDIR: "a file is where a folder should be; move it away",
+    errno.EEXIST: "a file is where a folder should be; move it away",
+    errno.ENOENT: "it was removed while coc was at work; run the same command again",
+    errno.ENAMETOOLONG: "give it a shorter name",
+}
 
 
 class ExitCode(IntEnum):
@@ -18,11 +39,6 @@ class ExitCode(IntEnum):
     USAGE = 2  # recipe, file or argument wrong; said before any work
     LIMIT_MISSED = 3  # the run is done, but a limit of the recipe is not met
     INTERRUPTED = 130  # resumable: the same command goes on
-
-
-def printable(text: object) -> str:
-    """Return a text in one line, without what would steer a terminal: whatever a stranger wrote, it is only shown."""
-    return "".join(sign if sign.isprintable() else "?" for sign in str(text))
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,14 @@ class DataError(StageError):
     def parts(self) -> tuple[tuple[str | None, str], ...]:
         """Every single thing that is wrong, with its key."""
         return self.problems
+
+
+def environment_error(error: OSError) -> RunError:
+    """Return what the system refused in plain words: the file, why, and what to do."""
+    where = error.filename if error.filename is not None else "a file"
+    what = f"{where}: {error.strerror or type(error).__name__}"
+    remedy = _REMEDIES.get(error.errno or 0)
+    return RunError(f"{what}; {remedy}" if remedy else what)
 
 
 def user_error(where: object, what: str) -> UserError:

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: the same in every table, page and comment."""
+"""Numbers and texts as a reader wants them: the same in every table, page and comment."""
 
 from __future__ import annotations
 
@@ -38,6 +38,16 @@ def named(names: Sequence[str], most: int = 5, *, total: int | None = None) -> s
     count_ = len(names) if total is None else total
     more = f" and {count_ - most:,} more" if count_ > most else ""
     return ", ".join(clipped(name, LONGEST_NAME) for name in names[:most]) + more
+
+
+def printable(text: object) -> str:
+    """Return a text in one line, without what would steer a terminal: whatever a stranger wrote, it is only shown."""
+    return "".join(sign if sign.isprintable() else "?" for sign in str(text))
+
+
+def spreadsheet_cell(value: object) -> object:
+    """Return a cell of a csv: a text that a spreadsheet would compute gets an apostrophe, a number stays one."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def clipped(text: str, longest: int = 40) -> str:

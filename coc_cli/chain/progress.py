@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from coc_cli.files.atomic import open_to_write
+from coc_cli.files.atomic import append
 from coc_cli.learning.training import Epoch
+from coc_cli.units import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,8 +55,7 @@ class Reporter:
     def event(self, event: str, **fields: Any) -> None:
         """Write one line to log.jsonl."""
         entry = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, **fields}
-        with open_to_write(self.log) as file:
-            file.write(json.dumps(entry).encode() + b"\n")
+        append(self.log, json.dumps(entry).encode() + b"\n")
 
     def begin(self, index: int, name: str) -> None:
         """Begin a stage, to which the epochs that follow belong."""
@@ -64,7 +64,8 @@ class Reporter:
 
     def say(self, text: str, *, event: str, **fields: Any) -> None:
         """Print a line and log it."""
-        self.console.print(f"{self.stage}: {text}".removeprefix(": "), highlight=False, markup=False, soft_wrap=True)
+        line = printable(f"{self.stage}: {text}".removeprefix(": "))
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
         self.event(event, index=self.index, **fields)
 
     def decoding(self, done: int, total: int) -> None:

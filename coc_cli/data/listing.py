@@ -76,6 +76,8 @@ def cut_listing(listing: Listing, settings: DataSettings, seed: int, *, validati
 def describe_listing(listing: Listing, settings: DataSettings, *, validation: float) -> DataInfo:
     """Describe the images of a listing; one is opened for its size, none is decoded. Raises `StageError`."""
     _refuse_second_splits(listing, settings)
+    if wrong := [label for label in listing.labels if any("\ud800" <= sign <= "\udfff" for sign in label)]:
+        raise StageError(f"{counted(len(wrong), 'class')} whose name is no UTF-8: {named(wrong)}; rename it", "source")
     train, valid, test = map(len, cut_listing(listing, settings, 0, validation=validation))
     if train < MIN_TRAIN_IMAGES or not valid or not test:
         what = f"{counted(len(listing.names), 'image')} are too few: {train} to train on, {valid} to validate"

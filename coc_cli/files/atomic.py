@@ -6,7 +6,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,16 +17,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, a killed writer or a power cut never leaves half of it under that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
     try:
+        beside.unlink(missing_ok=True)
         with beside.open("xb") as file:  # never through a link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
         _sync_folder(path.parent)
-    except OSError:
-        beside.unlink(missing_ok=True)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        error.filename, error.filename2 = str(path), None  # of a full disk the system names no file
         raise
 
 
@@ -51,6 +53,16 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Append to a file, as with `open_to_write`."""
+    try:
+        with open_to_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def open_to_write(path: Path) -> IO[bytes]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from coc_cli.nets.checkpoint_header import Header
 from coc_cli.nets.cost import cost
-from coc_cli.printing.table import print_table, table_of
+from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.units import count
 
 
@@ -15,16 +15,17 @@ def print_header(header: Header, path: Path) -> None:
     spec, total = header.spec, cost(header.spec)
     arguments = ", ".join(f"{key} {value}" for key, value in spec.args.items())
     chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
-    print(f"{path}: {spec.arch} ({arguments}), input {'x'.join(map(str, spec.input_shape))}, {len(spec.labels)} labels")
-    print(f"lineage: {chain}")
+    shape = "x".join(map(str, spec.input_shape))
+    print_line(f"{path}: {spec.arch} ({arguments}), input {shape}, {len(spec.labels)} labels")
+    print_line(f"lineage: {chain}")
     kept = f"checksum {header.sha256[:16]}" if header.sha256 else "no checksum"
-    print(f"format {header.format}, {kept}")
+    print_line(f"format {header.format}, {kept}")
     size = path.stat().st_size
-    print(f"{count(total.macs)} MACs, {count(total.bitops)} BitOps, {total.params} parameters, {size} bytes")
+    print_line(f"{count(total.macs)} MACs, {count(total.bitops)} BitOps, {total.params} parameters, {size} bytes")
     for index, place in enumerate(spec.exits):
-        print(f"exit {index}: {place.head} head behind {place.source}")
+        print_line(f"exit {index}: {place.head} head behind {place.source}")
     if spec.rule is not None:
-        print(
+        print_line(
             f"leaves where {spec.rule.measure} passes {spec.rule.threshold:.4f}; the counts are those of the full path"
         )
     table = table_of("layers", "layer", "weights", "MACs", "params", "weight bits", "activation bits", "BitOps")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coc_cli.chain.plan import Plan
-from coc_cli.printing.table import print_table, table_of
+from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.recipe.model import Recipe
 from coc_cli.units import count
 
@@ -26,12 +26,14 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
         )
     print_table(table)
     if not all(plan.is_exact(step) for step in plan.steps):
-        print("~ the widths that pruning leaves depend on the weights; MACs are promised, BitOps and bytes estimated")
+        print_line(
+            "~ the widths that pruning leaves depend on the weights; MACs are promised, BitOps and bytes estimated"
+        )
     for step in plan.steps:
         for note in step.notes:
-            print(f"{step.index} {step.name}: {note}")
+            print_line(f"{step.index} {step.name}: {note}")
     for warning in plan.warnings:
-        print(f"warning: {warning}")
+        print_line(f"warning: {warning}")
 
 
 def _range(low: float, high: float) -> str:

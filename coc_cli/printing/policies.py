@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from coc_cli.printing.table import print_table, table_of
+from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.report.delivery import page_of
 from coc_cli.units import count, metric_text, percent
 
@@ -36,22 +36,22 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
         table.add_row(name, *["n/a"] * 8)
     print_table(table)
     for note in report["notes"]:
-        print(f"note: {note}")
+        print_line(f"note: {note}")
     _print_savings(report)
     _print_benefit(report)
     chosen = report["schedule"]
     rows = {(row["policy"], row["governor"]): row for row in report["policies"]}
     hits = rows[chosen["policy"], chosen["governor"]]["predictor"]
     if hits:
-        print(
+        print_line(
             f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
             f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
             f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
         )
-    print(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
+    print_line(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
     page = page_of(directory)
     tail = f"   page: {page}" if page.is_file() else ""
-    print(f"all figures: {directory / 'predict-exit.json'}{tail}")
+    print_line(f"all figures: {directory / 'predict-exit.json'}{tail}")
 
 
 def _print_benefit(report: dict[str, Any]) -> None:

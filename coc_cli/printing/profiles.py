@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coc_cli.dvfs.profile import ASSUMED, NOT_MEASURED, Levels, Profile
-from coc_cli.printing.table import print_table, table_of
+from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.units import count
 
 if TYPE_CHECKING:
@@ -50,21 +50,21 @@ def print_measured(outcome: MeasureResult, target: Path) -> None:
         table.add_row(part.name, count(part.macs), count(part.bytes), *times, f"{error:+.1%}", energy)
     print_table(table)
     total_ms = sum(part.median_ms for part in profile.measured.parts)
-    print(
+    print_line(
         f"the model is off by {fit.median_error:.1%} (median), {fit.largest_error:.1%} (worst) of a part's time; all"
         f" parts: {total_ms:.4g} ms, model {sum(fit.model_ms):.4g} ms; the network in one go: {outcome.whole_ms:.4g} ms"
     )
     if not fit.is_tested:
-        print("these are too few parts to test the model: any times would fit; take a network with more exits")
+        print_line("these are too few parts to test the model: any times would fit; take a network with more exits")
     if outcome.is_float_copy:
-        print("the network is quantised, which torch only imitates: its float twin was timed")
-    print(f"energy: {profile.measured.energy}")
+        print_line("the network is quantised, which torch only imitates: its float twin was timed")
+    print_line(f"energy: {profile.measured.energy}")
     if max(part.p95_ms / part.median_ms for part in profile.measured.parts) > SCATTER:
-        print(
+        print_line(
             f"times scatter (a p95 above {SCATTER:g} medians): the machine may have other work; measure when it is idle"
         )
     _print_sources(profile)
-    print(f"profile: {outcome.path}   use: coc predict-exit {target} --profile {outcome.path}")
+    print_line(f"profile: {outcome.path}   use: coc predict-exit {target} --profile {outcome.path}")
 
 
 def _print_sources(profile: Profile) -> None:
@@ -74,4 +74,4 @@ def _print_sources(profile: Profile) -> None:
         value = f"{number.values[0]:g}..{number.values[-1]:g}" if isinstance(number, Levels) else f"{number.value:g}"
         by_source.setdefault(number.source, []).append(f"{name} {value}")
     for source in sorted(by_source):
-        print(f"{', '.join(by_source[source])}\n    {source}")
+        print_line(f"{', '.join(by_source[source])}\n    {source}")

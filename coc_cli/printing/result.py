@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from coc_cli.printing.table import print_line
 from coc_cli.report.delivery import page_of
 from coc_cli.report.read.run import read_runs
 from coc_cli.report.terminal import stage_table
@@ -17,10 +18,10 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
     print(stage_table(run), end="")
     for exit_ in report["stages"][-1]["exits"]:
         here = "" if exit_["metric_value"] is None else f", {metric} there {metric_text(metric, exit_['metric_value'])}"
-        print(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")
+        print_line(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")
     for limit in report["limits"]:
         verdict = "met" if limit["ok"] else "MISSED"
-        print(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
+        print_line(f"limit {limit['name']} {limit['limit']:g}: {limit['value']:.6g}, {verdict}")
     page = page_of(directory)
     tail = f"   page: {page}" if page.is_file() else ""
-    print(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}{tail}")
+    print_line(f"result: {directory / 'model.safetensors'}   report: {directory / 'report.json'}{tail}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -39,6 +39,19 @@ class RecipeFile:
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key of the recipe."""
         return self.source.fault(loc, what)
+
+    @property
+    def code_files(self) -> list[str]:
+        """The Python files of the user's that are run for this recipe."""
+        texts: list[Any] = [self.recipe.model_dump(mode="json", exclude={"data"})]
+        found: set[str] = set()
+        while texts:
+            part = texts.pop()
+            if isinstance(part, dict | list):
+                texts += part.values() if isinstance(part, dict) else part
+            elif isinstance(part, str) and part.startswith("file:"):
+                found.add(part.split(":")[1])
+        return sorted(found)
 
     def images(self, progress: Progress | None = None) -> Data:
         """Read the images, decoded once; raises `UserError` with their problems as faults of the recipe."""

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from coc_cli.report import wording
 from coc_cli.report.comparison import differences, front, remarks, settings
 from coc_cli.report.model import Run, StageView, as_data
+from coc_cli.units import printable, spreadsheet_cell
 
 SPECIAL = re.compile(r"[\\`*\[\]#|~$]|(?<!\w)_|_(?!\w)")
 MOST_NOTES = 8  # of what is missing, in a comment
@@ -59,7 +60,8 @@ def csv_text(runs: tuple[Run, ...]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "directory", "metric", *CSV_COLUMNS])
     for run in runs:
-        writer.writerows([run.label, run.directory, run.metric, *_cells(stage)] for stage in run.stages)
+        rows = ([run.label, run.directory, run.metric, *_cells(stage)] for stage in run.stages)
+        writer.writerows(map(spreadsheet_cell, row) for row in rows)
     return text.getvalue()
 
 
@@ -94,7 +96,7 @@ def markdown(runs: tuple[Run, ...]) -> str:
 
 def escaped(text: object) -> str:
     """Return a text that Markdown shows as it is, in one line: no markup, no HTML, no cell, no mention."""
-    line = " ".join(str(text).split())
+    line = printable(" ".join(str(text).split()))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return SPECIAL.sub(r"\\\g<0>", line).replace("@", "&#64;")
 

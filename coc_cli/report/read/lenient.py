@@ -9,8 +9,8 @@ from functools import cache
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from coc_cli.errors import printable
 from coc_cli.report.schema.part import ADDED, JsonPart
+from coc_cli.units import printable
 
 FEW = 3  # sentences alike
 LARGEST = 1e30  # no figure of a run is as large; infinity and what would overflow a drawing are not
@@ -28,15 +28,15 @@ class MissingNotes:
 
     def damage(self, name: str) -> None:
         """Note that a file does not match its checksum."""
-        self.damaged.append(f"damaged: {name} does not match its checksum")
+        self.damaged.append(f"damaged: {printable(name)} does not match its checksum")
 
     def say(self, sentence: str) -> None:
         """Note a sentence, once."""
-        self._said.setdefault(sentence, [])
+        self._said.setdefault(printable(sentence), [])
 
     def lack(self, where: str, key: str) -> None:
         """Note that a key is absent, or not of the kind that it should be."""
-        keys = self._said.setdefault(where, [])
+        keys = self._said.setdefault(printable(where), [])
         if key not in keys:
             keys.append(key)
 

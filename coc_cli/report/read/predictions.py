@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coc_cli.errors import printable
 from coc_cli.files.checksum import sha256_of
 from coc_cli.report import schema
 from coc_cli.report.model import (
@@ -22,6 +21,7 @@ from coc_cli.report.model import (
 )
 from coc_cli.report.read.files import read_json, read_lines
 from coc_cli.report.read.lenient import Lenient, MissingNotes
+from coc_cli.units import printable
 
 FILE = "predict-exit.json"
 SCHEMA = 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coc_cli.errors import Fault, UserError, did_you_mean, printable
+from coc_cli.errors import Fault, UserError, did_you_mean
 from coc_cli.files import budget
 from coc_cli.files.run_directory import RUNS, check_places
 from coc_cli.files.yaml_source import YamlSource
@@ -18,6 +18,7 @@ from coc_cli.report.read.lenient import MissingNotes, integer
 from coc_cli.report.read.predictions import read_predictions
 from coc_cli.report.read.stages import StageFolders, read_folders, read_stages, say_differing, with_epochs
 from coc_cli.report.wording import fitted
+from coc_cli.units import printable
 
 SCHEMA = 1
 LONGEST_LABEL = 64  # characters of a run's name
@@ -95,7 +96,7 @@ def _read(directory: Path) -> Run:
     return Run(
         label=fitted(name, LONGEST_LABEL),
         name=name,
-        directory=str(directory),
+        directory=printable(directory),
         task=report.get("task") if report else None,
         metric=_metric(content, folders) or (predictions[0].metric if predictions else "accuracy"),
         ok=report.get("ok") if report else None,
