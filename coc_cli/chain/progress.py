@@ -56,10 +56,10 @@ class Reporter:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def begin(self, index: int, name: str) -> None:
+    def begin(self, index: int, name: str, key: str) -> None:
         """Begin a stage, to which the epochs that follow belong."""
         self.stage, self.index, self._printed_at = f"{index}/{self.stages} {name}", index, 0.0
-        self.event("begin", index=index, stage=name)
+        self.event("begin", index=index, stage=name, key=key)
 
     def say(self, text: str, *, event: str, **fields: Any) -> None:
         """Print a line and log it."""
