@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,8 @@ class _Run:
                 result = self._make(step, lineage, folder)
                 source = f"trained in {result.seconds:.0f} s"
             _copy(folder, own)
-            os.utime(folder)  # when it was used last
+            with suppress(PermissionError):
+                os.utime(folder)  # when it was used last
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
         return result
@@ -169,12 +170,16 @@ class _Run:
         with ExitStack() as stack:
             try:
                 lock.parent.mkdir(parents=True, exist_ok=True)
+                if lock.is_dir() and not lock.is_symlink():
+                    shutil.rmtree(lock)
                 stack.enter_context(locked(lock, wait=False))
             except BlockingIOError:
                 self.reporter.say("another run is making this stage; waits for it", event="waiting")
                 stack.enter_context(locked(lock, wait=True))
             except OSError as error:
-                raise user_error(lock, f"cannot be locked: {error.strerror}; remove it, and run coc again") from error
+                raise user_error(
+                    lock, f"cannot be locked: {error.strerror}; make it a file that coc may write to"
+                ) from error
             yield
 
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:

@@ -9,6 +9,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -125,8 +126,13 @@ def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | No
             _write(job, folder)
             decoded = _load(folder, job.shape, key=job.key, mapped=mapped)
         if decoded:
-            os.utime(folder)  # when it was used last
+            _note_use(folder)
         return decoded
+
+
+def _note_use(folder: Path) -> None:
+    with suppress(PermissionError):  # it may be another user's
+        os.utime(folder)
 
 
 def _some(whole: Path, rows: NDArray[np.int64], shape: tuple[int, ...], *, mapped: bool) -> Decoded | None:
@@ -135,7 +141,7 @@ def _some(whole: Path, rows: NDArray[np.int64], shape: tuple[int, ...], *, mappe
         found = _load(whole, shape, key=whole.name, mapped=mapped)
         if found is None:
             return None
-        os.utime(whole)
+        _note_use(whole)
         images = np.array(found.images[rows])
         return Decoded(images, found.sums[rows], _checksum(images), mapped=False)
 
