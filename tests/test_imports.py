@@ -80,11 +80,13 @@ WITHOUT_TORCH = (
     "cli",
     "recipe.reading",
     "chain.compress",
+    "chain.cache_entries",
     "nets.checkpoint_header",
     "data.sources",
     "stages",
     "learning.training",
     "printing.profiles",
+    "printing.cache",
     "exits.request",
     "profiling.measure_profile",
 )

@@ -57,10 +57,10 @@ class Reporter:
         entry = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, **fields}
         append(self.log, json.dumps(entry).encode() + b"\n")
 
-    def begin(self, index: int, name: str) -> None:
+    def begin(self, index: int, name: str, key: str) -> None:
         """Begin a stage, to which the epochs that follow belong."""
         self.stage, self.index, self._printed_at = f"{index}/{self.stages} {name}", index, 0.0
-        self.event("begin", index=index, stage=name)
+        self.event("begin", index=index, stage=name, key=key)
 
     def say(self, text: str, *, event: str, **fields: Any) -> None:
         """Print a line and log it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -154,27 +155,48 @@ class _Run:
 
     def _stage(self, step: Step, lineage: tuple[Ancestor, ...], *, fresh: bool) -> schema.StageResult:
         """Return a stage's result, from the cache, this run or computed, and copy it to where it is not yet."""
-        self.reporter.begin(step.index, step.name)
         key, own = lineage[-1].key, self.directory / step.folder
+        self.reporter.begin(step.index, step.name, key)
         folder = CACHE / key
-        if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
-        check_places(folder, is_entry=True)
-        sweep(folder, is_entry=True)
         known = step.spec.arch, len(self.data.test), key
-        result, source = stored_result(folder, *known), "from the cache"
-        if result is None:
-            _clear_folders(folder)
-        if result is None and not fresh and (result := stored_result(own, *known)):
-            source = "from this run"
-            _copy(own, folder)
-        if result is None:
-            result = self._make(step, lineage, folder)
-            source = f"trained in {result.seconds:.0f} s"
-        _copy(folder, own)
+        with self._held(folder.with_suffix(".lock")):
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+            check_places(folder, is_entry=True)
+            sweep(folder, is_entry=True)
+            result, source = stored_result(folder, *known), "from the cache"
+            if result is None:
+                _clear_folders(folder)
+            if result is None and not fresh and (result := stored_result(own, *known)):
+                source = "from this run"
+                _copy(own, folder)
+            if result is None:
+                result = self._make(step, lineage, folder)
+                source = f"trained in {result.seconds:.0f} s"
+            _copy(folder, own)
+            with suppress(PermissionError):
+                os.utime(folder)  # when it was used last
         text = f"test {result.metric_value:.4f}  {source}"
-        self.reporter.say(text, event="done", metric=result.metric_value, key=lineage[-1].key, source=source)
+        self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
         return result
+
+    @contextmanager
+    def _held(self, lock: Path) -> Iterator[None]:
+        """Hold the lock of a stage's entry in the cache; waits for another run that is making the same stage."""
+        with ExitStack() as stack:
+            try:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+                if lock.is_dir() and not lock.is_symlink():
+                    shutil.rmtree(lock)
+                stack.enter_context(locked(lock, wait=False))
+            except BlockingIOError:
+                self.reporter.say("another run is making this stage; waits for it", event="waiting")
+                stack.enter_context(locked(lock, wait=True))
+            except OSError as error:
+                raise user_error(
+                    lock, f"cannot be locked: {error.strerror}; make it a file that coc may write to"
+                ) from error
+            yield
 
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -22,7 +24,7 @@ from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
 from coc_cli.files import budget
 from coc_cli.files.atomic import locked
-from coc_cli.files.run_directory import check_places
+from coc_cli.files.run_directory import DATA, check_places
 
 FORMAT = 2  # of the cache; increase it when decoding yields other pixels
 CHUNK = 64  # images a thread decodes at a time, fewer if they are large
@@ -61,13 +63,24 @@ def decode(
 ) -> Decoded:
     """Return the images of the rows [M] of a listing, from the cache or decoded into it.
 
-    Those larger than `most_bytes` together stay on disk. Raises `StageError` that names every image that is broken or,
-    without `resize`, of another size, or with `grey_only` in colour; or says why the cache cannot be written.
+    All images of a listing have a place there, from which any rows are taken; and so has the latest choice of some of
+    them, made while not all were decoded. Those larger than `most_bytes` together stay on disk.
+
+    Raises `StageError` that names every image that is broken or, without `resize`, of another size, or with `grey_only`
+    in colour; or says why the cache cannot be written.
     """
-    folder = cache / "data" / _key(listing, rows, form)
-    job = _Job(listing.container, tuple(listing.names[row] for row in rows), form, progress)
+    every = np.arange(len(listing.names))
+    whole = folder = cache / DATA / _key(listing, every, form)
+    names, key = tuple(listing.names[row] for row in rows), _key(listing, rows, form)
+    job = _Job(listing.container, names, form, key, progress)
+    is_mapped, decoded = job.bytes > most_bytes, None
     try:
-        decoded = _loaded_or_decoded(folder, job, mapped=int(np.prod(job.shape)) > most_bytes)
+        if len(rows) < len(every):
+            folder = whole.with_name(f"{whole.name}-some")
+            if whole.is_dir() and not is_mapped:
+                shape = (len(every), *job.shape[1:])
+                decoded = _some(whole, rows, shape, mapped=math.prod(shape) > most_bytes)
+        decoded = decoded or _loaded_or_decoded(folder, job, mapped=is_mapped)
     except OSError as error:
         what = f"decoded images cannot be kept in '{folder.parent}': {error.strerror or error}"
         raise StageError(f"{what}; make that a folder that coc may write to", "source") from error
@@ -77,7 +90,7 @@ def decode(
 
 
 def _key(listing: Listing, rows: NDArray[np.int64], form: Form) -> str:
-    """Return the name of the cache's folder: a hash of everything that determines the pixels."""
+    """Return a hash of everything that determines the pixels of some rows; that of all names the cache's folder."""
     files = [(listing.names[row], listing.stamps[row]) for row in rows]
     content = [FORMAT, str(listing.container), form.shape, form.resize, form.grey_only, files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
@@ -90,7 +103,13 @@ class _Job:
     container: Path
     names: tuple[str, ...]
     form: Form
+    key: str  # of their pixels
     progress: Progress | None
+
+    @property
+    def bytes(self) -> int:
+        """Of all images."""
+        return math.prod(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,28 +121,47 @@ def _loaded_or_decoded(folder: Path, job: _Job, *, mapped: bool) -> Decoded | No
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_suffix(".lock"), wait=True):  # whoever comes second finds the work done
         check_places(folder, is_entry=True)
-        decoded = _load(folder, job.shape, mapped=mapped)
+        decoded = _load(folder, job.shape, key=job.key, mapped=mapped)
         if decoded is None:
             _check_space(folder, job.shape)
             shutil.rmtree(folder, ignore_errors=True)
             _write(job, folder)
-            decoded = _load(folder, job.shape, mapped=mapped)
+            decoded = _load(folder, job.shape, key=job.key, mapped=mapped)
+        if decoded:
+            _note_use(folder)
         return decoded
 
 
-def _load(folder: Path, shape: tuple[int, ...], *, mapped: bool) -> Decoded | None:
-    """Load the cached images; None if there are none, or they are damaged."""
+def _note_use(folder: Path) -> None:
+    with suppress(PermissionError):  # it may be another user's
+        os.utime(folder)
+
+
+def _some(whole: Path, rows: NDArray[np.int64], shape: tuple[int, ...], *, mapped: bool) -> Decoded | None:
+    """Return some rows of the cached images [N, C, H, W] of a whole listing, as if they were decoded by themselves."""
+    with locked(whole.with_suffix(".lock"), wait=True):
+        found = _load(whole, shape, key=whole.name, mapped=mapped)
+        if found is None:
+            return None
+        _note_use(whole)
+        images = np.array(found.images[rows])
+        return Decoded(images, found.sums[rows], _checksum(images), mapped=False)
+
+
+def _load(folder: Path, shape: tuple[int, ...], *, key: str, mapped: bool) -> Decoded | None:
+    """Load the cached images, if they are those of a key; None if there are none, or they are damaged."""
     try:
         about = json.loads((folder / ABOUT).read_text())
         images = np.load(folder / IMAGES, mmap_mode="c" if mapped else None)
         sums = np.load(folder / SUMS)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile):
         return None
     if not all(isinstance(array, np.ndarray) for array in (images, sums)):  # a .zip loads as something else
         return None
-    if not isinstance(about, dict) or (images.shape, images.dtype) != (shape, np.uint8):
+    if not isinstance(about, dict) or about.get("key", folder.name) != key:
         return None
-    if sums.shape != (shape[0], 2, shape[1]) or hashlib.sha256(sums.tobytes()).hexdigest() != about.get("sums"):
+    is_shaped = (images.shape, images.dtype, sums.shape) == (shape, np.uint8, (shape[0], 2, shape[1]))
+    if not is_shaped or hashlib.sha256(sums.tobytes()).hexdigest() != about.get("sums"):
         return None
     # To read a mapped file through takes minutes: it is done only if the file was touched since it was written.
     is_touched = about.get("stamp") != _stamp(folder)
@@ -159,7 +197,12 @@ def _write(job: _Job, folder: Path) -> None:
     try:
         checksum, sums = _write_images(job, part / IMAGES)
         np.save(part / SUMS, sums)
-        about = {"images": checksum, "stamp": _stamp(part), "sums": hashlib.sha256(sums.tobytes()).hexdigest()}
+        about = {
+            "key": job.key,
+            "images": checksum,
+            "stamp": _stamp(part),
+            "sums": hashlib.sha256(sums.tobytes()).hexdigest(),
+        }
         (part / ABOUT).write_text(json.dumps(about))
         part.rename(folder)
     finally:

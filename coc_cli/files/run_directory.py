@@ -10,7 +10,8 @@ from coc_cli.errors import user_error
 from coc_cli.files.atomic import is_abandoned
 
 RUNS = Path("runs")  # below the current directory
-CACHE = RUNS / ".cache"  # of stages and decoded images
+CACHE = RUNS / ".cache"  # of stages, a folder a key
+DATA = "data"  # its folder of decoded images
 RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in its folder
 STAGE_RESULT = "result.json"  # what a stage measured
 REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"

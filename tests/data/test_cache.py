@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -197,3 +198,55 @@ def test_work_is_done_ahead_in_order_and_not_too_far() -> None:
     assert next(results) == 0
     assert len(begun) <= 5
     assert list(results) == [item * item for item in range(1, 100)]
+
+
+def read_some(limit: int | None, seed: int = 0, memory: float = 0.25) -> tuple[Data, int]:
+    """Give the data, with at most so many images a split, and how many were decoded for it."""
+    seen = [0]
+    settings = DataSettings(source="folder:set", limit=limit, memory=memory)
+    data = sources.read(settings, seed, cache=Path("cache"), progress=lambda done, _: seen.append(done))
+    return data, seen[-1]
+
+
+def folders() -> list[int]:
+    """Return how long the names of the entries are: of all images, and of some of them."""
+    return sorted(len(path.name) for path in Path("cache/data").iterdir() if path.is_dir())
+
+
+def test_some_images_are_decoded_into_one_place_and_all_serve_for_some() -> None:
+    alone = {}
+    for limit, seed in ((6, 0), (6, 1), (9, 1)):
+        alone[limit, seed], decoded = read_some(limit, seed)
+        assert decoded == 3 * limit
+        assert read_some(limit, seed)[1] == 0
+        assert folders() == [37]
+    assert len({data.fingerprint() for data in alone.values()}) == 3
+    assert (read_some(None)[1], folders()) == (132, [32, 37])
+    for (limit, seed), before in alone.items():
+        data, decoded = read_some(limit, seed)
+        assert decoded == 0
+        assert (data.fingerprint(), data.info) == (before.fingerprint(), before.info)
+        for split, other in zip(data.splits, before.splits, strict=True):
+            every = torch.arange(len(split))
+            assert torch.equal(split.take(every), other.take(every))
+    assert folders() == [32, 37]
+
+
+def test_some_of_damaged_images_are_decoded_anew() -> None:
+    read_some(None)
+    (path,) = Path("cache/data").glob("*/images.npy")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(1, 1))
+    assert read_some(6)[1] == 18
+    assert read_some(6, memory=0.0)[1] == 0
+    assert read_some(7, memory=0.0)[1] == 21
+
+
+def test_an_entry_from_before_keys_were_written_serves() -> None:
+    read_some(None)
+    (path,) = Path("cache/data").glob("*/about.json")
+    about = json.loads(path.read_text())
+    del about["key"]
+    path.write_text(json.dumps(about))
+    assert (read_some(None)[1], read_some(6)[1]) == (0, 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from command_line import coc
-from sampling import tiered
+from sampling import seed, tiered
 
 from coc_cli.chain.progress import Reporter
 from coc_cli.files.atomic import locked
@@ -64,16 +64,19 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "deleted": Path.unlink,
     "a folder": made_a_folder,
 }
-# What is damaged: of the run, of its stages while there is a cache or is none, of the cache with or without the stages
+# What is damaged: of the run, of its stages while there is a cache or is none, of the cache with or without the stages,
+# a lock there, and a state of training
 FINISHED = (
     *(f"run {name}" for name in (*TOP, *RESULTS)),
     *(f"{kind} {stage} {name}" for kind in ("stage", "only") for stage in STAGES for name in STAGE),
     *(f"{kind} {stage} {name}" for kind in ("cache", "alone") for stage in STAGES for name in STAGE),
+    *(f"lock {stage} .lock" for stage in STAGES),
 )
 HALF = (
     *(f"run {name}" for name in TOP),
     *(f"{kind} {STAGES[0]} {name}" for kind in ("stage", "only", "cache", "alone") for name in STAGE),
     *(f"state {STAGES[1]} {name}" for name in STATES),
+    *(f"lock {stage} .lock" for stage in STAGES),
 )
 QUICK = (
     ("finished", "only stages/01-quantize model.safetensors", "middle bit"),
@@ -106,13 +109,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def entry(stage: str) -> Path:
     """Return the stage's folder in the cache."""
-    names = [json.loads(line) for line in (RUN / "log.jsonl").read_text().splitlines()]
-    done = {line["index"]: line["key"] for line in names if line["event"] == "done"}
-    index = STAGES.index(stage)
-    if index in done:
-        return CACHE / str(done[index])
-    (left,) = {path for path in CACHE.iterdir() if path.is_dir()} - {CACHE / str(key) for key in done.values()}
-    return left
+    lines = [json.loads(line) for line in (RUN / "log.jsonl").read_text().splitlines()]
+    begun = {line["index"]: line["key"] for line in lines if line["event"] == "begin"}
+    return CACHE / str(begun[STAGES.index(stage)])
 
 
 def place(what: str) -> Path:
@@ -121,6 +120,8 @@ def place(what: str) -> Path:
     if kind == "run":
         return RUN / name
     folder = entry(stage[0])
+    if kind == "lock":
+        return folder.with_suffix(name)
     if kind == "only":
         shutil.rmtree(CACHE)
     if kind == "alone":
@@ -135,7 +136,7 @@ def results(run: Path) -> dict[str, Any]:
     return {"figures": figures} | {name: (run / name / STAGE[0]).read_bytes() for name in (".", *STAGES)}
 
 
-@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=60), ids="-".join)
+@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=50), ids="-".join)
 def test_a_damaged_file(
     case: tuple[str, str, str], runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,3 +156,17 @@ def test_a_damaged_file(
     assert results(RUN) == results(runs["finished"] / RUN)
     with locked(RUN / ".lock", wait=False):
         pass
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", range(6))
+def test_many_damaged_files(
+    number: int, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(seed() + number)
+    shutil.copytree(runs[dice.choice(["finished", "half"])], tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    for path in dice.sample(sorted(path for path in Path("runs").rglob("*") if path.is_file()), 6):
+        DAMAGES[dice.choice([how for how in DAMAGES if how != "a folder"])](path)
+    coc("compress", "recipe.yaml")
+    assert results(RUN) == results(runs["finished"] / RUN)
