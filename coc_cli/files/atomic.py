@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 _BESIDE = re.compile(r"\..+\.([0-9]{1,10})")
 
@@ -28,8 +28,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        error.filename, error.filename2 = str(path), None  # of a full disk the system names no file
-        raise
+        _raise_at(path, error)
 
 
 def is_abandoned(path: Path) -> bool:
@@ -55,14 +54,20 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _raise_at(path: Path, error: OSError) -> NoReturn:
+    """Raise an error with the file's name, for of a full disk the system names none."""
+    if error.errno is None:
+        raise error
+    raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def append(path: Path, content: bytes) -> None:
     """Append to a file, as with `open_to_write`."""
     try:
         with open_to_write(path) as file:
             file.write(content)
     except OSError as error:
-        error.filename = str(path)
-        raise
+        _raise_at(path, error)
 
 
 def open_to_write(path: Path) -> IO[bytes]:
