@@ -322,12 +322,11 @@ def schema(
 ) -> None:
     """Print the JSON Schema of recipes, for editors that check and complete YAML, or of a file that coc writes."""
     from coc_cli.recipe.model import schema as recipe_schema
-    from coc_cli.report.schema import FILES
-    from coc_cli.report.schema.part import json_schema
+    from coc_cli.report.schema import FILES, part
 
     if of not in ("recipe", *FILES):
         raise user_error("--of", f"no such schema '{of}'; {did_you_mean(of, ('recipe', *FILES))}")
-    print(json.dumps(recipe_schema() if of == "recipe" else json_schema(FILES[of]), indent=2))
+    print(json.dumps(recipe_schema() if of == "recipe" else part.json_schema(FILES[of]), indent=2))
 
 
 @app.command()

@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,7 +104,12 @@ def _folders(cache: Path) -> Iterator[Entry]:
 
 
 def _bytes(folder: Path) -> int:
-    return sum((Path(place) / name).lstat().st_size for place, _, names in os.walk(folder) for name in names)
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run at work renames what it writes
+                total += (Path(place) / name).lstat().st_size
+    return total
 
 
 def _needed() -> dict[str, list[Path]]:

@@ -83,7 +83,10 @@ def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False,
 
 
 def _check_files(directory: Path, folders: list[str]) -> None:
-    """Raise `UserError` if a folder stands where the run is to write a file."""
+    """Raise `UserError` if a folder stands where the run is to write a file, or the other way round."""
+    for path in (directory / name for name in ("stages", *folders)):
+        if path.exists() and not path.is_dir():
+            raise user_error(path, "is a file; move it away, or choose another run directory with --out")
     names = [LOCK, LOG, RECIPE, RESULT, REPORT, PAGE]
     names += [f"{folder}/{name}" for folder in folders for name in (RESULT, STAGE_RESULT)]
     for path in (directory / name for name in names):
@@ -193,9 +196,8 @@ class _Run:
                 self.reporter.say("another run is making this stage; waits for it", event="waiting")
                 stack.enter_context(locked(lock, wait=True))
             except OSError as error:
-                raise user_error(
-                    lock, f"cannot be locked: {error.strerror}; make it a file that coc may write to"
-                ) from error
+                what = f"cannot be locked: {error.strerror}; make it a file that coc may write to"
+                raise user_error(lock, what) from error
             yield
 
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
@@ -291,7 +293,9 @@ class _Run:
 
 
 def _clear_folders(entry: Path) -> None:
-    """Remove from an entry of the cache every folder that stands in a file's place."""
+    """Remove from an entry of the cache every folder that stands in a file's place, and a file in the entry's own."""
+    if entry.is_file() and not entry.is_symlink():
+        entry.unlink()
     for path in entry.iterdir() if entry.is_dir() else ():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

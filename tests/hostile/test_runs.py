@@ -170,3 +170,22 @@ def test_many_damaged_files(
         DAMAGES[dice.choice([how for how in DAMAGES if how != "a folder"])](path)
     coc("compress", "recipe.yaml")
     assert results(RUN) == results(runs["finished"] / RUN)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["stages", *STAGES, "cache"])
+def test_a_file_where_a_folder_is_to_be(
+    name: str, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs["finished"], tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    path = entry(STAGES[1]) if name == "cache" else RUN / name
+    shutil.rmtree(path)
+    path.write_text("a user's")
+    if name == "cache":
+        coc("compress", "recipe.yaml")
+        assert results(RUN) == results(runs["finished"] / RUN)
+    else:
+        refused = f"{path}: is a file; move it away, or choose another run directory with --out\n"
+        assert coc("compress", "recipe.yaml", code=2).stderr == refused
+        assert path.read_text() == "a user's"
