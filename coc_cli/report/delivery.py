@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coc_cli.errors import did_you_mean, user_error
+from coc_cli.files.atomic import write_atomically
 from coc_cli.report.model import Run
 from coc_cli.report.read.run import holds_run, read_runs
 
@@ -31,8 +32,6 @@ def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
         out = directories[0] / PAGE if len(directories) == 1 else Path(PAGE)
     if out is None:
         return text
-    from coc_cli.files.atomic import write_atomically
-
     try:
         write_atomically(out, text.encode())
     except OSError as error:

@@ -144,4 +144,5 @@ def test_a_pipe_in_a_run_directory_is_never_waited_for(tmp_path: Path) -> None:
     (folder / "report.json").unlink()
     for name in ("recipe.yaml", "report.json", "log.jsonl"):
         os.mkfifo(folder / name)
-    assert child("report", folder, seconds=20).code == 0
+    ended = child("report", folder, seconds=20)
+    assert (ended.code, ended.stderr) == (2, f"{folder}/log.jsonl: is a pipe or a device, no file; remove it\n")
