@@ -32,7 +32,7 @@ from coc_cli.stages.stage import Lab, Stage
 
 
 def stage(name: str, **keys: object) -> Stage:
-    return Link.model_validate({name: {"epochs": 0, "batch": 4, **keys}}).stage
+    return Link.model_validate({name: {"epochs": 0, "batch": 4, "lr": 2e-4, **keys}}).stage
 
 
 PRUNE = stage("prune", ratio=0.2)
