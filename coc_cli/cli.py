@@ -157,7 +157,7 @@ def plan(
 
     file = read(recipe, tuple(overrides), trust_code=trust_code, data_may_be_absent=True)
     for path in file.code_files:
-        print(f"runs the code in '{printable(path)}', which the recipe names", file=sys.stderr)
+        print(f"runs the code in '{printable(path)}', which the recipe names", flush=True)
     from coc_cli.chain.plan import make_plan
     from coc_cli.printing.plan import print_plan
 

@@ -14,6 +14,7 @@ from coc_cli.nets.network import Network, build
 from coc_cli.nets.running import Program
 from coc_cli.nets.spec import Spec
 
+BATCHES = (1, 257)  # numbers of images; 257 is no size that a graph would name by chance
 LARGEST_TENSOR = 1 << 24  # numbers that any network may make of one image, and
 LARGEST_GROWTH = 512  # times those of the image: what larger networks may
 
@@ -43,7 +44,7 @@ def check_sizes(network: Network) -> None:
     output = network.graph.output_node().args[0]
     exits = output if isinstance(output, tuple) else (output,)
     counts = (*[network.spec.head_outputs] * len(network.spec.exits), len(network.spec.labels))
-    for batch in (1, 2):
+    for batch in BATCHES:
         values = node_values(network, batch)
         for name, value in values.items():
             if isinstance(value, Tensor) and value.numel() > limit * batch:
