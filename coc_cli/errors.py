@@ -113,6 +113,11 @@ def user_error(where: object, what: str) -> UserError:
     return UserError([Fault(str(where), what)])
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text; its class where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def at_key(key: str, problems: Iterable[str]) -> list[tuple[str, str]]:
     """Return each problem paired with the key of the recipe's `data` that it belongs to."""
     return [(key, problem) for problem in problems]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from coc_cli.errors import StageError, did_you_mean
+from coc_cli.errors import StageError, did_you_mean, first_line
 from coc_cli.files.checksum import sha256_of
 from coc_cli.frozen import Frozen
 from coc_cli.nets.spec import Scalar
@@ -213,7 +213,7 @@ def user_code_errors(arch: str, *, is_about_all: bool = False) -> Iterator[None]
             line = _definition(*arch.split(":")[1:]) if path else None
         if line is None:
             raise
-        what = error.what if isinstance(error, StageError) else f"{type(error).__name__}: {_first_line(error)}"
+        what = error.what if isinstance(error, StageError) else f"{type(error).__name__}: {first_line(error)}"
         raise StageError(f"{path}:{line}: {what}", "arch") from error
 
 
@@ -239,10 +239,6 @@ def _definition(path: str, name: str) -> int | None:
     if found and isinstance(found[-1], ast.ClassDef):
         found += [part for part in found[-1].body if isinstance(part, ast.FunctionDef) and part.name == "forward"]
     return found[-1].lineno if found else None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
@@ -313,7 +309,7 @@ def _refused(arch: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise StageError(f"{arch} cannot be made: {_first_line(error)}", "args") from error
+        raise StageError(f"{arch} cannot be made: {first_line(error)}", "args") from error
 
 
 def _from_file(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node
 
-from coc_cli.errors import StageError
+from coc_cli.errors import StageError, first_line
 from coc_cli.nets.names import BACKBONE
 from coc_cli.nets.operations import OPERATIONS
 from coc_cli.nets.plain_modules import made
@@ -121,7 +121,7 @@ def backbone_of(described_graph: NetworkGraph) -> Backbone:
             parent, last = _parent(backbone, path)
             parent.add_module(last, part)
         except _CANNOT as error:
-            raise StageError(f"{module.kind} '{path}' cannot be made: {_first_line(error)}", "arch") from error
+            raise StageError(f"{module.kind} '{path}' cannot be made: {first_line(error)}", "arch") from error
     for path, tensor in described_graph.tensors.items():
         empty = torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype))
         try:
@@ -131,15 +131,11 @@ def backbone_of(described_graph: NetworkGraph) -> Backbone:
             else:
                 parent.register_buffer(last, empty)
         except _CANNOT as error:
-            raise StageError(f"tensor '{path}' cannot be made: {_first_line(error)}", "arch") from error
+            raise StageError(f"tensor '{path}' cannot be made: {first_line(error)}", "arch") from error
     return backbone
 
 
 _CANNOT = (RuntimeError, TypeError, ValueError, AssertionError, OverflowError, KeyError, AttributeError)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _word(value: Any) -> Any:

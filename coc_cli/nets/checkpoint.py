@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from coc_cli.errors import RunError, StageError, user_error
+from coc_cli.errors import RunError, StageError, first_line, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.nets import lsq
 from coc_cli.nets.architectures import fingerprint, is_code
@@ -151,11 +151,12 @@ def load_with(header: Header, path: Path) -> Network:
     Its shapes are worked out first and compared with the file's; only then is memory taken.
     """
     network = _without_memory(with_plain_paths(header.spec) if header.format == 1 else header.spec, path)
-    in_file = {plain_path(name): name for name in raw_header(path)}
+    entries = {name: entry for name, entry in raw_header(path).items() if name != "__metadata__"}
+    in_file = {plain_path(name): name for name in entries}
     stored = {
-        plain_path(name): (entry["dtype"], tuple(entry["shape"]))
-        for name, entry in raw_header(path).items()
-        if name != "__metadata__" and (header.format > 1 or not _is_unused(plain_path(name), network))
+        plain: (entries[name]["dtype"], tuple(entries[name]["shape"]))
+        for plain, name in in_file.items()
+        if header.format > 1 or not _is_unused(plain, network)
     }
     expected = {name: (kind, shape) for name, (kind, shape, _) in _stored(network).items()}
     if expected != stored:
@@ -178,8 +179,7 @@ def _without_memory(spec: Spec, path: Path) -> Network:
     except StageError as error:
         raise user_error(path, f"damaged spec: {error.what[:200]}") from error
     except Exception as error:  # whatever torch says of what cannot be
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise user_error(path, f"damaged spec: it does not fit its graph: {first[:80]}") from error
+        raise user_error(path, f"damaged spec: it does not fit its graph: {first_line(error)[:80]}") from error
     return network
 
 

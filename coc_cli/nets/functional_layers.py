@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from coc_cli.nets.traced_values import on_meta, shape_of
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,8 @@ class Conversion:
     run: Callable[[Tensor], Tensor]  # what the function gives for an input on the meta device
 
 
-def _sizes(tensor: Tensor) -> tuple[int, ...]:
-    with torch._C.DisableTorchFunction():  # noqa: SLF001
-        return tuple(tensor.shape)
-
-
 def _given(**tensors: Tensor | None) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-
-
-def _meta(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.to("meta")
 
 
 def _convolution(kind: str, function: Any) -> Callable[..., Conversion]:
@@ -45,7 +37,7 @@ def _convolution(kind: str, function: Any) -> Callable[..., Conversion]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Conversion:
-        outs, ins, *kernel = _sizes(weight)
+        outs, ins, *kernel = shape_of(weight)
         kernel_size = kernel[0] if len(set(kernel)) == 1 else tuple(kernel)
         arguments = {"in_channels": ins * groups, "out_channels": outs, "kernel_size": kernel_size, "stride": stride}
         arguments |= {"padding": padding, "dilation": dilation, "groups": groups, "bias": bias is not None}
@@ -55,7 +47,7 @@ def _convolution(kind: str, function: Any) -> Callable[..., Conversion]:
             arguments,
             _given(weight=weight, bias=bias),
             input,
-            lambda x: function(x, _meta(weight), _meta(bias), *numbers),
+            lambda x: function(x, on_meta(weight), on_meta(bias), *numbers),
         )
 
     return converted
@@ -71,7 +63,7 @@ def _transposed(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Conversion:
-    ins, outs, *kernel = _sizes(weight)
+    ins, outs, *kernel = shape_of(weight)
     arguments = {"in_channels": ins, "out_channels": outs * groups, "kernel_size": tuple(kernel), "stride": stride}
     arguments |= {"padding": padding, "output_padding": output_padding, "groups": groups, "bias": bias is not None}
     numbers = (stride, padding, output_padding, groups, dilation)
@@ -80,15 +72,15 @@ def _transposed(
         {**arguments, "dilation": dilation},
         _given(weight=weight, bias=bias),
         input,
-        lambda x: F.conv_transpose2d(x, _meta(weight), _meta(bias), *numbers),  # type: ignore[arg-type]
+        lambda x: F.conv_transpose2d(x, on_meta(weight), on_meta(bias), *numbers),  # type: ignore[arg-type]
     )
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Conversion:  # noqa: A002
-    outs, ins = _sizes(weight)
+    outs, ins = shape_of(weight)
     arguments = {"in_features": ins, "out_features": outs, "bias": bias is not None}
     tensors = _given(weight=weight, bias=bias)
-    return Conversion("Linear", arguments, tensors, input, lambda x: F.linear(x, _meta(weight), _meta(bias)))  # type: ignore[arg-type]
+    return Conversion("Linear", arguments, tensors, input, lambda x: F.linear(x, on_meta(weight), on_meta(bias)))  # type: ignore[arg-type]
 
 
 def _layer_norm(
@@ -114,7 +106,7 @@ def _group_norm(
 ) -> Conversion | None:
     if weight is None:
         return None
-    arguments = {"num_groups": int(num_groups), "num_channels": _sizes(weight)[0], "eps": eps}
+    arguments = {"num_groups": int(num_groups), "num_channels": shape_of(weight)[0], "eps": eps}
     return Conversion("GroupNorm", arguments, _given(weight=weight, bias=bias), input, lambda x: x.detach())
 
 
@@ -130,8 +122,8 @@ def _batch_norm(
 ) -> Conversion | None:
     if weight is None or running_mean is None:
         return None
-    kind = "BatchNorm2d" if len(_sizes(input)) == len("NCHW") else "BatchNorm1d"
-    arguments = {"num_features": _sizes(weight)[0], "eps": eps, "momentum": momentum}
+    kind = "BatchNorm2d" if len(shape_of(input)) == len("NCHW") else "BatchNorm1d"
+    arguments = {"num_features": shape_of(weight)[0], "eps": eps, "momentum": momentum}
     tensors = _given(weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
     return Conversion(kind, arguments, tensors, input, lambda x: x.detach())
 

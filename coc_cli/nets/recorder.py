@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ from coc_cli.nets.sizes import Shape, Size, plain
 from coc_cli.nets.spellings import REFUSED, in_place, node_name, spelling
 from coc_cli.nets.trace_comparison import Traced
 from coc_cli.nets.trace_faults import check_inside, line_now
+from coc_cli.nets.traced_graph import INPUT
 from coc_cli.nets.traced_values import held_tensors, memory_of, on_meta, shape_of, sizes_in, tensors_in, without_sizes
 
-INPUT = "x"
 CONSTANT = "_constant_"
 
 
@@ -63,6 +64,15 @@ class Recorder(TorchFunctionMode):
         self.nodes[id(tensor)] = node
         self.held.append(tensor)
         return tensor
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Let calls run without being noted."""
+        self.quiet = True
+        try:
+            yield
+        finally:
+            self.quiet = False
 
     # Nodes
 
@@ -204,15 +214,12 @@ class Recorder(TorchFunctionMode):
             ) from error
         changes = in_place(word) or kwargs.get("inplace") is True
         metas = without_sizes(on_meta(bound))
-        self.quiet = True
-        try:
+        with self._quietly():
             result = function_of(operation.name)(*metas)
             is_own = changes or word in CASTS or is_bare_squeeze  # not what torch's function would give here
             shown = result if is_own else func(*on_meta(without_sizes(args)), **on_meta(without_sizes(kwargs)))
             if changes and shape_of(args[0]) != shape_of(result):
                 getattr(args[0], word)(*metas[1:])
-        finally:
-            self.quiet = False
         operands = self._operand(bound)
         node = self.node("call_function", function_of(operation.name), operands, self.name_of(node_name(word)))
         if changes:
@@ -231,11 +238,8 @@ class Recorder(TorchFunctionMode):
 
     def _result(self, func: Any, word: str, args: Any, kwargs: Any) -> Any:
         """Return what a function that is not listed gives, if it is no tensor."""
-        self.quiet = True
-        try:
+        with self._quietly():
             result = func(*on_meta(without_sizes(args)), **on_meta(without_sizes(kwargs)))
-        finally:
-            self.quiet = False
         if any(True for _ in tensors_in(result)):
             raise StageError(
                 f"calls {_shown(word)}, which is not among the operations that coc knows; write it with those of"
@@ -317,17 +321,12 @@ class Recorder(TorchFunctionMode):
         if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
             raise StageError(f"calls {kind} '{path}' with more than one tensor; call it with its input alone", "arch")
         if isinstance(module, WEIGHTED):
-            if path in self.called:
-                raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
-            self.called.add(path)
+            self._claim(path)
         self._check_own(path, kind, module)
         operand = self._operand(inputs[0])
-        self.quiet = True
         averages = getattr(module, "momentum", 0) is None  # a norm that counts its batches, which have no values here
-        try:
+        with self._quietly():
             result = type(module).forward(module.train(module.training and not averages), on_meta(inputs[0]))
-        finally:
-            self.quiet = False
         if not isinstance(result, Tensor):
             raise StageError(f"{kind} '{path}' gives more than one tensor; leave its indices out", "arch")
         target = f"{self.prefix}{path}"
@@ -337,6 +336,12 @@ class Recorder(TorchFunctionMode):
             self._changed(inputs[0], kind)
             return self._held(inputs[0], node)
         return self._outputs(result, node, inputs)  # type: ignore[no-any-return]
+
+    def _claim(self, path: str) -> None:
+        """Note that a layer runs; raises `StageError` if it has run before."""
+        if path in self.called:
+            raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
+        self.called.add(path)
 
     def _check_own(self, path: str, kind: str, module: nn.Module) -> None:
         """Raise `StageError` if a module's weights are another's too, or if it does not follow the network's mode."""
@@ -373,14 +378,9 @@ class Recorder(TorchFunctionMode):
         is_layer = attribute == "weight" and self._is_owned(made, owner)
         check_inside(owner if is_layer else attribute, made.kind)
         path = owner if is_layer else ".".join(filter(None, (owner, f"{attribute}_{made.kind.lower()}")))
-        if path in self.called:
-            raise StageError(f"layer '{path}' runs twice in one pass; give each run a layer of its own", "arch")
-        self.called.add(path)
-        self.quiet = True
-        try:
+        self._claim(path)
+        with self._quietly():
             result = made.run(on_meta(made.x))
-        finally:
-            self.quiet = False
         self.traced.modules[path] = (made.kind, without_sizes(made.arguments))
         self.traced.sources.update({f"{path}.{key}": str(name) for key, name in names.items()})
         target = f"{self.prefix}{path}"

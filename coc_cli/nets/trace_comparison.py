@@ -11,8 +11,8 @@ from torch.fx import Graph, Node
 from coc_cli.errors import StageError
 from coc_cli.nets.operations import ATTENTION, OPERATIONS
 from coc_cli.nets.running import function_of, operation_of
+from coc_cli.nets.traced_graph import TRAINING
 
-TRAINING = "training"  # the flag, read from the module that holds the network
 Line = tuple[str, int]  # a file and a line of it
 
 
@@ -32,7 +32,6 @@ class Traced:
     modules: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)  # by path: kind and arguments
     sources: dict[str, str] = field(default_factory=dict)  # tensors of made modules, by the names that they had
     tensors: dict[str, Tensor] = field(default_factory=dict)  # bare parameters, buffers and constants, by path
-    shape: tuple[int, ...] = ()  # of the output
     prefix: str = ""  # of all paths in the graph
 
 

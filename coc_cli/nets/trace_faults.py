@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from coc_cli.errors import StageError
+from coc_cli.errors import StageError, first_line
 from coc_cli.nets.trace_comparison import Line, Traced, TraceError
 
 
@@ -67,7 +67,7 @@ def fault_of(error: Exception, scope: str, shape: tuple[int, ...]) -> StageError
     where = _line_of(error)
     if isinstance(error, StageError):
         return StageError(f"cannot be traced: in {inside}: {error.what}{where}", "arch")
-    first = (str(error).splitlines() or [type(error).__name__])[0]
+    first = first_line(error)
     if isinstance(error, (RuntimeError, ValueError, AssertionError)):
         size = "x".join(map(str, shape))
         return StageError(

@@ -98,7 +98,6 @@ def _run(
         when = " in training" if training else ""  # for evaluation comes first
         raise TraceError(f"gives a {type(result).__name__}{when}, not one tensor; {ONE_TENSOR}", head_of(root))
     recorder.graph.output(recorder.tensor_node(result))
-    recorder.traced.shape = tuple(result.shape)
     erase_unused(recorder.graph)
     return recorder.traced, recorder.squeezed
 

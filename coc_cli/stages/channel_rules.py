@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 from torch.fx.node import map_aggregate, map_arg
 
+from coc_cli.errors import first_line
 from coc_cli.nets.graph import WEIGHTED, is_number
 from coc_cli.nets.layers import numbers_of
 from coc_cli.nets.macs import PRODUCTS
@@ -75,7 +76,7 @@ class _Run(Notes):
             for node in network.graph.nodes:
                 self.values[node] = self._value(node)
         except (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             raise Misfit(self.place(node), first) from error
 
     def _handlers(self) -> Iterator[tuple[frozenset[str], Callable[..., Any]]]:
