@@ -61,7 +61,7 @@ class ActivationQuantizer(nn.Module):
 
     def __init__(self, edge: Edge) -> None:
         super().__init__()
-        self.bits, self.signed = edge.bits, edge.signed
+        self.edge = edge
         self.scale = nn.Parameter(torch.ones(()))
         self.samples: list[Tensor] | None = None
 
@@ -70,7 +70,8 @@ class ActivationQuantizer(nn.Module):
             self.samples.append(x.detach().flatten()[:: max(1, x.numel() // 8192)].float())
             return x
         count = x[0].numel() if x.dim() else 1
-        return fake_quantize(x, self.scale, self.bits, signed=self.signed, count=count)
+        edge = self.edge
+        return fake_quantize(x, self.scale, edge.bits, signed=edge.signed, low=edge.low, count=count)
 
     @torch.no_grad()
     def calibrate(self) -> None:
@@ -78,11 +79,16 @@ class ActivationQuantizer(nn.Module):
         assert self.samples, "calibrate needs values to have been seen"
         values = torch.cat(self.samples)
         self.samples = None
-        self.signed = bool((values < 0).any())
-        self.scale.copy_(best_scale(values[None], self.bits, signed=self.signed)[0])
+        self.edge = edge = self.edge.with_sign(bool((values < 0).any()))
+        self.scale.copy_(best_scale(values[None], edge.bits, signed=edge.signed, low=edge.low)[0])
+
+    @property
+    def codes(self) -> tuple[int, int]:
+        """The lowest and the highest code."""
+        return code_range(self.edge.bits, signed=self.edge.signed, low=self.edge.low)
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}, codes={code_range(self.bits, signed=self.signed)}"
+        return f"bits={self.edge.bits}, codes={self.codes}"
 
 
 def weight_bits(layer: nn.Module) -> int:

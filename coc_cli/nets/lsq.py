@@ -16,12 +16,12 @@ from torch.autograd import Function
 SMALLEST_SCALE = 1e-8
 
 
-def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
+def code_range(bits: int, *, signed: bool, low: int | None = None) -> tuple[int, int]:
     """Return the lowest and the highest integer code; 1 bit means the two codes -1 and 1."""
     if not signed:
         return 0, 2**bits - 1
     highest = max(2 ** (bits - 1) - 1, 1)
-    return -highest, highest
+    return low or -highest, highest
 
 
 class _LearnedStep(Function):
@@ -68,14 +68,15 @@ def positive(scale: Tensor) -> Tensor:
     return scale.abs().clamp_min(SMALLEST_SCALE)
 
 
-def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: float) -> Tensor:
+def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: float, low: int | None = None) -> Tensor:
     """Round v [any shape] to the codes of `bits` times `scale` [broadcasts to v]; differentiable in both.
 
     `count` is N in the gradient scale 1 / sqrt(N * Qp): the weights, or the features of one input, that share a scale.
+    `low` is the lowest code where it is not minus the highest.
     """
     if v.is_meta:
         return v  # only the shape matters
-    low, high = code_range(bits, signed=signed)
+    low, high = code_range(bits, signed=signed, low=low)
     gradient_scale = (count * high) ** -0.5
     scale = positive(scale)
     if bits == 1:
@@ -91,7 +92,7 @@ def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:
     return (v / positive(scale)).round().clamp(low, high).to(torch.int32)
 
 
-def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Tensor:
+def best_scale(rows: Tensor, bits: int, *, signed: bool, low: int | None = None, steps: int = 60) -> Tensor:
     """Return, for each row of [R, M], the scale [R] with the smallest mean square error of rounding.
 
     One bit has a closed form, the mean of |v| (Rastegari et al. 2016); else the best of `steps` fractions of the scale
@@ -99,7 +100,7 @@ def best_scale(rows: Tensor, bits: int, *, signed: bool, steps: int = 60) -> Ten
     """
     if bits == 1:
         return positive(rows.abs().mean(1))
-    low, high = code_range(bits, signed=signed)
+    low, high = code_range(bits, signed=signed, low=low)
     # A smaller scale clips outliers but rounds the rest more finely: at 2 bits, of a thousand values in -1..1 and one
     # of 10, a scale of 1 beats the 10 that clips nothing. The error has many local minima, so a grid is searched.
     largest = positive(rows.abs().amax(1)) / high

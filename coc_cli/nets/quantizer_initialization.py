@@ -37,11 +37,8 @@ def initialize_quantizers(network: Network, spec: Spec, train: Split, device: st
     new_bits = [name for name, bits in spec.bits.items() if before.bits.get(name) != bits]
     new_edges = [name for name in quantized.edges if name not in same]
     _calibrate_weights(quantized, new_bits)
-    signs = _calibrate_edges(quantized, new_edges, train)
-    edges = {
-        name: edge.model_copy(update={"signed": signs.get(name, edge.signed)}) for name, edge in spec.edges.items()
-    }
-    return with_spec(quantized, spec.with_changes(edges=edges))
+    calibrated = _calibrate_edges(quantized, new_edges, train)
+    return with_spec(quantized, spec.with_changes(edges={**spec.edges, **calibrated}))
 
 
 def _calibrate_weights(network: Network, names: list[str]) -> None:
@@ -52,8 +49,8 @@ def _calibrate_weights(network: Network, names: list[str]) -> None:
 
 
 @torch.no_grad()
-def _calibrate_edges(network: Network, names: list[str], train: Split) -> dict[str, bool]:
-    """Set the scales of some edges, in place; return for each whether it is signed."""
+def _calibrate_edges(network: Network, names: list[str], train: Split) -> dict[str, Edge]:
+    """Set the scales of some edges, in place; return them with the signs that they turned out to have."""
     quantizers: dict[str, ActivationQuantizer] = {}
     for name in names:
         quantizer = network.edges[name]
@@ -65,8 +62,8 @@ def _calibrate_edges(network: Network, names: list[str], train: Split) -> dict[s
         network.eval()(network.normalise(train.take(first)))
     for quantizer in quantizers.values():
         quantizer.calibrate()
-    return {name: quantizer.signed for name, quantizer in quantizers.items()}
+    return {name: quantizer.edge for name, quantizer in quantizers.items()}
 
 
 def _unsigned(edge: Edge | None) -> Edge | None:
-    return edge and edge.model_copy(update={"signed": False})
+    return edge and edge.with_sign(False)

@@ -2,8 +2,8 @@
 
 A quantiser stands on the network's input; on the output of every layer after the norm and the activation that follow
 it, so that an integer runtime finds one on both sides of each convolution; on what a layer reads, where that is none of
-these (the average pool before a classifier); and on both operands of every sum and product between tensors. A layer
-that requests fewer bits than the tensor it reads has gets it quantised once more.
+these (the average pool before a classifier), and on what is averaged there (the last sum); and on both operands of every
+sum and product between tensors. A layer that requests fewer bits than the tensor it reads has gets it quantised once more.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ def _origin(node: Node, root: nn.Module) -> Node:
     return node
 
 
+def _averaged(layer: Node, root: nn.Module) -> Iterator[Node]:
+    """Give the tensor of which a layer reads an average."""
+    node = _origin(_reads(layer), root)
+    while operation(node, root) in AVERAGES and isinstance(node.args[0], Node):
+        yield (node := _origin(node.args[0], root))
+
+
 def _may_be_negative(node: Node, root: nn.Module) -> bool:
     while operation(node, root) in VALUE_PRESERVING | AVERAGES and node.args and isinstance(node.args[0], Node):
         node = node.args[0]
@@ -98,6 +105,7 @@ def place(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy) -> dict[s
         return {}
     places = {_chain_end(layer, root) for layer in layers if requested[layer] < FLOAT_BITS}
     places |= {node for node in graph.nodes if node.op == "placeholder"} | set(_operands(graph, root))
+    places |= {node for layer in layers if requested[layer] < FLOAT_BITS for node in _averaged(layer, root)}
     places = {node for node in places if not _reaches_output_only(node, root)}
     places |= {
         _reads(layer)
@@ -115,13 +123,12 @@ def place(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy) -> dict[s
         if node.name in residual:
             own = max(own, policy.residual)
         signed = _may_be_negative(node, root)
-        edges[node.name] = Edge(source=node.name, bits=own, signed=signed)
+        edges[node.name] = Edge(source=node.name, bits=own, signed=False).with_sign(signed)
         for reader, bits in readers.items():
             if bits < own:
                 source = _reads(reader)
-                narrower = edges.get(
-                    name := f"{source.name}_to{bits}", Edge(source=source.name, bits=bits, signed=signed)
-                )
+                new = Edge(source=source.name, bits=bits, signed=False).with_sign(signed)
+                narrower = edges.get(name := f"{source.name}_to{bits}", new)
                 edges[name] = narrower.model_copy(update={"users": (*narrower.users, reader.name)})
     return edges
 
@@ -146,7 +153,8 @@ def place_heads(graph: Graph, root: nn.Module, policy: ActivationBitsPolicy, edg
             continue
         if origin.name not in edges or edges[origin.name].bits > requested:
             name = f"{reads.name}_exit{requested}"
-            narrower = added.get(name, Edge(source=reads.name, bits=requested, signed=_may_be_negative(reads, root)))
+            new = Edge(source=reads.name, bits=requested, signed=False).with_sign(_may_be_negative(reads, root))
+            narrower = added.get(name, new)
             added[name] = narrower.model_copy(update={"users": (*narrower.users, layer.name)})
     return {**edges, **added}
 

@@ -26,6 +26,7 @@ Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
 MOST_EDGES, MOST_EXITS = 20_000, 1_000
 FLOAT_BITS = 32  # what an unquantised operand counts
+LARGEST_BITS = 8
 
 
 class Edge(Frozen):
@@ -33,8 +34,13 @@ class Edge(Frozen):
 
     source: str  # the fx node whose output it quantises
     bits: ActivationBits
-    signed: bool  # signed codes are -(2^(bits-1)-1)..2^(bits-1)-1, unsigned ones 0..2^bits-1
+    signed: bool  # signed codes are low..2^(bits-1)-1, unsigned ones 0..2^bits-1
     users: tuple[str, ...] = ()  # only these fx nodes read it; empty: every user of the source does
+    low: Literal[-128] | None = None  # of signed codes of 8 bits; None: minus the highest, as in older files
+
+    def with_sign(self, signed: bool) -> Edge:
+        """Return the edge as new stages make it: signed codes of 8 bits begin at -128, as they do in every runtime."""
+        return self.model_copy(update={"signed": signed, "low": -128 if signed and self.bits == LARGEST_BITS else None})
 
 
 class Exit(Frozen):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from coc_cli.nets import lsq
+from coc_cli.nets.layers import ActivationQuantizer
+from coc_cli.nets.spec import Edge
 
 
 def twin(
@@ -106,6 +108,15 @@ def test_quantising_twice_is_quantising_once_and_a_channel_has_at_most_2_to_the_
     assert torch.equal(lsq.fake_quantize(once, s, bits, signed=True, count=4000), once)
     assert all(len(row.unique()) <= 2**bits for row in once)
     assert torch.equal(lsq.codes(v, s, bits, signed=True) * s, once)
+
+
+def test_signed_activations_of_8_bits_begin_at_minus_128() -> None:
+    edge = Edge(source="x", bits=8, signed=True)
+    v = torch.tensor([-200.0, -128.4, -127.4, 126.6, 300.0])
+    for made, codes in ((edge, [-127, -127, -127, 127, 127]), (edge.with_sign(True), [-128, -128, -127, 127, 127])):
+        assert ActivationQuantizer(made)(v).tolist() == codes
+    assert edge.model_copy(update={"bits": 4}).with_sign(True).low is None
+    assert edge.with_sign(True).with_sign(False).low is None
 
 
 def test_best_scale_beats_the_neighbours_and_the_full_range() -> None:

@@ -77,6 +77,8 @@ def test_what_cannot_be_traced_says_where() -> None:
 def test_quantisers_stand_between_all_layers_and_on_both_operands_of_sums(spec: Spec) -> None:
     expected = with_precision(spec, PRECISION)
     bits = {name: (edge.bits, edge.signed) for name, edge in expected.edges.items()}
+    assert {edge.low for name, edge in expected.edges.items() if name != "x"} == {None}
+    assert expected.edges["x"].low == -128  # signed, of 8 bits
     assert bits == {
         "x": (8, True),
         "backbone_relu1": (5, False),  # enters the first block's sum
@@ -91,6 +93,7 @@ def test_quantisers_stand_between_all_layers_and_on_both_operands_of_sums(spec: 
         "backbone_stages_2_0_relu1": (3, False),
         "backbone_stages_2_0_bn2": (5, True),
         "backbone_stages_2_0_shortcut_1": (5, True),
+        "backbone_stages_2_0_relu2": (5, False),  # the last sum, which the pool averages
         "backbone_flatten": (6, False),
     }
     reads = build(expected).input_bits()

@@ -49,9 +49,9 @@ def export(network: Network, path: Path) -> None:
         inputs = [names[a] for a in node.args if a in names] if node.op != "placeholder" else []
         name = node.name
         if isinstance(module, ActivationQuantizer):
-            shift = 128 if module.signed else 0  # all uint8: the runtime wants one type on both sides of a layer
+            shift = 128 if module.edge.signed else 0  # all uint8: the runtime wants one type on both sides of a layer
             step = constant(f"{name}.s", np.float32(lsq.positive(module.scale).item()))
-            limits = lsq.code_range(module.bits, signed=module.signed)
+            limits = module.codes
             zero, low, high = (constant(f"{name}.{i}", np.uint8(v + shift)) for i, v in enumerate((0, *limits)))
             codes = op("QuantizeLinear", [inputs[0], step, zero], f"{name}.q")
             names[node] = op("DequantizeLinear", [op("Clip", [codes, low, high], f"{name}.c"), step, zero], name)
