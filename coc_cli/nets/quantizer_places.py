@@ -1,9 +1,10 @@
 """Which tensors between layers are quantised, and to how many bits.
 
 A quantiser stands on the network's input; on the output of every layer after the norm and the activation that follow
-it, so that an integer runtime finds one on both sides of each convolution; on what a layer reads, where that is none of
-these (the average pool before a classifier), and on what is averaged there (the last sum); and on both operands of every
-sum and product between tensors. A layer that requests fewer bits than the tensor it reads has gets it quantised once more.
+it, so that an integer runtime finds one on both sides of each convolution; on what a layer reads, where that is none
+of these (the average pool before a classifier), and on what is averaged there (the last sum); and on both operands of
+every sum and product between tensors. A layer that requests fewer bits than the tensor it reads has gets it quantised
+once more.
 """
 
 from __future__ import annotations
