@@ -68,7 +68,7 @@ def _layer(graph: IntegerGraph, node: Layer, held: dict[str, Array], _: int) -> 
     largest = fan_in * max(source.high, -source.low) * int(np.abs(node.codes.astype(int)).max(initial=0))
     kind = F32 if largest < EXACT_IN_FLOAT32 else np.float64
     sums = _products(codes.astype(kind), node, kind).astype(np.int64)
-    shape = (-1, *[1] * (sums.ndim - 2))
+    shape = (-1, 1, 1) if node.window else (-1,)  # channels are first in maps, else last
     sums += node.bias.astype(np.int64).reshape(shape)
     step = F32(source.scale) * node.scale
     if grid is None:
@@ -81,14 +81,13 @@ def _products(codes: Array, node: Layer, kind: Any) -> Array:
     """Return the sums of products [N, O, ...] of codes [N, I, ...]."""
     weights = node.codes.astype(kind)
     if node.window is None:
-        return codes @ weights.T if codes.ndim == 2 else np.moveaxis(codes @ weights.T, -1, -1)
+        linear: Array = codes @ weights.T
+        return linear
     windows = _windows(codes, node.window)  # [N, I, oh, ow, kh, kw]
-    count, channels, height, width = windows.shape[:4]
-    groups = node.groups
+    (count, _, height, width), groups = windows.shape[:4], node.groups
     rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count * height * width, groups, -1)
     kernels = weights.reshape(groups, len(weights) // groups, -1)
     sums = np.matmul(rows.transpose(1, 0, 2), kernels.transpose(0, 2, 1))  # [G, rows, O / G]
-    del channels
     return sums.transpose(1, 0, 2).reshape(count, height, width, -1).transpose(0, 3, 1, 2)
 
 
