@@ -31,7 +31,8 @@ KILLS, STEPS = 20, 250  # steps of writes, five an epoch: so many into a run, at
 
 def main() -> None:
     """Kill runs until 20 kills have struck, finish each, and write the record."""
-    dice, rows, began = random.Random(seed()), list[dict[str, Any]](), time.monotonic()
+    dice, rows, began = random.Random(seed()), list[dict[str, Any]](), time.monotonic()  # noqa: S311
+    commit, is_changed = checkout.commit(), checkout.has_uncommitted_changes()
     with tempfile.TemporaryDirectory() as place:
         undisturbed, killed = Path(place) / "undisturbed", Path(place) / "killed 0"
         undisturbed.mkdir()
@@ -54,8 +55,8 @@ def main() -> None:
                     killed = killed.with_name(f"killed {len(equal)}")
     record = {
         "command": "python benchmarks/kills.py",
-        "commit": checkout.commit(),
-        "uncommitted_changes": checkout.has_uncommitted_changes(),
+        "commit": commit,
+        "uncommitted_changes": is_changed,
         "machine": machine(),
         "versions": versions(),
         "undisturbed_seconds": round(seconds),

@@ -98,7 +98,7 @@ def test_what_is_registered_anew_appears_by_itself(generate: types.ModuleType, m
     assert "### `shrink`" in shown
     assert "Make everything smaller." in shown
     assert "| `pieces` | whole number | `3` |  |" in shown
-    assert "`max_pieces` | whole number (more than 0) |" in generate.PARTS["limits"]()
+    assert "`max_pieces` | whole number (more than 0, at most 1e+15) |" in generate.PARTS["limits"]()
     assert "| `guess` | passive |" in generate.PARTS["policies"]()
 
 
