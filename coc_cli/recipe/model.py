@@ -121,6 +121,9 @@ else:  # one field for each registered stage and limit
     Limits = create_model("Limits", __base__=LimitSettings, __doc__=LimitSettings.__doc__, **_limits)
 
 
+DEADLINE_FORM = r"^([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})(x|ms)$"
+
+
 class PredictExit(Frozen):
     """How the finished run is looked at by `coc predict-exit`; the same keys as its options."""
 
@@ -130,7 +133,7 @@ class PredictExit(Frozen):
     deadline: Annotated[
         str,
         Field(
-            pattern=r"^([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})(x|ms)$",
+            pattern=DEADLINE_FORM,
             description="12ms, or 1.25x: times what the longest path takes at the highest frequency",
         ),
     ] = "1.0x"

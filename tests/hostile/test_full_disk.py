@@ -64,7 +64,7 @@ def check_refusal(ended: Outcome, reason: str, undisturbed: Path) -> None:
     assert ended.code == (2 if "cannot be" in last else 1)
 
 
-@pytest.mark.parametrize("size", tiered(LIMITS, quick=(), full=3))
+@pytest.mark.parametrize("size", tiered(LIMITS, quick=(), full=2))
 def test_a_limit_of_file_sizes(size: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(TINIEST_RECIPE)
@@ -76,7 +76,7 @@ def test_a_limit_of_file_sizes(size: int, undisturbed: Path, tmp_path: Path, mon
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.parametrize("kilobytes", tiered(DISKS, quick=(), full=3))
+@pytest.mark.parametrize("kilobytes", tiered(DISKS, quick=(), full=2))
 def test_a_small_disk(kilobytes: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(TINIEST_RECIPE)

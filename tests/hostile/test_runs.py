@@ -116,7 +116,7 @@ def place(what: str) -> Path:
     return (RUN / stage[0] if kind in ("stage", "only") else folder) / name
 
 
-@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=50), ids="-".join)
+@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=35), ids="-".join)
 def test_a_damaged_file(
     case: tuple[str, str, str], runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,7 +159,7 @@ LONG_CELLS = [(row, check) for row, check in QUICK_CELLS if check == CHECKS[-1]]
 
 @pytest.mark.parametrize(
     "cell",
-    tiered(CELLS, quick=[cell for cell in QUICK_CELLS if cell not in LONG_CELLS], full=20, kept=LONG_CELLS),
+    tiered(CELLS, quick=[cell for cell in QUICK_CELLS if cell not in LONG_CELLS], full=12, kept=LONG_CELLS),
     ids=lambda cell: f"{cell[0].arch}-{cell[1]}",
 )
 def test_every_cell_is_as_the_table_says(cell: tuple[Row, str], tmp_path: Path) -> None:
