@@ -161,7 +161,7 @@ def plan(
     from coc_cli.chain.plan import make_plan
     from coc_cli.printing.plan import print_plan
 
-    print_plan(make_plan(file), file.recipe)
+    print_plan(make_plan(file), file)
 
 
 @app.command("predict-exit")

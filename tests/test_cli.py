@@ -143,6 +143,7 @@ def test_a_second_run_takes_all_from_the_cache_and_gives_the_same() -> None:
         assert Path(out, "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_fresh_makes_all_anew_to_the_same_bits() -> None:
     before = RESULT.read_bytes()

@@ -98,10 +98,11 @@ def test_what_is_registered_anew_appears_by_itself(generate: types.ModuleType, m
     assert "### `shrink`" in shown
     assert "Make everything smaller." in shown
     assert "| `pieces` | whole number | `3` |  |" in shown
-    assert "`max_pieces` | whole number (more than 0) |" in generate.PARTS["limits"]()
+    assert "`max_pieces` | whole number (more than 0, at most 1e+15) |" in generate.PARTS["limits"]()
     assert "| `guess` | passive |" in generate.PARTS["policies"]()
 
 
+@pytest.mark.full
 def test_the_generator_works_in_a_copy_and_names_what_is_stale(tmp_path: Path) -> None:
     for name in ("docs", "coc_cli"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images", "*.json"))
@@ -191,6 +192,7 @@ def test_the_recipe_of_recipes_can_be_planned(tmp_path: Path) -> None:
     assert len(make_plan(read(path)).steps) == 4
 
 
+@pytest.mark.full
 def test_python_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

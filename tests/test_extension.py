@@ -56,6 +56,7 @@ def test_each_toy_is_one_file_and_one_line(project: Path) -> None:
         assert len(after) == len(before) + 1
 
 
+@pytest.mark.full
 def test_the_schema_and_the_docs_know_it(project: Path) -> None:
     schema = json.loads(run(project, "schema").stdout)
     assert "wobble" in schema["$defs"]["Link"]["properties"]

@@ -35,8 +35,9 @@ def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[
     code = [fingerprint(step.spec.arch) for step in plan.steps]
     spec = plan.steps[0].spec
     settings = {**baseline_settings(file, spec), "data": data_key(data)}
+    about = {name: value for name, value in asdict(data.info).items() if name != "images"}  # which the splits tell
     root: list[Any] = [__version__, torch.__version__, weight_inputs, device.partition(":")[0]]
-    root += [file.recipe.data.augment.model_dump(mode="json"), asdict(data.info), code[0], spec.mean, spec.std]
+    root += [file.recipe.data.augment.model_dump(mode="json"), about, code[0], spec.mean, spec.std]
     lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=settings, key=cache_key(root, settings)))
     yield lineage
     for index, link in enumerate(file.recipe.chain, start=1):

@@ -176,6 +176,8 @@ class _Run:
             if result is None:
                 result = self._make(step, lineage, folder)
                 source = f"trained in {result.seconds:.0f} s"
+            for state in folder.glob("*.pt"):  # also of a run that was killed just when it had the result
+                state.unlink()
             _copy(folder, own)
             with suppress(PermissionError):
                 os.utime(folder)  # when it was used last
@@ -221,8 +223,6 @@ class _Run:
             save(network, lineage, folder / RESULT)
         result = self._measure(folder, history)
         write_atomically(folder / STAGE_RESULT, as_file(result))
-        for state in folder.glob("*.pt"):
-            state.unlink()
         return result
 
     def _apply(self, step: Step, lab: Callable[[Network], Lab]) -> Network:

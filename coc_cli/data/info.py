@@ -16,3 +16,4 @@ class DataInfo:
     mean: tuple[float, ...] | None  # per channel, of images scaled to 0..1
     std: tuple[float, ...] | None
     validation_images: int
+    images: int = 0  # that are kept, of all splits; 0 where that is not known

@@ -89,6 +89,7 @@ def describe_listing(listing: Listing, settings: DataSettings, *, validation: fl
         mean=None,
         std=None,
         validation_images=valid,
+        images=train + valid + test,
     )
 
 

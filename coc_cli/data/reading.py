@@ -37,8 +37,7 @@ def read_listing(
     """Decode the images of the rows of train, validation and test; raises `StageError` with all that are broken."""
     rows = np.sort(np.concatenate(parts))
     form = Form(info.shape, settings.size is not None, settings.channels is None and info.shape[0] == 1)
-    most_bytes = int(settings.memory * _ram_bytes())
-    decoded = decode(listing, rows, form, cache=cache, most_bytes=most_bytes, progress=progress)
+    decoded = decode(listing, rows, form, cache=cache, most_bytes=most_bytes(settings), progress=progress)
     images = torch.from_numpy(decoded.images)
     splits = []
     for part in parts:
@@ -65,8 +64,9 @@ def held_out(data: Data, fraction: float | None, seed: int) -> Data:
     return replace(data, train=train, holdout=holdout)
 
 
-def _ram_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def most_bytes(settings: DataSettings) -> int:
+    """Return how many bytes of decoded images are held in memory, at most."""
+    return int(settings.memory * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _statistics(sums: NDArray[np.int64], shape: tuple[int, int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -45,7 +45,9 @@ class DataSettings(Frozen):
     holdout: Annotated[
         Fraction | None, Field(description="share of the training images that nothing but predict-exit learns from")
     ] = None
-    limit: Annotated[int | None, Field(ge=2, description="images of each split, at most; for quick tries")] = None
+    limit: Annotated[
+        int | None, Field(ge=2, le=1_000_000_000, description="images of each split, at most; for quick tries")
+    ] = None
     image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
     label: Annotated[str | None, Field(description="csv column with the class, any text")] = None
     targets: Annotated[
@@ -58,7 +60,7 @@ class DataSettings(Frozen):
     ] = None
     classes: Annotated[
         Annotated[
-            Annotated[int, Field(ge=2), Tag(INTEGER)]
+            Annotated[int, Field(ge=2, le=1_000_000), Tag(INTEGER)]
             | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), Tag(LIST)],
             by_kind("a number of classes or a list of their names"),
         ]

@@ -20,10 +20,13 @@ from coc_cli.files import budget
 from coc_cli.files.opening import read_text
 from coc_cli.files.yaml_source import YamlSource
 from coc_cli.frozen import Frozen
+from coc_cli.units import LONGEST_NAME, clipped
 
 Kind: TypeAlias = Literal["fp32", "fp16", "int8"]
-Positive: TypeAlias = Annotated[float, Field(gt=0)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+MOST = 1e15  # of any number: so none that follows from a few of them is infinite
+Positive: TypeAlias = Annotated[float, Field(ge=1e-9, le=MOST)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0, le=MOST)]
+Text: TypeAlias = Annotated[str, Field(max_length=1000)]
 ASSUMED = "assumed"
 NOT_MEASURED = "not measured"  # so begins the source of a number that a measured profile takes from elsewhere
 
@@ -31,7 +34,7 @@ NOT_MEASURED = "not measured"  # so begins the source of a number that a measure
 class Sourced(Frozen):
     """Where a number comes from; `assumed` if nobody measured or published it."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[Text, Field(min_length=1)]
 
 
 class Above(Sourced):
@@ -49,7 +52,7 @@ class Amount(Sourced):
 class Levels(Sourced):
     """One number a level, lowest frequency first."""
 
-    values: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    values: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=1000)]
 
 
 class Arithmetic(Frozen):
@@ -75,7 +78,7 @@ class TimedPart(Frozen):
     median_ms: Positive
     p95_ms: Positive
     model_ms: NotNegative  # what the profile says of it, at the frequency at which it was timed
-    energy_mj: float | None = None  # above idle; None: not measured
+    energy_mj: Annotated[float, Field(ge=-MOST, le=MOST)] | None = None  # above idle; None: not measured
 
 
 class Measured(Frozen):
@@ -93,8 +96,8 @@ class Measured(Frozen):
 class Profile(Frozen):
     """A device. Dynamic power goes with f V^2, static power with V, throughput with f; bandwidth does not change."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-    description: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
+    description: Text
     frequency_mhz: Levels
     voltage_mv: Levels
     arithmetic: dict[Kind, Arithmetic]
@@ -159,7 +162,7 @@ def read_profile(named: str, *, option: str = "--profile") -> Profile:
         for details in error.errors():
             loc = tuple(part for part in details["loc"] if part != "[key]")
             message = details["msg"][0].lower() + details["msg"][1:]
-            faults.append(source.fault(loc, f"{message}, got {details['input']!r}"))
+            faults.append(source.fault(loc, f"{message}, got {clipped(repr(details['input']), LONGEST_NAME)}"))
     else:
         faults += [source.fault(loc, what) for loc, what in _faults(profile)]
     if faults:

@@ -11,10 +11,10 @@ from coc_cli.errors import UserError, user_error
 from coc_cli.files.run_directory import RECIPE
 from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.recipe.device import torch_device
-from coc_cli.recipe.model import PredictExit
+from coc_cli.recipe.model import DEADLINE_FORM, PredictExit
 from coc_cli.recipe.reading import RecipeFile, read
 
-DEADLINE = re.compile(r"^([0-9]*\.?[0-9]+)(x|ms)$")
+DEADLINE = re.compile(DEADLINE_FORM)
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ class ArchitectureSettings(Frozen):
     arch: Annotated[
         str | None, Field(description="cifar:NAME, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION")
     ] = None
-    depth: Annotated[int | None, Field(ge=1, description="of a cifar: architecture")] = None
-    width: Annotated[int | None, Field(ge=1, description="of a cifar: architecture")] = None
+    depth: Annotated[int | None, Field(ge=1, le=2000, description="of a cifar: architecture")] = None
+    width: Annotated[int | None, Field(ge=1, le=4096, description="of a cifar: architecture")] = None
     args: Annotated[dict[str, Scalar], Field(description="what else the architecture's maker takes")] = {}
 
     @property

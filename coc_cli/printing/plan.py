@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from coc_cli.chain.plan import Plan
+from coc_cli.data.reading import most_bytes
+from coc_cli.data.sources import source_of
+from coc_cli.files.run_directory import CACHE, DATA
 from coc_cli.printing.table import print_line, print_table, table_of
-from coc_cli.recipe.model import Recipe
-from coc_cli.units import count
+from coc_cli.recipe.reading import RecipeFile
+from coc_cli.units import count, counted
 
 
-def print_plan(plan: Plan, recipe: Recipe) -> None:
-    """Print what each stage will leave, and what it carries over."""
+def print_plan(plan: Plan, file: RecipeFile) -> None:
+    """Print what each stage will leave, what it carries over, and what the images will take."""
     table = table_of(
-        f"plan of {recipe.name}", "stage", "MACs", "BitOps", "ratio (strict)", "nominal", "params", "bytes"
+        f"plan of {file.recipe.name}", "stage", "MACs", "BitOps", "ratio (strict)", "nominal", "params", "bytes"
     )
     baseline = plan.steps[0].cost
     for step in plan.steps:
@@ -29,11 +34,24 @@ def print_plan(plan: Plan, recipe: Recipe) -> None:
         print_line(
             "~ the widths that pruning leaves depend on the weights; MACs are promised, BitOps and bytes estimated"
         )
+    if file.info.images:
+        print_line(_of_images(file))
     for step in plan.steps:
         for note in step.notes:
             print_line(f"{step.index} {step.name}: {note}")
     for warning in plan.warnings:
         print_line(f"warning: {warning}")
+
+
+def _of_images(file: RecipeFile) -> str:
+    """Return how much memory and disk the images will take, decoded to the shape that the plan has."""
+    info, settings = file.info, file.recipe.data
+    size = info.images * prod(info.shape)
+    where = f"{count(size)}B in memory"
+    if source_of(settings).is_decoded:
+        is_mapped = size > most_bytes(settings)
+        where = f"{where if not is_mapped else 'too large for memory'}, {count(size)}B in {CACHE / DATA}"
+    return f"data: {counted(info.images, 'image')} of {'x'.join(map(str, info.shape))}, {where}"
 
 
 def _range(low: float, high: float) -> str:

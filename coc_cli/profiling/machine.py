@@ -31,7 +31,7 @@ def processor_name(proc: Path = PROC) -> str:
 def slug(name: str) -> str:
     """Return a name as profiles have it: 'Intel(R) Core(TM) i7-10700 CPU @ 2.90GHz' is 'intel-core-i7-10700'."""
     plain = re.sub(r"\((?:R|TM)\)|\bCPU\b|\bProcessor\b|@.*", " ", name, flags=re.IGNORECASE)
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-") or "machine"
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:90] or "machine"
 
 
 def read_clock(sysfs: Path = SYSFS, proc: Path = PROC) -> Clock:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coc_cli.profiling import timing
 
 BASES = {"cpu": "i7-10700", "cuda": "jetson-tx2-gpu"}
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 WINDOW_S = 1.0  # over which the power of one part is averaged
 
 

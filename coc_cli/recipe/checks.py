@@ -38,7 +38,7 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
         yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
     predict_exit = parse_section(PredictExit, source.content.get("predict_exit"))
     if predict_exit is not None:
-        yield from _profile_faults(predict_exit, source)
+        yield from _predict_exit_faults(predict_exit, source)
     arch = model.arch if model else None
     arguments = _arguments(model) if model else {}
     chain = source.content.get("chain")
@@ -49,7 +49,9 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
             yield from (source.fault(("chain", index, *loc), what) for loc, what in faults)
 
 
-def _profile_faults(predict_exit: PredictExit, source: YamlSource) -> Iterator[Fault]:
+def _predict_exit_faults(predict_exit: PredictExit, source: YamlSource) -> Iterator[Fault]:
+    if float(predict_exit.deadline.rstrip("xms")) == 0:
+        yield source.fault(("predict_exit", "deadline"), f"needs a time above 0, got '{predict_exit.deadline}'")
     try:
         read_profile(predict_exit.profile)
     except UserError as error:

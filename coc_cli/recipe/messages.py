@@ -12,6 +12,7 @@ from coc_cli.errors import Fault, did_you_mean
 from coc_cli.files.yaml_source import Loc, YamlSource, dotted
 from coc_cli.frozen import KINDS, WRONG_KIND
 from coc_cli.recipe.model import Recipe
+from coc_cli.units import LONGEST_NAME, clipped
 
 NEEDS: dict[str, str] = {
     "int_type": "a whole number",
@@ -49,7 +50,13 @@ def _place(details: ErrorDetails) -> Loc:
 def _value_text(value: Any) -> str:
     if value is None:
         return "nothing"
-    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
+    return (
+        "a mapping"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else clipped(repr(value), LONGEST_NAME)
+    )
 
 
 def _unknown(loc: Loc) -> str:
@@ -90,4 +97,6 @@ def _sentence(details: ErrorDetails) -> str:
     if kind == "string_pattern_mismatch":
         return f"{got} does not fit; it needs the form {context['pattern']}"
     own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {got}"
+    if kind == "string_too_long":
+        own = f"needs at most {context['max_length']} characters, got {len(details['input']):,}"
     return "needs at least one item" if kind == "too_short" else own

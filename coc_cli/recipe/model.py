@@ -121,6 +121,9 @@ else:  # one field for each registered stage and limit
     Limits = create_model("Limits", __base__=LimitSettings, __doc__=LimitSettings.__doc__, **_limits)
 
 
+DEADLINE_FORM = r"^([0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9})(x|ms)$"
+
+
 class PredictExit(Frozen):
     """How the finished run is looked at by `coc predict-exit`; the same keys as its options."""
 
@@ -130,7 +133,7 @@ class PredictExit(Frozen):
     deadline: Annotated[
         str,
         Field(
-            pattern=r"^([0-9]+\.?[0-9]*|\.[0-9]+)(x|ms)$",
+            pattern=DEADLINE_FORM,
             description="12ms, or 1.25x: times what the longest path takes at the highest frequency",
         ),
     ] = "1.0x"
@@ -140,7 +143,9 @@ class PredictExit(Frozen):
 class Recipe(Frozen):
     """A whole recipe."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="names the run directory")]
+    name: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="names the run directory")
+    ]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
     data: DataSettings

@@ -45,7 +45,10 @@ class Distill(TaughtStage):
     ] = "same"
     teacher: Literal["baseline", "incoming"] = "baseline"
     feature_weight: Annotated[
-        float, Field(ge=0, description="weight of the attention-transfer loss on features of equal resolution; 0: none")
+        float,
+        Field(
+            ge=0, le=1e6, description="weight of the attention-transfer loss on features of equal resolution; 0: none"
+        ),
     ] = 0.0
 
     def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:

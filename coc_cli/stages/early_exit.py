@@ -15,7 +15,7 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
-from coc_cli.nets.spec import Exit, ExitRule, Measure, Spec
+from coc_cli.nets.spec import MOST_EXITS, Exit, ExitRule, Measure, Spec
 from coc_cli.stages.stage import ChainPosition, Lab
 from coc_cli.stages.taught_stage import TaughtStage, answers
 
@@ -44,7 +44,7 @@ class EarlyExit(TaughtStage):
 
     exits: Annotated[
         Annotated[
-            Annotated[int, Field(ge=1), Tag(INTEGER)] | Annotated[tuple[Name, ...], Tag(LIST)],
+            Annotated[int, Field(ge=1, le=MOST_EXITS), Tag(INTEGER)] | Annotated[tuple[Name, ...], Tag(LIST)],
             by_kind("a whole number or a list of names"),
         ]
         | None,
@@ -62,7 +62,7 @@ class EarlyExit(TaughtStage):
     loss_weights: Annotated[
         Annotated[
             Annotated[Literal["equal", "depth"], Tag(TEXT)]
-            | Annotated[tuple[Annotated[float, Field(ge=0)], ...], Tag(LIST)],
+            | Annotated[tuple[Annotated[float, Field(ge=0, le=1e6)], ...], Tag(LIST)],
             by_kind("'equal', 'depth' or a list of numbers", words=("equal", "depth")),
         ],
         Field(description="of the exits and the final output: equal, by the share of MACs done, or a list"),
@@ -78,6 +78,7 @@ class EarlyExit(TaughtStage):
         float | None,
         Field(
             ge=0,
+            le=1e12,
             description="what leaving early may cost on validation, in the metric's unit: accuracy, at least one image"
             " (default 0.005), or mean absolute error",
         ),

@@ -26,7 +26,7 @@ class PruneRule(Frozen):
     """What sets some layers apart."""
 
     prune: Annotated[bool, Field(description="false keeps all output channels of the layer")] = True
-    round_to: Annotated[int | None, Field(ge=1, description="as the stage's, for the layer")] = None
+    round_to: Annotated[int | None, Field(ge=1, le=4096, description="as the stage's, for the layer")] = None
 
 
 class Prune(TaughtStage):
@@ -42,11 +42,12 @@ class Prune(TaughtStage):
         Literal["global", "layer"],
         Field(description="compare channels of all layers, or take the same share of each"),
     ] = "global"
-    steps: Annotated[int, Field(ge=1, description="prunings, each followed by its part of the epochs")] = 1
+    steps: Annotated[int, Field(ge=1, le=1000, description="prunings, each followed by its part of the epochs")] = 1
     round_to: Annotated[
         int | None,
         Field(
             ge=1,
+            le=4096,
             description="widths are multiples of it, and MACs come as near as these allow; without it they are of 8, in"
             " groups of 64 channels or more",
         ),

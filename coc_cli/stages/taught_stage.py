@@ -24,7 +24,9 @@ class TaughtStage(Stage):
         Field(description="whom to imitate: the baseline, the network as it came into this stage, or nobody"),
     ] = "baseline"
     kd_weight: Annotated[float, Field(ge=0, le=1, description="share of the teacher in the loss")] = 0.7
-    temperature: Annotated[float, Field(gt=0, description="softens the classes of both before they are compared")] = 4.0
+    temperature: Annotated[
+        float, Field(ge=0.01, le=1000, description="softens the classes of both before they are compared")
+    ] = 4.0
 
     def teacher_network(self, incoming: Network, lab: Lab) -> Network | None:
         """Return the teacher, in eval mode on the lab's device; None without one."""

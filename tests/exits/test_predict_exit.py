@@ -129,6 +129,7 @@ def test_the_same_command_gives_the_same_files(few_exits_run: Path, tmp_path: Pa
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("few_steps")
 def test_a_checkpoint_by_itself_needs_images(few_exits_run: Path, tmp_path: Path) -> None:
     checkpoint = few_exits_run / "model.safetensors"

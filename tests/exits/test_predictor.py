@@ -122,6 +122,7 @@ def _pooled(trace: Trace, random: np.random.Generator, *, knows: bool) -> np.nda
     return np.tile(random.normal(0, 1, len(trace)) + 3 * knows * leaves, (EXITS, 1))[..., None]
 
 
+@pytest.mark.full
 def test_numbers_are_foretold_too() -> None:
     random = np.random.default_rng(0)
     hard = random.uniform(0.5, 4, 2000)

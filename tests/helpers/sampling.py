@@ -34,11 +34,11 @@ def sample(cases: Sequence[Case], count: int, by: int) -> list[Case]:
     return [cases[place] for place in sorted(places)]
 
 
-def tiered(cases: Sequence[Case], *, quick: Sequence[Case], full: int) -> list[ParameterSet]:
-    """Return all cases with their tiers: those named in `quick`, `full` others by the commit, and the rest."""
+def tiered(cases: Sequence[Case], *, quick: Sequence[Case], full: int, kept: Sequence[Case] = ()) -> list[ParameterSet]:
+    """Return all cases with their tiers: those named in `quick`, `full` others by the commit and `kept`, and the rest."""
     assert all(case in cases for case in quick), f"{quick} are not all in the table"
-    sampled = sample([case for case in cases if case not in quick], full, seed())
-    return [pytest.param(case, marks=_marks(case in quick, case in sampled)) for case in cases]
+    sampled = sample([case for case in cases if case not in (*quick, *kept)], full, seed())
+    return [pytest.param(case, marks=_marks(case in quick, case in sampled or case in kept)) for case in cases]
 
 
 def counts(*, quick: int, full: int, exhaustive: int) -> list[ParameterSet]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from children import child
 from command_line import coc
 from pictures import below, tree
 from tiny import TINY_RECIPE
@@ -46,15 +44,6 @@ def test_a_full_disk_names_the_file(workspace: Path, monkeypatch: pytest.MonkeyP
     what = "runs/tiny/recipe.yaml: No space left on device; free some space there, or run coc on another disk"
     assert said.splitlines()[-1] == what
     assert list(RUN.glob(".recipe.yaml.*")) == []
-
-
-@pytest.mark.full
-def test_a_limit_of_file_sizes(recipe: Write) -> None:
-    path = recipe(TINY_RECIPE.replace("epochs: 2", "epochs: 1"))
-    ended = child("compress", path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)))
-    assert ended.code == 1
-    assert "File too large; raise the limit of file sizes (ulimit -f)" in ended.lines[-1]
-    assert ended.lines[-1].startswith("runs/.cache/")
 
 
 @pytest.mark.parametrize("name", ["report.json", "report.html", "model.safetensors", "stages/00-baseline/result.json"])

@@ -78,6 +78,7 @@ def test_the_largest_that_passes_are_decoded_in_bounded_memory(recipe: Write) ->
     assert ended.peak < 2600  # two at a time
 
 
+@pytest.mark.full
 def test_the_header_decides_before_anything_is_decoded() -> None:
     from coc_cli.data.unusable import Unusable
 

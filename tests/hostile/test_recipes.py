@@ -48,6 +48,7 @@ def test_what_holds_itself_or_is_too_deep_is_one_line(text: str) -> None:
         YamlSource("r.yaml", text)
 
 
+@pytest.mark.full
 def test_the_largest_document_passes_and_one_value_more_does_not() -> None:
     room = budget.YAML_NODES - 1  # the list itself is one
     assert len(YamlSource("r.yaml", "- 1\n" * room).content) == room

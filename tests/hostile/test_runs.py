@@ -7,31 +7,18 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import coc
 from sampling import seed, tiered
+from tiny import TINIEST_RECIPE, TINIEST_STAGES, results
 
 from coc_cli.chain.progress import Reporter
 from coc_cli.files.atomic import locked
 from coc_cli.learning.training import Epoch
 
-RECIPE = """\
-name: tiny
-seed: 3
-device: cpu
-data: {source: digits, limit: 64}
-model:
-  arch: cifar:resnet20
-  depth: 8
-  width: 2
-  train: {epochs: 1, batch: 32}
-chain:
-  - quantize: {weights: 4, activations: 4, epochs: 3, batch: 32}
-"""
 RUN, CACHE = Path("runs/tiny"), Path("runs/.cache")
-STAGES = ("stages/00-baseline", "stages/01-quantize")
+STAGES = TINIEST_STAGES
 TOP = (".lock", "log.jsonl", "recipe.yaml")
 RESULTS = ("model.safetensors", "report.html", "report.json")
 STAGE = ("model.safetensors", "result.json")
@@ -98,7 +85,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             raise KeyboardInterrupt
 
     for name, folder in made.items():
-        (folder / "recipe.yaml").write_text(RECIPE)
+        (folder / "recipe.yaml").write_text(TINIEST_RECIPE)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             if name == "half":
@@ -129,14 +116,7 @@ def place(what: str) -> Path:
     return (RUN / stage[0] if kind in ("stage", "only") else folder) / name
 
 
-def results(run: Path) -> dict[str, Any]:
-    """Return what must not change of a finished run."""
-    report = json.loads((run / "report.json").read_text())
-    figures = [(stage["metric_value"], stage["exits"], stage["bitops"]) for stage in report["stages"]]
-    return {"figures": figures} | {name: (run / name / STAGE[0]).read_bytes() for name in (".", *STAGES)}
-
-
-@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=50), ids="-".join)
+@pytest.mark.parametrize("case", tiered(CASES, quick=QUICK, full=35), ids="-".join)
 def test_a_damaged_file(
     case: tuple[str, str, str], runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

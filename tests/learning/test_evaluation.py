@@ -31,7 +31,15 @@ def library_spec(arch: str, size: int = 64, **args: float) -> Spec:
     )
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11", "densenet121", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "mobilenet_v2",
+        "vgg11",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("densenet121", "efficientnet_b0")),
+    ],
+)
 def test_macs_are_half_of_torchs_flops(name: str) -> None:
     spec = library_spec(f"torchvision:{name}")
     with torch.device("meta"):

@@ -246,7 +246,14 @@ def test_a_library_that_is_not_installed_says_what_to_install(monkeypatch: pytes
         create("timm:resnet18", {}, outputs=3, channels=1)
 
 
-@pytest.mark.parametrize("arch", ["torchvision:squeezenet1_1", "torchvision:googlenet", "torchvision:densenet121"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "torchvision:squeezenet1_1",
+        "torchvision:googlenet",
+        pytest.param("torchvision:densenet121", marks=pytest.mark.full),
+    ],
+)
 def test_torchvision_takes_other_channels_and_has_one_output(arch: str) -> None:
     network = build(spec_of(arch, channels=1, size=32), device="meta")
     assert len(network(torch.empty(2, 1, 32, 32, device="meta"))) == 1

@@ -230,6 +230,7 @@ def test_a_deep_network_with_many_exits_fits(tmp_path: Path, monkeypatch: pytest
     assert "image left out" in text, "the images of the later devices"
 
 
+@pytest.mark.full
 def test_twenty_runs_of_six_stages_take_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folders = [big(Path(f"r{n}"), f"run {n}", 6, layers=60, epochs=60, exits=10) for n in range(20)]

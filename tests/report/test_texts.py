@@ -192,6 +192,7 @@ def test_the_verb_prints_or_writes(small: Path, other: Path) -> None:
     assert coc("report", "q", code=2).stderr == "q: no such run directory; there are: other, small\n"
 
 
+@pytest.mark.full
 def test_text_needs_neither_torch_nor_the_page(small: Path) -> None:
     code = (
         "import sys; sys.argv = ['coc', 'report', 'small', '--format', sys.argv[1]]\n"

@@ -134,7 +134,8 @@ def _check_threshold(made: Network, data: Data) -> None:
     assert lost <= made.spec.rule.max_drop + 1e-9, "the threshold holds on validation"
 
 
-@pytest.mark.parametrize("chain", [pytest.param("DPQE", marks=pytest.mark.full), "QTP"])
+@pytest.mark.full
+@pytest.mark.parametrize("chain", ["DPQE", "QTP"])
 def test_a_fresh_process_gives_the_same_outputs(
     chain: str, network: Network, data: Data, images: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -256,6 +257,7 @@ def test_heads_learn(network: Network, data: Data, tmp_path: Path) -> None:
         assert float((first == data.test.targets).double().mean()) > 0.7, name
 
 
+@pytest.mark.full
 def test_every_stage_learns_numbers(regressor: Network, numbers: Data, tmp_path: Path) -> None:
     before = evaluate(regressor, numbers.test)
     taught = stage("distill", student="same", kd_weight=0.0, epochs=12, batch=16).apply(

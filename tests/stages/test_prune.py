@@ -137,7 +137,7 @@ def test_depthwise_convolutions_count_by_the_channels_left(spec: Spec) -> None:
     assert sum(layer.groups < network.layer(name).groups for name, layer in depthwise.items()) > 8
 
 
-@pytest.mark.parametrize("importance", ["group_norm", "random"])
+@pytest.mark.parametrize("importance", [pytest.param("group_norm", marks=pytest.mark.full), "random"])
 def test_a_pruning_in_steps_resumes_to_the_same_bits(
     network: Network, data: Data, tmp_path: Path, importance: str
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
 
-REST = 1437  # of the 1,797 digits: what is not test
+IMAGES, REST = 1797, 1437  # all, and what is not test
 VALIDATION = 0.25
 GREY_STEP = 255 / 16  # the files hold 17 levels, 0..16
 PLAIN_SHAPE = (1, 8, 8)
@@ -37,7 +37,8 @@ class Digits(Source):
         """Describe the digits; mean and deviation are known of the plain ones."""
         shape = _shape(settings)
         mean, std = (PLAIN_MEAN, PLAIN_STD) if shape == PLAIN_SHAPE else (None, None)
-        return DataInfo(shape, tuple("0123456789"), "classification", mean, std, self._validation_images(settings))
+        count, labels = self._validation_images(settings), tuple("0123456789")
+        return DataInfo(shape, labels, "classification", mean, std, count, IMAGES)
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:  # noqa: ARG002
         """Read the digits and split them; see `read_digits`."""
@@ -67,7 +68,9 @@ class RotatedDigits(Digits):
 
     def describe(self, settings: DataSettings) -> DataInfo:
         """Describe the turned digits."""
-        return DataInfo(_shape(settings), ("angle",), "regression", None, None, self._validation_images(settings))
+        count = self._validation_images(settings)
+        train = REST - super().describe(settings.model_copy(update={"limit": None})).validation_images
+        return DataInfo(_shape(settings), ("angle",), "regression", None, None, count, IMAGES + (TURNS - 1) * train)
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:  # noqa: ARG002
         """Read the digits, split and turn them; see `read_rotated_digits`."""

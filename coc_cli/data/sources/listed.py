@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class ListedSource(Source):
     """A source that only has to list its image files."""
+
+    is_decoded: ClassVar[bool] = True
 
     def is_absent(self, place: str) -> bool:
         """Return whether there is no such file or folder."""

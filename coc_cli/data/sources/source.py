@@ -29,6 +29,7 @@ class Source(ABC):
     takes: ClassVar[tuple[str, ...]] = COMMON_KEYS  # keys of `data` that it knows, beside `source`
     default_validation: ClassVar[float] = 0.1  # fraction of the images that are not test
     labels_known_early: ClassVar[bool] = True  # `describe` has the names of classes, not only how many
+    is_decoded: ClassVar[bool] = False  # its images are kept on disk, once they are decoded
     augment_safe: ClassVar[bool] = False  # flips and rotations that it lets pass leave regression targets right
 
     def validation_fraction(self, settings: DataSettings) -> float:

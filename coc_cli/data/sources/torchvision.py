@@ -35,14 +35,15 @@ class VisionSet:
     classes: int
     training_images: int
     folder: str
+    test_images: int = 10_000
     is_named: bool = False  # its splits are requested as split="train", not train=True
 
 
 TABLE = {
     "CIFAR10": VisionSet((3, 32, 32), 10, 50_000, "cifar-10-batches-py"),
     "CIFAR100": VisionSet((3, 32, 32), 100, 50_000, "cifar-100-python"),
-    "SVHN": VisionSet((3, 32, 32), 10, 73_257, "", is_named=True),
-    "STL10": VisionSet((3, 96, 96), 10, 5_000, "stl10_binary", is_named=True),
+    "SVHN": VisionSet((3, 32, 32), 10, 73_257, "", 26_032, is_named=True),
+    "STL10": VisionSet((3, 96, 96), 10, 5_000, "stl10_binary", 8_000, is_named=True),
     "MNIST": VisionSet((1, 28, 28), 10, 60_000, "MNIST/raw"),
     "FashionMNIST": VisionSet((1, 28, 28), 10, 60_000, "FashionMNIST/raw"),
     "KMNIST": VisionSet((1, 28, 28), 10, 60_000, "KMNIST/raw"),
@@ -70,7 +71,8 @@ class Torchvision(Source):
         shape = (settings.channels or entry.shape[0], *(settings.height_width or entry.shape[1:]))
         count = amount(entry.training_images, self.validation_fraction(settings), entry.classes)
         count = min(count, settings.limit or count)
-        return DataInfo(shape, tuple(map(str, range(entry.classes))), "classification", None, None, count)
+        labels, images = tuple(map(str, range(entry.classes))), entry.training_images + entry.test_images
+        return DataInfo(shape, labels, "classification", None, None, count, images)
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:  # noqa: ARG002
         """Read the files, downloading them where there is a network, and cut validation off; raises `StageError`."""

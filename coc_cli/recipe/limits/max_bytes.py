@@ -18,7 +18,9 @@ class MaxBytes(Limit):
     """The size of the result's checkpoint."""
 
     name: ClassVar[str] = "max_bytes"
-    annotation: ClassVar[Any] = Annotated[int | None, Field(gt=0, description="of the result's file")]
+    annotation: ClassVar[Any] = Annotated[
+        int | None, Field(gt=0, le=1_000_000_000_000_000, description="of the result's file")
+    ]
 
     def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:  # noqa: ARG002
         return result.checkpoint_bytes

@@ -19,7 +19,8 @@ class MaxDrop(Limit):
 
     name: ClassVar[str] = "max_drop"
     annotation: ClassVar[Any] = Annotated[
-        float | None, Field(description="greatest loss on test against the baseline, in the metric's unit")
+        float | None,
+        Field(ge=-1e12, le=1e12, description="greatest loss on test against the baseline, in the metric's unit"),
     ]
 
     def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:

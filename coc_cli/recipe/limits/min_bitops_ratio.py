@@ -16,7 +16,9 @@ class MinBitopsRatio(Limit):
     """The baseline's strict BitOps over the result's."""
 
     name: ClassVar[str] = "min_bitops_ratio"
-    annotation: ClassVar[Any] = Annotated[float | None, Field(gt=0, description="baseline's BitOps over the result's")]
+    annotation: ClassVar[Any] = Annotated[
+        float | None, Field(gt=0, le=1e9, description="baseline's BitOps over the result's")
+    ]
 
     def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:  # noqa: ARG002
         return result.bitops_ratio

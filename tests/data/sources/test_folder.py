@@ -30,7 +30,7 @@ def settings(source: str = "folder:pets", **keys: object) -> DataSettings:
 def test_a_folder_with_its_own_test_split() -> None:
     unpack(SPLIT, Path("pets"))
     info = sources.describe(settings())
-    assert info == DataInfo((3, 8, 8), ("cat", "dog"), "classification", None, None, 2)
+    assert info == DataInfo((3, 8, 8), ("cat", "dog"), "classification", None, None, 2, 26)
     data = sources.read(settings(), 4, cache=Path("cache"))
     assert [len(split) for split in data.splits] == [18, 2, 6]
     assert torch.equal(data.test.targets, torch.tensor([0, 0, 0, 1, 1, 1]))
