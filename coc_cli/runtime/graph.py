@@ -35,7 +35,13 @@ class Value:
 
     shape: tuple[int, ...]
     grid: Grid | None = None
-    rows: int = 1  # the first dimension is so many times the number of images; 0: it does not depend on it
+    rows: int = 1  # one more dimension is so many times the number of images; 0: none is
+    axis: int = 0  # which one that is
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """All dimensions, with -1 for the one that follows the number of images."""
+        return (*self.shape[: self.axis], -1, *self.shape[self.axis :]) if self.rows else self.shape
 
 
 class Ref(str):

@@ -117,9 +117,11 @@ class _Lowering:
         one, several = (run[node] for run in self.runs)
         if not isinstance(one, Tensor):
             return Value((), grid)
-        if one.shape == several.shape:
+        follow = [axis for axis, sizes in enumerate(zip(one.shape, several.shape, strict=True)) if len(set(sizes)) > 1]
+        if not follow:
             return Value(tuple(one.shape), grid, rows=0)
-        return Value(tuple(one.shape[1:]), grid, rows=one.shape[0])
+        (axis,) = follow
+        return Value((*one.shape[:axis], *one.shape[axis + 1 :]), grid, one.shape[axis], axis)
 
     def _add(self, made: Node, node: FxNode, grid: Grid | None, *also: FxNode) -> None:
         self.nodes.append(made)

@@ -61,8 +61,7 @@ def emits(*kinds: str) -> Callable[[Emitter], Emitter]:
 
 def _shape(scope: Scope, node: Operation, index: int = 0) -> tuple[int, ...]:
     """Return the shape of an operand, with -1 for a first dimension that follows the number of images."""
-    value = scope.value(node.inputs[index])
-    return value.shape if value.rows == 0 else (-1, *value.shape)
+    return scope.value(node.inputs[index]).dims
 
 
 def _pair(value: Any) -> list[int]:
@@ -377,7 +376,7 @@ def _pad(s: Scope, node: Operation, a: Any) -> str:
     if mode not in ("constant", "reflect", "edge"):
         raise StageError(f"'{node.name}' pads by {mode}, for which coc has no ONNX yet", "to")
     value = s.value(node.name)
-    rank, around = len(value.shape) + (value.rows > 0), list(getattr(a, "pad", None) or a.padding)
+    rank, around = len(value.dims), list(getattr(a, "pad", None) or a.padding)
     before = [0] * (rank - len(around) // 2) + around[::2][::-1]
     after = [0] * (rank - len(around) // 2) + around[1::2][::-1]
     with_what = [] if mode != "constant" else [s.constant(getattr(a, "value", 0) or 0)]
