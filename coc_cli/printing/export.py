@@ -26,7 +26,9 @@ def print_export(exported: Exported) -> None:
         print_line(f"  {counted(times, 'layer')} in floating point: {reason}")
     if agreement:
         exits = f", the same exit for {agreement['exits']:.2%}" if manifest["exits"] > 1 else ""
-        print_line(f"the network's answer for {agreement['top1']:.2%} of {agreement['images']} validation images{exits}")
+        print_line(
+            f"the network's answer for {agreement['top1']:.2%} of {agreement['images']} validation images{exits}"
+        )
         bits = f"{agreement['interpreter_equal']:.2%} of {agreement['interpreted']}"
         print_line(f"equal to the integer reference, bit for bit, for {bits}")
     for note in exported.notes:

@@ -84,14 +84,19 @@ def _agreement(
     expected = outputs(network, split)
     exits, wanted = exit_of(given, network.spec.rule), exit_of(expected, network.spec.rule)
     rows = torch.arange(len(split))
-    final, final_wanted = torch.stack([g[:, : graph.classes] for g in given]), torch.stack([e[:, : graph.classes] for e in expected])
+    final, final_wanted = (
+        torch.stack([g[:, : graph.classes] for g in given]),
+        torch.stack([e[:, : graph.classes] for e in expected]),
+    )
     answers, answers_wanted = final[exits.long(), rows], final_wanted[wanted.long(), rows]
     if graph.scale is None:
         same = answers.argmax(1) == answers_wanted.argmax(1)
     else:
         same = ((answers - answers_wanted).abs() <= NEAR).all(1)
     count = min(len(split), MOST_INTERPRETED)
-    batches = [interpreter.run(graph, images[start : min(start + AT_ONCE, count)]) for start in range(0, count, AT_ONCE)]
+    batches = [
+        interpreter.run(graph, images[start : min(start + AT_ONCE, count)]) for start in range(0, count, AT_ONCE)
+    ]
     interpreted = [np.concatenate(part) for part in zip(*batches, strict=True)]
     equal = np.all([(one == other[:count]).all(1) for one, other in zip(interpreted, found, strict=True)], axis=0)
     return {

@@ -1,7 +1,7 @@
 """The integer graph: a network as an integer runtime runs it. Every writer starts from it; no torch here.
 
-Between layers there are codes, whole numbers on a grid: value = scale x code. A layer sums codes times codes exactly and
-rounds the sum once, to the codes of its output. What is no integer operation reads and gives values in float32.
+Between layers there are codes, whole numbers on a grid: value = scale x code. A layer sums codes times codes exactly
+and rounds the sum once, to the codes of its output. What is no integer operation reads and gives values in float32.
 """
 
 from __future__ import annotations

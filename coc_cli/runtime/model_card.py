@@ -30,7 +30,8 @@ def _network(request: ExportRequest, manifest: dict[str, Any]) -> Iterator[str]:
     name = request.recipe.recipe.name if request.recipe else request.checkpoint.stem
     yield from (f"# {printable(name)}", "")
     chain = [printable(ancestor.stage) for ancestor in request.header.lineage]
-    yield f"- network: {printable(request.header.spec.arch)}, {' -> '.join(chain) or 'as trained'}; by coc {__version__}"
+    steps = " -> ".join(chain) or "as trained"
+    yield f"- network: {printable(request.header.spec.arch)}, {steps}; by coc {__version__}"
     yield f"- task: {manifest['task']}, {len(manifest['labels'])} labels, images {shape}"
     yield f"- {integer['layers']} of {integer['of']} layers run on integers"
     if manifest["exits"] > 1:

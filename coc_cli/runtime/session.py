@@ -1,8 +1,8 @@
 """Answers of an exported network, from numpy and ONNX Runtime alone (and Pillow, for image files).
 
-    session = Session("export")
-    answer = session.predict("digit.png")
-    print(session.labels[answer.value[0]], answer.confidence[0], answer.exit[0])
+session = Session("export")
+answer = session.predict("digit.png")
+print(session.labels[answer.value[0]], answer.confidence[0], answer.exit[0])
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Session:
             begin = time.perf_counter()
             found.append(self._session.run(self._outputs, {"image": image[None], **extra}))
             seconds.append(time.perf_counter() - begin)
-        columns = {
+        columns: dict[str, Any] = {
             name: np.concatenate([row[place] for row in found]) if found else np.empty(0)
             for place, name in enumerate(self._outputs)
         }
@@ -127,19 +127,12 @@ class Session:
 def read_manifest(directory: Path) -> dict[str, Any]:
     """Return an export's manifest, its checksum compared; raises `ExportError`."""
     path = directory / MANIFEST
+    text = _content(path, LARGEST_MANIFEST, "there is none; name the folder that coc export wrote")
     try:
-        if not path.is_file():
-            raise ExportError(f"{path}: there is none; name the folder that coc export wrote")
-        if path.stat().st_size > LARGEST_MANIFEST:
-            raise ExportError(f"{path}: too large")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(text)
         rest = {key: value for key, value in content.items() if key != "checksum"}
-        text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-        is_whole = content["checksum"] == hashlib.sha256(text.encode()).hexdigest()
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
-    except ExportError:
-        raise
+        canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+        is_whole = content["checksum"] == hashlib.sha256(canonical.encode()).hexdigest()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ExportError(f"{path}: damaged; export again") from error
     if not is_whole:
@@ -147,6 +140,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if content.get("schema") not in KNOWN_FORMATS:
         raise ExportError(f"{path}: is of format {content.get('schema')}, which this runtime does not know; update it")
     return content  # type: ignore[no-any-return]
+
+
+def _content(path: Path, largest: int, absent: str) -> bytes:
+    """Return a regular file's bytes, of which there may be so many; raises `ExportError`."""
+    try:
+        if not path.is_file():
+            raise ExportError(f"{path}: {absent}")
+        if path.stat().st_size > largest:
+            raise ExportError(f"{path}: larger than {largest:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _opened(path: Path, manifest: dict[str, Any], threads: int) -> Any:
@@ -197,17 +202,11 @@ def image_pixels(image: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ExportError(f"{name}: image files need Pillow; pip install pillow, or pass arrays") from error
+    content: Any = image
+    if isinstance(image, str | Path):
+        content = _content(Path(image), LARGEST_IMAGE_FILE, "no such file")
     try:
-        if not isinstance(image, str | Path):
-            return pixels_of(image, shape, resize=True)
-        path = Path(image)
-        if not path.is_file():
-            raise ExportError(f"{name}: no such file")
-        if path.stat().st_size > LARGEST_IMAGE_FILE:
-            raise ExportError(f"{name}: too large")
-        return pixels_of(path.read_bytes(), shape, resize=True)
-    except ExportError:
-        raise
+        return pixels_of(content, shape, resize=True)
     except OSError as error:
         raise ExportError(f"{name}: {error.strerror or 'not an image, or damaged'}") from error
     except Exception as error:
@@ -234,4 +233,10 @@ def said(answer: Answer, place: int, labels: Sequence[str]) -> dict[str, Any]:
         return {"values": dict(zip(labels, map(float, answer.value[place]), strict=True)), **about}
     shares = dict(zip(labels, map(float, answer.probabilities[place]), strict=True))
     value = int(answer.value[place])
-    return {"value": value, "label": labels[value], "confidence": float(answer.confidence[place]), **about, "probabilities": shares}
+    return {
+        "value": value,
+        "label": labels[value],
+        "confidence": float(answer.confidence[place]),
+        **about,
+        "probabilities": shares,
+    }

@@ -18,7 +18,7 @@ def text() -> str:
     """Return the file: what decodes images, then what answers, without imports from coc."""
     parts = [_OURS.sub("", inspect.getsource(module)) for module in (pixels, session)]
     head = (
-        f'"""Runs a network that coc {__version__} exported; needs numpy and onnxruntime, and Pillow for image files.\n\n'
+        f'"""Runs a network that coc {__version__} exported; needs numpy, onnxruntime and, for files, Pillow.\n\n'
         '    python coc_runtime.py IMAGE...\n"""\n\n'
         f"from __future__ import annotations\n\nIMAGE_PIXELS = {IMAGE_PIXELS}  # the largest image\n\n"
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from coc_cli.registry import registered
-from coc_cli.runtime.writers.writer import Writer
-
 from coc_cli.runtime.writers.onnx import Onnx
+from coc_cli.runtime.writers.writer import Writer
 
 WRITERS = {name: writer() for name, writer in registered(vars(), Writer).items()}

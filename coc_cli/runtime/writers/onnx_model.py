@@ -30,23 +30,23 @@ from coc_cli.runtime.graph import (
     saturates,
 )
 from coc_cli.runtime.writers.onnx_operations import emit
-from coc_cli.runtime.writers.onnx_scope import OLDEST_OPSET, Names, Scope, described, zero_of
+from coc_cli.runtime.writers.onnx_scope import OLDEST_OPSET, Names, Scope, described
 from coc_cli.version import __version__
 
+MAP = 3  # dimensions of a map of one image
 INPUT, THRESHOLD = "image", "threshold"
 VALUE, EXIT, CONFIDENCE, PROBABILITIES = "value", "exit", "confidence", "probabilities"
 
 
 @dataclass(frozen=True)
 class WeightKind:
-    """How weights lie in a file: the largest code, ONNX's type, the opset that it needs and ONNX Runtime from which
-    it can be read."""
+    """How weights lie in a file."""
 
-    largest: int
-    kind: int
-    opset: int
+    largest: int  # code
+    kind: int  # ONNX's type
+    opset: int  # that has the type
     ir_version: int
-    runtime: str
+    runtime: str  # the ONNX Runtime from which on it can be read
 
 
 WEIGHTS = {
@@ -67,11 +67,12 @@ class OnnxForm:
 def unsigned_layers(graph: IntegerGraph, *, portable: bool) -> frozenset[str]:
     """Return the layers whose weights must be unsigned bytes for equal answers on processors without VNNI.
 
-    If not `portable`, only where few layers need it: at most a quarter, as first and last of a network of few bits.
+    If not `portable`, only where the first layer and classifiers alone need it, as in networks of few bits.
     """
     found = saturating(graph)
-    few = len(found) <= max(2, len(graph.integer_layers) // 4)
-    return found if portable or few else frozenset()
+    layers = [node for node in graph.nodes if isinstance(node, Layer)]
+    cheap = {node.layer for node in layers[:1]} | {node.layer for node in layers if node.window is None}
+    return found if portable or found <= cheap else frozenset()
 
 
 def saturating(graph: IntegerGraph) -> frozenset[str]:
@@ -90,7 +91,7 @@ def whole(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
     _stretch(scope, form, graph.stretches(), 0, None)
     threshold = [] if graph.rule is None else [described(THRESHOLD, [1])]
     if graph.rule is not None:
-        scope.constants.append(onnx.numpy_helper.from_array(np.float32([graph.rule.threshold]), THRESHOLD))
+        scope.constants.append(onnx.numpy_helper.from_array(np.array([graph.rule.threshold], np.float32), THRESHOLD))
     inputs = [described(INPUT, shape), *threshold]
     return _model(scope, form, inputs, _outputs(graph, [1]))
 
@@ -120,7 +121,7 @@ def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
         scope.op("Identity", [value], name=name)
     threshold = [] if graph.rule is None else [described(THRESHOLD, [1])]
     if graph.rule is not None:
-        scope.constants.append(onnx.numpy_helper.from_array(np.float32([graph.rule.threshold]), THRESHOLD))
+        scope.constants.append(onnx.numpy_helper.from_array(np.array([graph.rule.threshold], np.float32), THRESHOLD))
     each = [described(f"exit_{i}", ["n", graph.values[name].shape[-1]]) for i, name in enumerate(graph.outputs)]
     inputs = [described(INPUT, ["n", *graph.values[graph.input].shape]), *threshold]
     return _model(scope, form, inputs, [*_outputs(graph, ["n"]), *each])
@@ -211,12 +212,18 @@ def _leaves(scope: Scope, index: int, numbers: list[str]) -> str | None:
         score = scope.reduced("ReduceMax", scope.op("Softmax", [output], axis=1), [1], keep=False)
     elif rule.measure == "entropy":
         logs = scope.op("LogSoftmax", [output], axis=1)
-        score = scope.op("Neg", [scope.reduced("ReduceSum", scope.op("Mul", [scope.op("Exp", [logs]), logs]), [1], keep=False)])
+        score = scope.op(
+            "Neg", [scope.reduced("ReduceSum", scope.op("Mul", [scope.op("Exp", [logs]), logs]), [1], keep=False)]
+        )
     elif rule.measure == "variance":
-        half = scope.op("Mul", [_columns(scope, output, scope.graph.classes, 2 * scope.graph.classes), scope.constant(0.5)])
+        half = scope.op(
+            "Mul", [_columns(scope, output, scope.graph.classes, 2 * scope.graph.classes), scope.constant(0.5)]
+        )
         score = scope.reduced("ReduceMean", scope.op("Exp", [half]), [1], keep=False)
     else:
-        score = scope.reduced("ReduceMean", scope.op("Abs", [scope.op("Sub", [output, numbers[index - 1]])]), [1], keep=False)
+        score = scope.reduced(
+            "ReduceMean", scope.op("Abs", [scope.op("Sub", [output, numbers[index - 1]])]), [1], keep=False
+        )
     return scope.op("LessOrEqual" if rule.measure in CONFIDENT_WHEN_LOW else "GreaterOrEqual", [score, THRESHOLD])
 
 
@@ -317,7 +324,7 @@ def _average(scope: Scope, _: OnnxForm, node: Average) -> str:
         codes = scope.rounded(scope.op("GlobalAveragePool", [source]), made.grid)
     else:
         codes = scope.rounded(scope.op("AveragePool", [source], **_pool(window)), made.grid)
-    return codes if len(made.shape) == 3 else scope.reshaped(codes, made)
+    return codes if len(made.shape) == MAP else scope.reshaped(codes, made)
 
 
 def _pool(window: Window) -> dict[str, Any]:

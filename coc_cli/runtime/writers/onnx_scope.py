@@ -43,11 +43,11 @@ class Scope:
         """Return an empty scope for a branch: it may read what is held here."""
         return Scope(self.graph, self.names, dict(self.held), self.batch, self.opset)
 
-    def op(self, kind: str, inputs: Sequence[str], *, name: str = "", **attributes: Any) -> str:
+    def op(self, kind: str, inputs: Sequence[str], name: Any = "", **attributes: Any) -> str:
         """Add a node with one output; return its name."""
-        return self.ops(kind, inputs, 1, name=name, **attributes)[0]
+        return self.ops(kind, inputs, 1, name, **attributes)[0]
 
-    def ops(self, kind: str, inputs: Sequence[str], outputs: int, *, name: str = "", **attributes: Any) -> list[str]:
+    def ops(self, kind: str, inputs: Sequence[str], outputs: int, name: Any = "", **attributes: Any) -> list[str]:
         made = [name or self.names.fresh(kind.lower()) for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), made, name=made[0], **attributes))
         return made
