@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -45,8 +45,8 @@ def test_a_mutant_of_a_checkpoint_is_refused_or_answers_as_before(
 
 
 @pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
-def test_what_was_found_once(case: Case, server: Server, tmp_path: Path) -> None:
-    run_case(case, server, tmp_path / "place")
+def test_what_was_found_once(case: Callable[[], Case], server: Server, tmp_path: Path) -> None:
+    run_case(case(), server, tmp_path / "place")
 
 
 def test_a_number_is_a_case(stock: Stock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,13 @@ data: {source: digits, limit: 64}
 model: {arch: "file:net.py:net", checkpoint: PATH}
 chain: [{quantize: {weights: 8, activations: 8, epochs: 1}}]
 """
+OWN = """\
+name: own
+device: cpu
+data: {source: digits, limit: 64}
+model: {checkpoint: it.safetensors}
+chain: [{prune: {ratio: 0.3, epochs: 1, batch: 32}}, {quantize: {weights: 2, activations: 2, epochs: 1, batch: 32}}]
+"""
 WEIGHTS = ("it.pt", "it.safetensors", "it.pth")
 
 
@@ -51,6 +59,9 @@ def case(number: int, by: int, stock: Stock) -> Case:
         return Case(
             {**_run(stock), path: content}, dice.choice((("inspect", path), ("report", "runs/tiny"), ("cache",)))
         )
+    if kind < 0.8:
+        recipe = OWN.replace("1, batch", f"1{dice.choice(('', ', layers: {a: {bits: 2}}'))}, batch").encode()
+        return Case({"it.safetensors": content, "recipe.yaml": recipe}, ("plan", "recipe.yaml"))
     return Case({"it.safetensors": content}, ("inspect", "it.safetensors"))
 
 
@@ -109,6 +120,18 @@ def _other_header(content: bytes, dice: random.Random, number: int, by: int) -> 
     else:
         header = changed_json(header, dice, value)
     return _joined(header, tensors, dice)
+
+
+def with_other_nodes() -> bytes:
+    """Return a checkpoint with a right checksum, one of whose layers lacks an argument."""
+    source = FIXTURES / "format-2-torch-2.14/resnet20-float.safetensors"
+    content = content_of(source)
+    modules = content["spec"]["graph"]["modules"]
+    name = next(name for name, one in modules.items() if one["kind"] == "Conv2d")
+    del modules[name]["arguments"]["in_channels"]
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "it.safetensors", content, source)
+        return (Path(folder) / "it.safetensors").read_bytes()
 
 
 def mutant(content: bytes, dice: random.Random) -> bytes:

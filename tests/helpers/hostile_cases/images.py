@@ -49,9 +49,9 @@ def case(number: int, by: int, _: Stock) -> Case:
     files, data = dice.choice(makers)(dice, number, by)
     files["recipe.yaml"] = RECIPE.replace("DATA", data).encode()
     kind = dice.random()
-    if kind < 0.55:
+    if kind < 0.75:
         return Case(files, ("recipe.yaml",), "images")
-    return Case(files, ("plan" if kind < 0.97 else "compress", "recipe.yaml"))
+    return Case(files, ("plan" if kind < 0.98 else "compress", "recipe.yaml"))
 
 
 def _options(dice: random.Random, rate: float = 0.4) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import random
 import tempfile
@@ -10,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import fake_runs
+import torch
+from mutations import HOSTILE, at, places
 
 from coc_cli.files.checksum import CHECKSUM, sealed
+from coc_cli.learning.training_state import MAGIC
 from hostile_cases.case import FOLDER, PIPE, Case, Entry, Link, Sparse, Stock, dice_of, draw
 from hostile_cases.damage import as_json, changed_json, damaged, values
 
@@ -36,7 +41,7 @@ def case(number: int, by: int, stock: Stock) -> Case:
     """Return a case of the group."""
     dice = dice_of("runs", number, by)
     kind = dice.random()
-    if kind < 0.12:
+    if kind < 0.1:
         return _resumed(dice, number, by, stock)
     whole = _by_hand() if kind < 0.55 else stock.predicted if kind > 0.8 else _without_cache(stock.finished)
     files: dict[str, Entry] = dict(whole)
@@ -47,7 +52,7 @@ def case(number: int, by: int, stock: Stock) -> Case:
     verb = dice.random()
     if verb < 0.08:
         return Case(files, ("cache", *dice.choice(((), ("--max-bytes", "0", "--delete")))))
-    if verb < 0.13 and kind > 0.55:
+    if verb < 0.1 and kind > 0.55:
         return Case(files, ("predict-exit", RUN, "--profile", dice.choice(("cortex-m7", "nowhere"))))
     if verb < 0.2:
         return Case(files, ("report", RUN, "runs", "--format", dice.choice(FORMS), "--out", "report.html"))
@@ -76,7 +81,7 @@ def _resumed(dice: random.Random, number: int, by: int, stock: Stock) -> Case:
         names = [name for name in _spoilable(files) if dice.choice(kinds) in name and name.startswith("runs/")]
         if names:
             _spoil(files, dice.choice(names), dice, number, by)
-    if dice.random() < 0.75:
+    if dice.random() < 0.5:
         return Case(files, ("cache", *dice.choice(((), ("--max-bytes", "0", "--delete"), ("--keep-days", "0")))))
     return Case(files, ("compress", "recipe.yaml"))
 
@@ -91,6 +96,8 @@ def _spoil(files: dict[str, Entry], name: str, dice: random.Random, number: int,
     assert isinstance(content, bytes)
     if kind < 0.1:
         files[name] = _another(name, dice)
+    elif "training." in name and kind < 0.7:
+        files[name] = _another_state(content, dice, draw(values, "states", number, by))
     elif kind < 0.4 or not name.endswith((".json", ".jsonl")):
         files[name] = damaged(content, dice)
     elif name.endswith(".jsonl"):
@@ -104,6 +111,21 @@ def _another(name: str, dice: random.Random) -> Entry:
     up = "../" * (name.count("/") + 1)
     target = dice.choice((f"{up}canary/inner/report.json", f"{up}canary", "/dev/zero", "nowhere", Path(name).name))
     return dice.choice((Link(target), Link(target), PIPE, FOLDER, Sparse(300_000_000), Sparse(1 << 40)))
+
+
+def _another_state(content: bytes, dice: random.Random, value: Any) -> bytes:
+    """Return a state of training that says another thing, with a right checksum."""
+    saved = torch.load(io.BytesIO(content[len(MAGIC) + 32 :]), weights_only=True)
+    plain = {key: one for key, one in saved.items() if key != "key" or dice.random() < 0.1}
+    place, buffer = dice.choice([one for one in places(plain) if len(one) < 4]), io.BytesIO()
+    parent = at(plain, place[:-1])
+    if isinstance(parent, dict) and dice.random() < 0.3:
+        del parent[place[-1]]
+    elif isinstance(parent, dict | list):
+        parent[place[-1]] = dice.choice((value, *HOSTILE, torch.zeros(3), torch.full((4, 4), float("nan"))))
+    torch.save(saved | plain if isinstance(plain, dict) else plain, buffer)
+    body = buffer.getvalue()
+    return MAGIC + hashlib.sha256(body).digest() + body
 
 
 def _saying_otherwise(content: bytes, dice: random.Random, value: Any) -> bytes:
