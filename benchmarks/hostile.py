@@ -61,9 +61,15 @@ def main() -> int:
     parser.add_argument(
         "--kept", type=Path, default=Path(tempfile.gettempdir()) / "hostile", help="parts, and what fails"
     )
+    parser.add_argument("--only", choices=(*GROUPS, MUTANTS), nargs="*", help="of the groups; a record has all")
     asked = parser.parse_args()
     counts = {**dict.fromkeys(GROUPS, asked.cases), MUTANTS: asked.mutants}
-    every = sorted((start, group) for group, count in counts.items() for start in range(0, count, PART))
+    every = sorted(
+        (start, group)
+        for group, count in counts.items()
+        if not asked.only or group in asked.only
+        for start in range(0, count, PART)
+    )
     head = {
         "command": f"python benchmarks/hostile.py {asked.cases} {asked.mutants} {asked.file}",
         "commit": checkout.commit(),

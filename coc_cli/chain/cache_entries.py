@@ -52,9 +52,8 @@ def list_entries() -> list[Entry]:
         found = [*_folders(CACHE), *_folders(CACHE / DATA)]
         needed = _needed() if found else {}
     except OSError as error:
-        raise user_error(
-            error.filename or CACHE, f"cannot be read: {error.strerror}; run coc cache as the user who made it"
-        ) from error
+        what = f"cannot be read: {error.strerror}; run coc cache as the user who made it"
+        raise user_error(error.filename or CACHE, what) from error
     entries = [replace(entry, runs=tuple(needed.get(entry.path.name, ()))) for entry in found]
     return sorted(entries, key=lambda entry: (-entry.used, entry.path))
 

@@ -60,7 +60,7 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
 
     Raises `UserError` for images or a deadline that cannot be.
     """
-    network = load(request.checkpoint, trust_code=True)
+    network = load(request.checkpoint, trust_code=True).to(request.device)
     work = workload(request.header.spec)
     shortest = _shortest_ms(request, work)
     if not request.deadline.endswith("x"):
@@ -87,7 +87,6 @@ def _shortest_ms(request: PredictExitRequest, work: Workload) -> float:
 
 def _traces(request: PredictExitRequest, network: Network, data: Data, say: Say) -> tuple[Trace, Trace]:
     """Run the network over what it never trained on: validation with what is held out, and test."""
-    network = network.to(request.device)
     held = f", {len(data.holdout)} held out" if data.holdout else ""
     exits = len(request.header.spec.exits)
     say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {exits} exits")

@@ -8,7 +8,6 @@ differs between equal runs: no time, no host, no path.
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -216,10 +215,3 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
     network.get_buffer("_mean").copy_(mean)
     network.get_buffer("_std").copy_(std)
     network.load_state_dict(tensors)
-
-
-def through_file(network: Network) -> Network:
-    """Return load(save(network)): what the next stage receives, also inside one process."""
-    with tempfile.TemporaryDirectory() as folder:
-        save(network, (), Path(folder) / "model.safetensors")
-        return load(Path(folder) / "model.safetensors")

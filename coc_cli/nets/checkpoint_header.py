@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
-from coc_cli.errors import StageError, user_error
+from coc_cli.errors import StageError, first_line, user_error
 from coc_cli.files import budget
 from coc_cli.files.opening import open_regular, parse_json
 from coc_cli.files.run_directory import RESULT, check_places
@@ -93,6 +94,10 @@ def raw_header(path: Path) -> dict[str, Any]:
         raise user_error(path, "not a safetensors file: its header is not what the format says") from error
     if path.stat().st_size != size:
         raise user_error(path, "damaged: its size is not what its header says; copy or make it again")
+    try:
+        safe_open(path, "np")  # whose own checks of types, shapes and places are strict
+    except SafetensorError as error:
+        raise user_error(path, f"not a safetensors file: {first_line(error)}") from error
     return header
 
 

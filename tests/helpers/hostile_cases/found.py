@@ -99,6 +99,17 @@ FOUND: dict[str, Callable[[], Case]] = {
     "checkpoints: a header of ninety megabytes": lambda: _inspected(_header(b'{"a":"' + b" " * 90_000_000 + b'"}')),
     "checkpoints: a header of four million values": lambda: _inspected(_values()),
     "checkpoints: the same elsewhere": lambda: _weights("it.safetensors", _values()),
+    "checkpoints: a shape of mappings": partial(
+        _weights, "it.safetensors", _header(b'{"a":{"dtype":"F32","shape":[{}],"data_offsets":[0,0]}}')
+    ),
+    "checkpoints: tensors in each other": partial(
+        _weights,
+        "it.safetensors",
+        _header(
+            b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+        )
+        + bytes(4),
+    ),
     "checkpoints: a graph that cannot be built": lambda: _inspected(with_other_nodes()),
     "runs: a log of a terabyte": lambda: Case(
         {"runs/tiny/log.jsonl": Sparse(1 << 40), "runs/tiny/recipe.yaml": b"{}"}, ("report", "runs/tiny")
