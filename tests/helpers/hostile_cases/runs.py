@@ -132,7 +132,7 @@ def _saying_otherwise(content: bytes, dice: random.Random, value: Any) -> bytes:
     """Change a JSON file; mostly it gets a right checksum, where it has one."""
     try:
         changed = changed_json(json.loads(content), dice, value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return damaged(content, dice)
     if isinstance(changed, dict) and CHECKSUM in changed and dice.random() < 0.8:
         changed = sealed({key: one for key, one in changed.items() if key != CHECKSUM})

@@ -64,15 +64,16 @@ def run_group(group: str, numbers: Iterable[int], by: int, *, stock: Stock, serv
     """Run the cases of a group; the files of one that breaks the law are kept in a folder, and named."""
     tally, place = Tally(), stock.folder / f"place-{group}"
     for number in numbers:
-        for case in cases_of(group, number, by, stock):
-            tally.cases += 1
-            try:
+        try:
+            for case in cases_of(group, number, by, stock):
+                tally.cases += 1
                 tally.note(case, run_case(case, server, place))
-            except AssertionError as error:
-                at = kept / f"{group}-{number}"
-                shutil.rmtree(at, ignore_errors=True)
+        except Exception as error:  # noqa: BLE001  (also one in making it up)
+            at = kept / f"{group}-{number}"
+            shutil.rmtree(at, ignore_errors=True)
+            if place.is_dir():
                 shutil.copytree(place, at, symlinks=True, ignore=_pipes)
-                tally.failures.append(f"{group} {number} by {by}, kept in {at}: {error}")
+            tally.failures.append(f"{group} {number} by {by}, kept in {at}: {type(error).__name__}: {error}")
     shutil.rmtree(place, ignore_errors=True)
     return tally
 
