@@ -26,7 +26,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Stock:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("count", counts(quick=3, full=80, exhaustive=5000))
+@pytest.mark.parametrize("count", counts(quick=3, full=76, exhaustive=5000))
 def test_a_hostile_case_is_answered_or_refused_in_lines(
     group: str, count: int, server: Server, stock: Stock, tmp_path: Path
 ) -> None:
@@ -35,7 +35,7 @@ def test_a_hostile_case_is_answered_or_refused_in_lines(
     assert tally.cases == count
 
 
-@pytest.mark.parametrize("count", counts(quick=2, full=40, exhaustive=2000))
+@pytest.mark.parametrize("count", counts(quick=2, full=30, exhaustive=2000))
 def test_a_mutant_of_a_checkpoint_is_refused_or_answers_as_before(
     count: int, server: Server, stock: Stock, tmp_path: Path
 ) -> None:
