@@ -37,7 +37,9 @@ def readable(error: ValidationError, source: YamlSource) -> Iterator[Fault]:
             yield Fault(source.fault(loc, "").where, f"{dotted(loc[:-1])}: {_unknown(loc)}".removeprefix(": "))
         elif details["type"] == "missing":
             yield source.fault(loc[:-1], f"key '{loc[-1]}' is missing")
-        elif not (details["type"] == "too_short" and details["input"]):  # that counts only the valid items
+        elif details["type"] != "too_short" or details["ctx"]["actual_length"] == len(
+            details["input"]
+        ):  # of valid items
             yield source.fault(loc, _sentence(details))
 
 
@@ -90,4 +92,5 @@ def _sentence(details: ErrorDetails) -> str:
     if kind == "string_pattern_mismatch":
         return f"{got} does not fit; it needs the form {context['pattern']}"
     own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {got}"
-    return "needs at least one item" if kind == "too_short" else own
+    least = context.get("min_length")
+    return f"needs at least {'one item' if least == 1 else f'{least} items'}" if kind == "too_short" else own

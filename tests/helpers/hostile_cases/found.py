@@ -75,6 +75,7 @@ def _unnamed() -> bytes:
 
 FOUND: dict[str, Callable[[], Case]] = {
     "recipes: a key of a hundred thousand characters": partial(_recipe, CHAIN + "x" * 100_000 + ": 1\n"),
+    "recipes: a list of one class": partial(_of_data, "source: 'folder:pets', size: 8, channels: 1, classes: [a]"),
     "recipes: two billion classes": partial(
         _of_data, "source: 'folder:pets', size: 8, channels: 1, classes: 2147483647"
     ),
