@@ -16,8 +16,8 @@ from coc_cli.nets.entry import check_same, entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
-from coc_cli.nets.layers import ActivationQuantizer, numbers_of, quantized, resized
-from coc_cli.nets.names import layer_at, module_path
+from coc_cli.nets.layers import ActivationQuantizer, quantized, resized
+from coc_cli.nets.names import module_path
 from coc_cli.nets.quantizer_places import input_bits, insert
 from coc_cli.nets.segments import Segment, segments, splice
 from coc_cli.nets.spec import Spec
@@ -267,22 +267,3 @@ def with_spec(network: Network, spec: Spec) -> Network:
 def without_quantizers(spec: Spec) -> Spec:
     """Return the spec without any quantiser."""
     return spec.with_changes(bits={}, edges={})
-
-
-def changed_numbers(network: nn.Module, spec: Spec) -> dict[str, dict[str, int]]:
-    """Return a spec's `modules`: the numbers in which a network differs from its architecture."""
-    plain = build(without_quantizers(spec.with_changes(modules={})), device="meta")
-    changed = {}
-    for path, module in plain.named_modules():
-        numbers = numbers_of(module)
-        present = numbers_of(network.get_submodule(path)) if numbers else None
-        if present != numbers and present is not None:
-            changed[layer_at(path)] = present
-    return changed
-
-
-def changed_parameters(network: nn.Module, spec: Spec) -> dict[str, tuple[int, ...]]:
-    """Return a spec's `parameters`: the shapes of bare parameters that do not follow from its `modules`."""
-    plain = dict(build(without_quantizers(spec.with_changes(parameters={})), device="meta").named_parameters())
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    return {layer_at(name): shapes[name] for name in shapes if shapes[name] != tuple(plain[name].shape)}
