@@ -49,8 +49,8 @@ def test_every_number_has_two_bounds() -> None:
         ("model.train.lr", "101", "needs at most 100, got 101"),
         ("model.train.lr", "0", "needs more than 0, got 0"),
         ("model.train.weight_decay", "101", "needs at most 100, got 101"),
-        ("model.train.epochs", "1000001", "needs at most 100000, got 1000001"),
-        ("chain.0.distill.feature_weight", "1e7", "needs at most 100000, got 10000000.0"),
+        ("model.train.epochs", "1000001", "needs at most 1000000, got 1000001"),
+        ("chain.0.distill.feature_weight", "1e7", "needs at most 1000000, got 10000000.0"),
         ("chain.0.distill.temperature", "1e-3", "needs at least 0.01, got 0.001"),
         ("chain.0.distill.temperature", "1001", "needs at most 1000, got 1001"),
         ("chain.0.distill.kd_weight", "1.5", "needs at most 1, got 1.5"),
@@ -74,7 +74,7 @@ def test_a_number_out_of_its_bounds_is_one_line(
 @pytest.mark.parametrize(
     ("key", "value", "what"),
     [
-        ("chain.2.early_exit.loss_weights", "[1, 1e7]", "chain[2].early_exit.loss_weights[1]: needs at most 100000, got 10000000.0"),
+        ("chain.2.early_exit.loss_weights", "[1, 1e7]", "chain[2].early_exit.loss_weights[1]: needs at most 1000000, got 10000000.0"),
         ("predict_exit.deadline", "0.0x", "predict_exit.deadline: needs a time above 0, got '0.0x'"),
         ("predict_exit.deadline", "1" * 400 + "x", "predict_exit.deadline: '" + "1" * 296 + "... does not fit; it needs the form ^([0-9]{1,9}\\.?[0-9]{0,9}|\\.[0-9]{1,9})(x|ms)$"),
     ],
