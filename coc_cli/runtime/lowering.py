@@ -168,7 +168,7 @@ class _Lowering:
     # What is rounded behind a node, its norm and its clipping activations
 
     def _behind(self, node: FxNode) -> Iterator[tuple[FxNode, str]]:
-        """Give the nodes behind one as long as each has one user, with what they do."""
+        """Yield the nodes behind one as long as each has one user, with what they do."""
         while len(node.users) == 1:
             (node,) = node.users
             yield node, operation(node, self.network)
