@@ -156,7 +156,7 @@ class _Lowering:
     def _grid_of(self, quantizer: FxNode) -> Grid:
         module = self.modules[str(quantizer.target)]
         assert isinstance(module, ActivationQuantizer)
-        return Grid(float(lsq.positive(module.scale).detach()), *module.codes)
+        return Grid(float(lsq.positive(module.used(module.scale)).detach()), *module.codes)
 
     def _round(self, node: FxNode) -> None:
         source, grid = self.made[node.all_input_nodes[0]], self._grid_of(node)
