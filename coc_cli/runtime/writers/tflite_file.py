@@ -5,6 +5,10 @@ The package `tflite` holds that schema, as its compiler gives it. What a table h
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -205,26 +209,32 @@ def _file(model: Table) -> bytes:
     import flatbuffers
 
     builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(_encoded(builder, model), IDENTIFIER)
+    builder.Finish(_encoded(builder, model, {}), IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _encoded(builder: Any, value: Any) -> Any:
-    """Write a value of a field; return the number itself, or where its table, text or vector lies."""
+def _encoded(builder: Any, value: Any, vectors: dict[Any, int]) -> Any:
+    """Write a value of a field; return the number itself, or where its table, text or vector lies.
+
+    Equal vectors are written once: most are zero points and sizes.
+    """
     if isinstance(value, str):
-        return builder.CreateString(value)
+        return builder.CreateSharedString(value)
     if isinstance(value, np.ndarray):
-        if value.dtype == np.uint8:
-            builder.Prep(ALIGNMENT, len(value))
-        return builder.CreateNumpyVector(value)
+        key = value.dtype.str, value.tobytes()
+        if key not in vectors:
+            if value.dtype == np.uint8:
+                builder.Prep(ALIGNMENT, len(value))
+            vectors[key] = builder.CreateNumpyVector(value)
+        return vectors[key]
     if isinstance(value, list):
-        places = [_encoded(builder, item) for item in value]
+        places = [_encoded(builder, item, vectors) for item in value]
         builder.StartVector(4, len(places), 4)
         for place in reversed(places):
             builder.PrependUOffsetTRelative(place)
         return builder.EndVector()
     if isinstance(value, Table):
-        fields = {name: _encoded(builder, item) for name, item in value.fields.items()}
+        fields = {name: _encoded(builder, item, vectors) for name, item in value.fields.items()}
         getattr(schema(), f"{value.kind}Start")(builder)
         for name, item in fields.items():
             getattr(schema(), f"{value.kind}Add{name}")(builder, item)
@@ -271,24 +281,20 @@ def estimated_arena_bytes(file: bytes) -> int:
     return most
 
 
+_MEASURE = """
+import sys
+from tflite_micro import runtime
+runtime.Interpreter.from_bytes(sys.stdin.buffer.read(), arena_size=1 << 28).print_allocations()
+"""
+
+
 def _measured_arena(file: bytes) -> int | None:
-    """Return the smallest arena, in steps of 1 KiB, with which TensorFlow Lite Micro starts."""
-    try:
-        from tflite_micro import runtime
-    except ImportError:
-        return None
+    """Return the bytes that TensorFlow Lite Micro takes of an arena; None where it is not installed or will not start.
 
-    def starts(kibibytes: int) -> bool:
-        try:
-            runtime.Interpreter.from_bytes(file, arena_size=kibibytes << 10)
-        except (RuntimeError, ValueError):
-            return False
-        return True
-
-    low, high = 0, 1 << 16
-    if not starts(high):
+    It runs in a process of its own, as it prints what it measures, and may end the process where it cannot start.
+    """
+    if importlib.util.find_spec("tflite_micro") is None:
         return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if starts(middle) else (middle, high)
-    return high << 10
+    done = subprocess.run([sys.executable, "-c", _MEASURE], input=file, capture_output=True, check=False)  # noqa: S603 - our own Python
+    found = re.search(rb"Arena allocation total (\d+) bytes", done.stdout + done.stderr)
+    return int(found[1]) if found else None
