@@ -31,7 +31,7 @@ def emit(scope: Scope, node: Operation) -> Any:
     """
     emitter = EMITTERS.get(node.kind)
     if emitter is None:
-        raise refusal(node, "which TFLite cannot hold in bytes")
+        raise refusal(node, "which is computed in float32: TFLite's files are of bytes")
 
     def filled(argument: Any) -> Any:
         if isinstance(argument, Ref):
