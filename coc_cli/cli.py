@@ -222,6 +222,56 @@ def report(
         sys.stdout.write(made)
 
 
+@app.command()
+@answers
+def export(
+    target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="a run directory, or a model.safetensors")],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="onnx, tflite or torch")] = "onnx",
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/export]")] = None,
+    weights: Annotated[str, typer.Option(help="int8, int4 or int2: bits of weights in the file")] = "int8",
+    portable: Annotated[
+        bool, typer.Option("--portable", help="equal answers also on x86 processors without VNNI; slower")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="RECIPE", help="whose validation images it is compared on  [default: RUN's]")
+    ] = None,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="do not compare it with the network")] = False,
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Write a network for a runtime, compared with it on validation images."""
+    from coc_cli.runtime.export_request import prepare
+
+    options = {"weights": weights, "portable": portable, "data": data, "unchecked": unchecked}
+    request = prepare(target, to=to, out=out, trust_code=trust_code, **options)  # type: ignore[arg-type]
+    from coc_cli.runtime.export import export as run_export
+
+    exported = run_export(request, say=lambda text: print(printable(text), file=sys.stderr))
+    from coc_cli.printing.export import print_export
+
+    print_export(exported)
+
+
+@app.command()
+@answers
+def run(
+    target: Annotated[
+        Path, typer.Argument(metavar="DIR|CHECKPOINT", help="what coc export wrote, a run directory or a checkpoint")
+    ],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="image files")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Say what a network sees in images."""
+    from coc_cli.runtime.run import answers as answers_for
+
+    found = answers_for(target, images, trust_code=trust_code)
+    from coc_cli.printing.export import print_answers
+
+    print_answers(found, as_json=as_json)
+
+
 class _Profiles(TyperGroup):
     """Lists or checks when its first word is none of its commands."""
 

@@ -19,6 +19,7 @@ LAYERS = (  # highest first; a folder may import from those below its own, and f
     ("printing",),
     ("chain",),
     ("profiling",),
+    ("runtime",),
     ("exits",),
     ("report",),
     ("recipe",),
@@ -75,6 +76,9 @@ WITH_TORCH = (
     "exits.examples",
     "profiling",
     "printing",
+    "runtime.export",
+    "runtime.lowering",
+    "runtime.folding",
 )
 WITHOUT_TORCH = (
     "cli",
@@ -87,6 +91,7 @@ WITHOUT_TORCH = (
     "learning.training",
     "printing.profiles",
     "printing.cache",
+    "printing.export",
     "exits.request",
     "profiling.measure_profile",
 )

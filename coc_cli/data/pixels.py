@@ -1,4 +1,7 @@
-"""One image file: its size and colour, and its pixels as an array. No torch here."""
+"""One image file: its size and colour, and its pixels as an array. No torch here.
+
+What an export carries (`runtime/standalone.py`) holds this text, so it needs numpy and Pillow alone.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.unusable import Coloured, OtherSize, Unusable
-from coc_cli.files import budget
+from coc_cli.files.budget import IMAGE_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image as OpenImage
@@ -19,13 +21,25 @@ ORIENTATION = 0x0112  # the EXIF tag
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
 
+class OtherSize(Exception):  # noqa: N818  (it is no error by itself)
+    """An image has another size than the first; the text is its HxW."""
+
+
+class Coloured(Exception):  # noqa: N818
+    """An image is in colour where the first is grey."""
+
+
+class Unusable(Exception):  # noqa: N818
+    """An image's pixels cannot be used; the text says why."""
+
+
 def open_image(content: bytes) -> OpenImage:
     """Open an image of so many pixels as coc decodes, undecoded; raises `Unusable` or whatever Pillow raises."""
     from PIL import Image
 
     image = Image.open(BytesIO(content), formats=FORMATS)
     width, height = image.size
-    if width * height > budget.IMAGE_PIXELS:
+    if width * height > IMAGE_PIXELS:
         raise Unusable(f"{height}x{width}, too large")
     return image
 
@@ -53,8 +67,10 @@ def shape_of(content: bytes) -> tuple[int, int, int]:
         return (1 if is_grey(image) else 3), height, width
 
 
-def pixels_of(content: bytes, shape: tuple[int, ...], *, resize: bool, grey_only: bool = False) -> NDArray[np.uint8]:
-    """Decode an image file to uint8 [C, H, W], with `resize` bilinearly and with antialiasing.
+def pixels_of(
+    content: bytes | OpenImage, shape: tuple[int, ...], *, resize: bool, grey_only: bool = False
+) -> NDArray[np.uint8]:
+    """Decode an image file, or take an open image, to uint8 [C, H, W], with `resize` bilinearly and with antialiasing.
 
     It is turned as its EXIF orientation says, and what is transparent is put on white. Raises `OtherSize`, `Coloured`,
     `Unusable` or whatever Pillow raises.
@@ -64,7 +80,7 @@ def pixels_of(content: bytes, shape: tuple[int, ...], *, resize: bool, grey_only
     if not content:
         raise Unusable("empty")
     channels, height, width = shape
-    with open_image(content) as opened:
+    with open_image(content) if isinstance(content, bytes) else content.copy() as opened:
         if not resize and sorted(opened.size) != sorted((width, height)):  # known before it is decoded and turned
             raise OtherSize(f"{opened.size[1]}x{opened.size[0]}")
         image: Any = _plain(upright(opened), opened.format)

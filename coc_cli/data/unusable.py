@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from coc_cli.data.pixels import Coloured, OtherSize, Unusable
 from coc_cli.errors import at_key, raise_if_any
 from coc_cli.units import counted, named
-
-
-class OtherSize(Exception):  # noqa: N818  (it is no error by itself)
-    """An image has another size than the first; the text is its HxW."""
-
-
-class Coloured(Exception):  # noqa: N818
-    """An image is in colour where the first is grey."""
-
-
-class Unusable(Exception):  # noqa: N818
-    """An image's pixels cannot be used; the text says why."""
 
 
 class UnusableImages:

@@ -33,6 +33,7 @@ class Prediction:
     value: Tensor  # the class index [N], or the regression targets [N, T] in their own units
     exit: Tensor  # [N], the exit at which each input left; 0 is the first
     confidence: Tensor  # [N], the greatest softmax probability at that exit; NaN for regression
+    probabilities: Tensor | None = None  # [N, classes], there; None for regression
 
 
 class Network(nn.Module):
@@ -150,8 +151,9 @@ class Network(nn.Module):
         if self.spec.task == "regression":
             outputs = self.spec.scale.values(outputs) if self.spec.scale else outputs
             return Prediction(outputs, exits, torch.full((len(x),), torch.nan, device=x.device))
-        confidence, label = outputs.softmax(1).max(1)
-        return Prediction(label, exits, confidence)
+        probabilities = outputs.softmax(1)
+        confidence, label = probabilities.max(1)
+        return Prediction(label, exits, confidence, probabilities)
 
     def train(self, mode: bool = True) -> Network:
         """Set the mode as usual; a frozen backbone stays in eval mode, so that its norms' statistics stay."""

@@ -1,7 +1,7 @@
 """The integer graph: a network as an integer runtime runs it. Every writer starts from it; no torch here.
 
-Between layers there are codes, whole numbers on a grid: value = scale x code. A layer sums codes times codes exactly and
-rounds the sum once, to the codes of its output. What is no integer operation reads and gives values in float32.
+Between layers there are codes, whole numbers on a grid: value = scale x code. A layer sums codes times codes exactly
+and rounds the sum once, to the codes of its output. What is no integer operation reads and gives values in float32.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ class Value:
 
     shape: tuple[int, ...]
     grid: Grid | None = None
-    rows: int = 1  # the first dimension is so many times the number of images; 0: it does not depend on it
+    rows: int = 1  # one more dimension is so many times the number of images; 0: none is
+    axis: int = 0  # which one that is
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """All dimensions, with -1 for the one that follows the number of images."""
+        return (*self.shape[: self.axis], -1, *self.shape[self.axis :]) if self.rows else self.shape
 
 
 class Ref(str):

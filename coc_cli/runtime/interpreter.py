@@ -88,7 +88,8 @@ def _products(codes: Array, node: Layer, kind: Any) -> Array:
     rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(count * height * width, groups, -1)
     kernels = weights.reshape(groups, len(weights) // groups, -1)
     sums = np.matmul(rows.transpose(1, 0, 2), kernels.transpose(0, 2, 1))  # [G, rows, O / G]
-    return sums.transpose(1, 0, 2).reshape(count, height, width, -1).transpose(0, 3, 1, 2)
+    maps: Array = sums.transpose(1, 0, 2).reshape(count, height, width, -1).transpose(0, 3, 1, 2)
+    return maps
 
 
 def _windows(values: Array, window: Window) -> Array:
@@ -163,7 +164,9 @@ def _numpy(value: Any, kind: Any) -> Any:
 
     if isinstance(value, tuple | list):
         return tuple(_numpy(item, kind) for item in value)
-    return value if not isinstance(value, torch.Tensor) else value.numpy() if kind is None else value.numpy().astype(kind)
+    return (
+        value if not isinstance(value, torch.Tensor) else value.numpy() if kind is None else value.numpy().astype(kind)
+    )
 
 
 @cache

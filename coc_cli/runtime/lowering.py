@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.fx import Node as FxNode
 
 from coc_cli.nets import lsq
-from coc_cli.nets.exit_rules import NEVER
 from coc_cli.nets.graph import is_layer, is_number, layer_name, operation
 from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
 from coc_cli.nets.module_kinds import MODULES
@@ -46,6 +45,10 @@ from coc_cli.runtime.graph import (
 NOTHING = frozenset(("identity", "dropout", "dropout1d", "dropout2d", "dropout3d", "alphadropout", "alpha_dropout"))
 NOTHING |= frozenset(("featurealphadropout", "feature_alpha_dropout", "stochastic_depth", "detach", "as_float"))
 MOVES = (VALUE_PRESERVING | frozenset(("channel_shuffle", "stack", "movedim", "unflatten", "select"))) - {"pad"}
+MAP, OTHER = "map", "other"  # what an average is over, beside windows
+POOL = {"kernel_size": None, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True}
+POOL |= {"divisor_override": None}
+BOTH, MAP_DIMS = 2, 4
 IMAGES = (1, 3)  # of the runs that tell which sizes follow the number of images
 
 
@@ -117,9 +120,11 @@ class _Lowering:
         one, several = (run[node] for run in self.runs)
         if not isinstance(one, Tensor):
             return Value((), grid)
-        if one.shape == several.shape:
+        follow = [axis for axis, sizes in enumerate(zip(one.shape, several.shape, strict=True)) if len(set(sizes)) > 1]
+        if not follow:
             return Value(tuple(one.shape), grid, rows=0)
-        return Value(tuple(one.shape[1:]), grid, rows=one.shape[0])
+        (axis,) = follow
+        return Value((*one.shape[:axis], *one.shape[axis + 1 :]), grid, one.shape[axis], axis)
 
     def _add(self, made: Node, node: FxNode, grid: Grid | None, *also: FxNode) -> None:
         self.nodes.append(made)
@@ -169,9 +174,12 @@ class _Lowering:
             yield node, operation(node, self.network)
 
     def _rounding(self, node: FxNode) -> tuple[Grid, tuple[int, int], list[FxNode]] | str:
-        """Return the grid to which a node's output is rounded, the codes between which it is clipped and the nodes
-        that do so; or what is in the way."""
-        limits, clips, may_clip = [(-np.inf, np.inf)], [], True
+        """Return how a node's output is rounded: the grid, its lowest and highest code, and the nodes that clip it.
+
+        Where it is not, return what is in the way.
+        """
+        limits, may_clip = [(-np.inf, np.inf)], True
+        clips: list[FxNode] = []
         for follower, kind in self._behind(node):
             if kind == "activationquantizer":
                 grid = self._grid_of(follower)
@@ -196,7 +204,9 @@ class _Lowering:
             return 0.0, 6.0 if kind == "relu6" else np.inf
         if kind == "hardtanh":
             module = self.modules.get(str(node.target))
-            low, high = (module.min_val, module.max_val) if module else (*node.args[1:], *(-1.0, 1.0)[len(node.args) - 1 :])
+            low, high = (
+                (module.min_val, module.max_val) if module else (*node.args[1:], *(-1.0, 1.0)[len(node.args) - 1 :])
+            )
         elif kind in ("clamp", "clamp_min", "clamp_max"):
             given = (*node.args[1:], None, None)
             low, high = {"clamp": given[:2], "clamp_min": (given[0], None), "clamp_max": (None, given[0])}[kind]
@@ -204,7 +214,8 @@ class _Lowering:
             return None
         if not all(isinstance(limit, int | float | None) for limit in (low, high)):
             return None
-        return -np.inf if low is None else float(low), np.inf if high is None else float(high)
+        least, most = low, high
+        return -np.inf if least is None else float(least), np.inf if most is None else float(most)  # type: ignore[arg-type]
 
     # Layers
 
@@ -235,7 +246,7 @@ class _Lowering:
         assert grid is not None
         fold = folded(module, self.modules[str(norm.target)] if norm else None, grid, self.largest_code)
         self.folds.append(fold)
-        output, limits, clips = (None, (0, 0), []) if isinstance(rounding, str) else rounding
+        output, limits, clips = (None, (0, 0), list[FxNode]()) if isinstance(rounding, str) else rounding
         parts = (fold.codes, fold.scale, fold.bias, *limits, window, getattr(module, "groups", 1))
         end = clips[-1] if clips else end
         also = [step for step in (node, norm, *clips) if step is not None]
@@ -260,7 +271,9 @@ class _Lowering:
     def _sum(self, node: FxNode) -> bool:
         operands = [arg for arg in node.args if isinstance(arg, FxNode)]
         shapes = {tuple(self.runs[0][operand].shape) if not is_number(operand) else () for operand in operands}
-        if len(node.args) != 2 or len(operands) != 2 or len(shapes) != 1 or not (found := self._codes_only(node, operands)):
+        is_plain = len(node.args) == len(operands) == BOTH and len(shapes) == 1
+        found = self._codes_only(node, operands) if is_plain else None
+        if not found:
             return False
         grid, limits, clips = found
         end = clips[-1] if clips else node
@@ -268,7 +281,7 @@ class _Lowering:
         return True
 
     def _concat(self, node: FxNode) -> bool:
-        operands = list(node.args[0]) if isinstance(node.args[0], list | tuple) else []
+        operands: Any = list(node.args[0]) if isinstance(node.args[0], list | tuple) else []
         axis = node.args[1] if len(node.args) > 1 else 0
         found = self._codes_only(node, operands) if operands and axis == 1 else None
         if not found or found[2]:
@@ -280,37 +293,30 @@ class _Lowering:
         (source, *_) = node.all_input_nodes
         found = self._codes_only(node, [source])
         window = self._averaged(node, source)
-        if not found or found[2] or window == "other":
+        if not found or found[2] or window == OTHER:
             return False
-        self._add(Average(node.name, (self.made[source],), window), node, found[0])
+        windows = window if isinstance(window, Window) else None
+        self._add(Average(node.name, (self.made[source],), windows), node, found[0])
         return True
 
-    def _averaged(self, node: FxNode, source: FxNode) -> Any:
-        """Return over which windows a node takes means; None: over the map, 'other': it does something else."""
+    def _averaged(self, node: FxNode, source: FxNode) -> Window | str:
+        """Return over which windows a node takes means; or MAP, or OTHER."""
         shape, kind = self.runs[0][source].shape, operation(node, self.network)
-        if len(shape) != 4:
-            return "other"
-        module = self.modules.get(str(node.target))
+        module: Any = self.modules.get(str(node.target))
+        if len(shape) != MAP_DIMS:
+            return OTHER
         if kind == "mean":
-            dims = node.args[1] if len(node.args) > 1 else None
+            dims: Any = node.args[1] if len(node.args) > 1 else None
             is_map = isinstance(dims, tuple | list) and {dim % 4 for dim in dims if isinstance(dim, int)} == {2, 3}
-            return None if is_map else "other"
+            return MAP if is_map else OTHER
         if kind.startswith("adaptive"):
-            size = _pair(module.output_size if module is not None else node.args[1])
-            size = tuple(old if new is None else new for new, old in zip(size, shape[2:], strict=True))
-            if size == (1, 1):
-                return None
-            if any(old % new for new, old in zip(size, shape[2:], strict=True)):
-                return "other"
-            kernel = tuple(old // new for new, old in zip(size, shape[2:], strict=True))
-            return Window(kernel, kernel)  # type: ignore[arg-type]
-        names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
-        defaults = (None, None, 0, False, True, None)
-        given = [getattr(module, name) for name in names] if module is not None else [*node.args[1:], *defaults[len(node.args) - 1 :]]
-        kernel, stride, padding, ceil_mode, include, divisor = given
-        if ceil_mode or divisor or (not include and any(_pair(padding))):
-            return "other"
+            return _adaptive(_pair(module.output_size if module is not None else node.args[1]), shape[2:])
+        given = tuple(getattr(module, name) for name in POOL) if module is not None else tuple(node.args[1:])
+        complete: tuple[Any, ...] = (*given, *tuple(POOL.values())[len(given) :])
+        kernel, stride, padding, ceil_mode, include, divisor = complete
         top, left = _pair(padding)
+        if ceil_mode or divisor or (not include and (top or left)):
+            return OTHER
         return Window(_pair(kernel), _pair(stride or kernel), (top, left, top, left))
 
     # Everything else
@@ -322,8 +328,14 @@ class _Lowering:
         attributes, parameters = {}, {}
         if node.op == "call_module":
             module = self.modules[str(node.target)]
-            known = kind_of(module) or type(module).__mro__[2].__name__ if isinstance(module, QuantizedWeight) else kind_of(module)
-            attributes = {name: _plain(getattr(module, name)) for name in MODULES.get(known or "", ()) if name != "bias"}
+            known = (
+                kind_of(module) or type(module).__mro__[2].__name__
+                if isinstance(module, QuantizedWeight)
+                else kind_of(module)
+            )
+            attributes = {
+                name: _plain(getattr(module, name)) for name in MODULES.get(known or "", ()) if name != "bias"
+            }
             parameters = {name: tensor.detach().numpy().copy() for name, tensor in module.state_dict().items()}
             if isinstance(module, QuantizedWeight):
                 parameters["weight"] = module.rounded_weight().detach().numpy().copy()
@@ -349,12 +361,11 @@ class _Lowering:
         if kind in ("pad", "zeropad2d", "constantpad2d"):
             value = getattr(self.modules.get(str(node.target)), "value", None) if node.op == "call_module" else None
             given = node.args[2:] if node.op == "call_function" else ()
-            is_zero = all(part in ("constant", None, 0) for part in (*given, value))
-            return is_zero
+            return all(part in ("constant", None, 0) for part in (*given, value))
         if kind in ("interpolate", "upsample", "upsamplingnearest2d"):
             module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-            mode = getattr(module, "mode", None) or (node.args[3] if len(node.args) > 3 else "nearest")
-            return mode == "nearest"
+            mode: Any = getattr(module, "mode", None) or next(iter(node.args[3:]), "nearest")
+            return bool(mode == "nearest")
         return kind in MOVES
 
     def _argument(self, arg: Any) -> Any:
@@ -371,6 +382,17 @@ class _Lowering:
         if isinstance(arg, slice):
             return slice(*(self._argument(part) for part in (arg.start, arg.stop, arg.step)))
         return arg
+
+
+def _adaptive(wanted: tuple[Any, Any], size: tuple[int, ...]) -> Window | str:
+    """Return the windows of an adaptive average, if they are all alike."""
+    target = [old if new is None else new for new, old in zip(wanted, size, strict=True)]
+    if target == [1, 1]:
+        return MAP
+    if any(old % new for new, old in zip(target, size, strict=True)):
+        return OTHER
+    down, right = (old // new for new, old in zip(target, size, strict=True))
+    return Window((down, right), (down, right))
 
 
 def _pair(value: Any) -> tuple[Any, Any]:
@@ -393,6 +415,3 @@ def _window(module: nn.Module) -> Window | None:
         top, left = (0, 0) if module.padding == "valid" else _pair(module.padding)
         padding = (top, left, top, left)
     return Window(kernel, _pair(module.stride), padding, dilation)
-
-
-__all__ = ["NEVER", "lower"]

@@ -1,332 +1,78 @@
-"""Integer graphs as ONNX: one file that stops by itself, and one with all exits for batches.
-
-What is integer is written as QuantizeLinear, Clip on codes and DequantizeLinear around plain operations, which runtimes
-fuse into integer ones: unsigned activations, signed weights. At each exit stands an If; its other branch holds the rest
-of the network, with its own constants.
-"""
+"""ONNX: model.onnx, which stops by itself at the exit where it is sure enough, and model-batch.onnx with all exits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper
+from coc_cli.errors import StageError
+from coc_cli.runtime.writers.writer import ExportOptions, Job, Writer, Written
 
-from coc_cli.nets.exit_rules import CONFIDENT_WHEN_LOW
-from coc_cli.runtime.graph import (
-    ZERO,
-    Average,
-    Concat,
-    IntegerGraph,
-    Layer,
-    Node,
-    Operation,
-    Round,
-    Sum,
-    Window,
-    saturates,
-)
-from coc_cli.runtime.writers.onnx_operations import emit
-from coc_cli.runtime.writers.onnx_scope import OLDEST_OPSET, Names, Scope, described, zero_of
-from coc_cli.version import __version__
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-INPUT, THRESHOLD = "image", "threshold"
-VALUE, EXIT, CONFIDENCE, PROBABILITIES = "value", "exit", "confidence", "probabilities"
+MODEL, BATCH = "model.onnx", "model-batch.onnx"
+LIMITS = {"int8": 127, "int4": 7, "int2": 1}  # the largest code of a weight
+IMAGES_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class WeightKind:
-    """How weights lie in a file: the largest code, ONNX's type, the opset that it needs and ONNX Runtime from which
-    it can be read."""
+class Onnx(Writer):
+    """For ONNX Runtime, and what reads QDQ: OpenVINO, TensorRT, converters of NPUs."""
 
-    largest: int
-    kind: int
-    opset: int
-    ir_version: int
-    runtime: str
+    name = "onnx"
+    summary = "one file that stops by itself in ONNX Runtime, and one for batches"
 
+    def code_limit(self, options: ExportOptions) -> int:
+        return LIMITS[options.weights]
 
-WEIGHTS = {
-    "int8": WeightKind(127, TensorProto.INT8, OLDEST_OPSET, 8, "1.14"),
-    "int4": WeightKind(7, TensorProto.INT4, 21, 10, "1.20"),
-    "int2": WeightKind(1, getattr(TensorProto, "INT2", 0), 25, 13, "1.24"),
-}
+    def write(self, job: Job) -> Written:
+        from coc_cli.runtime.padding import padded
+        from coc_cli.runtime.writers.onnx_model import WEIGHTS, OnnxForm, batched, saturating, unsigned_layers, whole
 
+        graph = padded(job.graph) if job.options.padded else job.graph
+        unsigned = unsigned_layers(graph, portable=job.options.portable)
+        form = OnnxForm(job.options.weights, unsigned)
+        models = {MODEL: whole(graph, form), BATCH: batched(graph, form)}
+        opset = max((one.version for one in models[MODEL].opset_import), default=0)
+        files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
+        unsafe = sorted(saturating(graph) - unsigned)
+        return Written(
+            files=files,
+            runtime={"name": "onnxruntime", "least": WEIGHTS[job.options.weights].runtime, "opset": opset},
+            about={"weights": job.options.weights, "portable": not unsafe, "unsigned": sorted(unsigned)},
+            notes=_notes(len(unsafe), len(graph.integer_layers)),
+        )
 
-@dataclass(frozen=True)
-class OnnxForm:
-    """How a file is written."""
+    def answers(self, written: Written, images: NDArray[np.float32]) -> list[NDArray[np.float32]] | None:
+        import numpy as np
 
-    weights: str = "int8"
-    unsigned: frozenset[str] = frozenset()  # layers whose weights are unsigned bytes: exact without VNNI, too
-
-
-def unsigned_layers(graph: IntegerGraph, *, portable: bool) -> frozenset[str]:
-    """Return the layers whose weights must be unsigned bytes for equal answers on processors without VNNI.
-
-    If not `portable`, only where few layers need it: at most a quarter, as first and last of a network of few bits.
-    """
-    found = [
-        node.layer
-        for node in graph.nodes
-        if isinstance(node, Layer) and (grid := graph.values[node.inputs[0]].grid) and saturates(node, grid)
-    ]
-    few = len(found) <= max(2, len(graph.integer_layers) // 4)
-    return frozenset(found if portable or few else ())
-
-
-def whole(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
-    """Return the network for one image, leaving at the first exit whose rule says so."""
-    scope = _scope(graph, form, batch=False)
-    shape = [1, *graph.values[graph.input].shape]
-    _stretch(scope, form, graph.stretches(), 0, None)
-    threshold = [] if graph.rule is None else [described(THRESHOLD, [1])]
-    if graph.rule is not None:
-        scope.constants.append(onnx.numpy_helper.from_array(np.float32([graph.rule.threshold]), THRESHOLD))
-    inputs = [described(INPUT, shape), *threshold]
-    return _model(scope, form, inputs, _outputs(graph, [1]))
-
-
-def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
-    """Return the network for any number of images: all exits are computed, and the rule chooses among them."""
-    scope = _scope(graph, form, batch=True)
-    found: list[dict[str, str]] = []
-    conditions: list[str | None] = []
-    numbers: list[str] = []
-    for index, nodes in enumerate(graph.stretches()):
-        _write(scope, form, nodes)
-        numbers.append(scope.op("Identity", [scope.float_of(graph.outputs[index])], name=f"exit_{index}"))
-        conditions.append(_leaves(scope, index, numbers) if index < len(graph.outputs) - 1 else None)
-        found.append(_answer(scope, numbers[index], index))
-    chosen = found[-1]
-    count = scope.images()
-    chosen[EXIT] = scope.op("Expand", [chosen[EXIT], count])
-    for condition, answer in reversed(list(zip(conditions, found, strict=True))[:-1]):
-        if condition is None:
-            continue
-        column = scope.op("Unsqueeze", [condition, scope.ints(1)])
-        for name, value in answer.items():
-            is_row = name == PROBABILITIES or (name == VALUE and graph.scale is not None)
-            chosen[name] = scope.op("Where", [column if is_row else condition, value, chosen[name]])
-    for name, value in chosen.items():
-        scope.op("Identity", [value], name=name)
-    threshold = [] if graph.rule is None else [described(THRESHOLD, [1])]
-    if graph.rule is not None:
-        scope.constants.append(onnx.numpy_helper.from_array(np.float32([graph.rule.threshold]), THRESHOLD))
-    each = [described(f"exit_{i}", ["n", graph.values[name].shape[-1]]) for i, name in enumerate(graph.outputs)]
-    inputs = [described(INPUT, ["n", *graph.values[graph.input].shape]), *threshold]
-    return _model(scope, form, inputs, [*_outputs(graph, ["n"]), *each])
-
-
-def _scope(graph: IntegerGraph, form: OnnxForm, *, batch: bool) -> Scope:
-    return Scope(graph, Names(), {graph.input: INPUT}, batch, WEIGHTS[form.weights].opset)
-
-
-def _model(scope: Scope, form: OnnxForm, inputs: Sequence[Any], outputs: Sequence[Any]) -> onnx.ModelProto:
-    kind = WEIGHTS[form.weights]
-    opsets = [helper.make_opsetid("", kind.opset)]
-    graph = scope.to_proto("coc", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=kind.ir_version)
-    model.producer_name, model.producer_version = "coc", __version__
-    return model
-
-
-def _outputs(graph: IntegerGraph, images: list[Any]) -> list[Any]:
-    numbers = [*images, graph.classes]
-    made = [
-        described(VALUE, images, TensorProto.INT64) if graph.scale is None else described(VALUE, numbers),
-        described(EXIT, images, TensorProto.INT64),
-        described(CONFIDENCE, images),
-    ]
-    return [*made, described(PROBABILITIES, numbers)] if graph.scale is None else made
-
-
-# Exits
-
-
-def _stretch(
-    scope: Scope, form: OnnxForm, stretches: list[tuple[Node, ...]], index: int, numbers: list[str] | None
-) -> None:
-    """Write the network from one exit on, ending in the four outputs of this scope."""
-    graph = scope.graph
-    _write(scope, form, stretches[index])
-    numbers = [*(numbers or []), scope.float_of(graph.outputs[index])]
-    is_last = index == len(stretches) - 1
-    condition = None if is_last else _leaves(scope, index, numbers)
-    if is_last:
-        for name, value in _answer(scope, numbers[-1], index).items():
-            scope.op("Identity", [value], name=name)
-    elif condition is None:
-        _stretch(scope, form, stretches, index + 1, numbers)
-    else:
-        here, there = scope.inner(), scope.inner()
-        leaving = [
-            here.op("Identity", [value], name=scope.names.fresh(name))
-            for name, value in _answer(here, numbers[-1], index).items()
+        session = opened(written.files[BATCH])
+        names = [output.name for output in session.get_outputs() if output.name.startswith("exit_")]
+        parts = [
+            session.run(names, {"image": images[start : start + IMAGES_AT_ONCE]})
+            for start in range(0, len(images), IMAGES_AT_ONCE)
         ]
-        _stretch(there, form, stretches, index + 1, numbers)
-        going = _renamed(there, len(leaving))
-        kinds = [value.type.tensor_type for value in _outputs(graph, [1])]
-        branches = {
-            f"{side}_branch": branch.to_proto(
-                scope.names.fresh(side),
-                [],
-                [
-                    described(name, [dim.dim_value for dim in kind.shape.dim], kind.elem_type)
-                    for name, kind in zip(names, kinds, strict=True)
-                ],
-            )
-            for side, branch, names in (("then", here, leaving), ("else", there, going))
-        }
-        names = [value.name for value in _outputs(graph, [1])]
-        scope.nodes.append(helper.make_node("If", [condition], names, name=scope.names.fresh("if"), **branches))
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def _renamed(scope: Scope, count: int) -> list[str]:
-    """Give the outputs of a branch names of its own, as none may be used twice in a file; return them in order."""
-    known = {VALUE, EXIT, CONFIDENCE, PROBABILITIES}
-    new = {}
-    for node in scope.nodes:
-        for place, name in enumerate(node.output):
-            if name in known:
-                node.output[place] = new[name] = scope.names.fresh(name)
-    return [new[name] for name in (VALUE, EXIT, CONFIDENCE, PROBABILITIES)[:count]]
+def _notes(unsafe: int, layers: int) -> tuple[str, ...]:
+    if not unsafe:
+        return ()
+    what = f"{unsafe} of {layers} integer layers may give other answers on x86 processors without VNNI"
+    return (f"{what}, which add products in 16 bits; --portable is equal everywhere, and slower",)
 
 
-def _leaves(scope: Scope, index: int, numbers: list[str]) -> str | None:
-    """Return the name of whether images leave at an exit, bool [N]; None where none ever does."""
-    rule = scope.graph.rule
-    if rule is None or (rule.measure == "agreement" and index == 0):
-        return None
-    output = numbers[index]
-    if rule.measure == "max_softmax":
-        score = scope.reduced("ReduceMax", scope.op("Softmax", [output], axis=1), [1], keep=False)
-    elif rule.measure == "entropy":
-        logs = scope.op("LogSoftmax", [output], axis=1)
-        score = scope.op("Neg", [scope.reduced("ReduceSum", scope.op("Mul", [scope.op("Exp", [logs]), logs]), [1], keep=False)])
-    elif rule.measure == "variance":
-        half = scope.op("Mul", [_columns(scope, output, scope.graph.classes, 2 * scope.graph.classes), scope.constant(0.5)])
-        score = scope.reduced("ReduceMean", scope.op("Exp", [half]), [1], keep=False)
-    else:
-        score = scope.reduced("ReduceMean", scope.op("Abs", [scope.op("Sub", [output, numbers[index - 1]])]), [1], keep=False)
-    return scope.op("LessOrEqual" if rule.measure in CONFIDENT_WHEN_LOW else "GreaterOrEqual", [score, THRESHOLD])
+def opened(model: bytes, *, threads: int = 1, optimised: str | None = None) -> Any:
+    """Return a session of ONNX Runtime; raises `StageError` if it does not take the file."""
+    import onnxruntime
 
-
-def _columns(scope: Scope, source: str, first: int, last: int) -> str:
-    return scope.op("Slice", [source, scope.ints(first), scope.ints(last), scope.ints(1)])
-
-
-def _answer(scope: Scope, numbers: str, index: int) -> dict[str, str]:
-    """Write what is said at an exit; return the names by those of the outputs."""
-    graph = scope.graph
-    exit_ = scope.ints(index)
-    if scope.batch:
-        exit_ = scope.op("Expand", [exit_, scope.images()])
-    if graph.scale is not None:
-        mean, std = (scope.constant(part) for part in graph.scale)
-        if graph.rule is not None and graph.rule.measure == "variance" and index < len(graph.outputs) - 1:
-            numbers = _columns(scope, numbers, 0, graph.classes)
-        value = scope.op("Add", [scope.op("Mul", [numbers, std]), mean])
-        nothing = scope.op("Expand", [scope.constant([np.nan]), scope.images()])
-        return {VALUE: value, EXIT: exit_, CONFIDENCE: nothing}
-    probabilities = scope.op("Softmax", [numbers], axis=1)
-    value = scope.op("ArgMax", [numbers], axis=1, keepdims=0)
-    confidence = scope.reduced("ReduceMax", probabilities, [1], keep=False)
-    return {VALUE: value, EXIT: exit_, CONFIDENCE: confidence, PROBABILITIES: probabilities}
-
-
-# Nodes
-
-
-def _write(scope: Scope, form: OnnxForm, nodes: Sequence[Node]) -> None:
-    for node in nodes:
-        scope.held[node.name] = _WRITERS[type(node)](scope, form, node)
-
-
-def _round(scope: Scope, _: OnnxForm, node: Round) -> str:
-    grid = scope.value(node.name).grid
-    assert grid is not None
-    return scope.rounded(scope.float_of(node.inputs[0]), grid)
-
-
-def _layer(scope: Scope, form: OnnxForm, node: Layer) -> str:
-    source, made = scope.value(node.inputs[0]), scope.value(node.name)
-    assert source.grid is not None
-    is_map = node.window is not None
-    reads = scope.held[node.inputs[0]]
-    if not is_map and len(source.shape) > 1:
-        reads = scope.op("Reshape", [reads, scope.ints(-1, source.shape[-1])])
-    x = scope.op("DequantizeLinear", [reads, scope.constant(source.grid.scale), scope.zero(source.grid)])
-    weight = scope.op("DequantizeLinear", _weights(scope, form, node), axis=0)
-    step = np.float32(source.grid.scale) * node.scale
-    nothing = scope.constant(np.zeros(len(step)), np.int32)
-    bias = scope.op("DequantizeLinear", [scope.constant(node.bias, np.int32), scope.constant(step), nothing], axis=0)
-    if node.window is not None:
-        window = node.window
-        sizes = {"pads": list(window.padding), "strides": list(window.stride), "dilations": list(window.dilation)}
-        output = scope.op("Conv", [x, weight, bias], kernel_shape=list(window.kernel), group=node.groups, **sizes)
-    else:
-        output = scope.op("Gemm", [x, weight, bias], transB=1)
-    if made.grid is not None:
-        output = scope.rounded(output, made.grid, node.low, node.high)
-    return scope.reshaped(output, made) if not is_map and len(source.shape) > 1 else output
-
-
-def _weights(scope: Scope, form: OnnxForm, node: Layer) -> list[str]:
-    """Write a layer's codes in as few bits as the form takes; return what dequantises them."""
-    codes, scale = node.codes, scope.constant(node.scale)
-    kind = WEIGHTS[form.weights]
-    if node.layer in form.unsigned:
-        shifted = (codes.astype(np.int16) + ZERO).astype(np.uint8)
-        return [scope.constant(shifted, np.uint8), scale, scope.constant(np.full(len(codes), ZERO), np.uint8)]
-    zeros = scope.constant(np.zeros(len(codes)), np.int8)
-    largest = int(np.abs(codes.astype(np.int16)).max(initial=0))
-    for name in ("int2", "int4"):
-        narrow = WEIGHTS[name]
-        if narrow.opset <= kind.opset and largest <= narrow.largest:
-            packed = scope.packed(codes, narrow.kind)
-            return [scope.op("Cast", [packed], to=TensorProto.INT8), scale, zeros]
-    return [scope.constant(codes, np.int8), scale, zeros]
-
-
-def _sum(scope: Scope, _: OnnxForm, node: Sum) -> str:
-    grid = scope.value(node.name).grid
-    assert grid is not None
-    return scope.rounded(scope.op("Add", [scope.float_of(name) for name in node.inputs]), grid, node.low, node.high)
-
-
-def _concat(scope: Scope, _: OnnxForm, node: Concat) -> str:
-    grid = scope.value(node.name).grid
-    assert grid is not None
-    return scope.rounded(scope.op("Concat", [scope.float_of(name) for name in node.inputs], axis=node.axis), grid)
-
-
-def _average(scope: Scope, _: OnnxForm, node: Average) -> str:
-    made = scope.value(node.name)
-    assert made.grid is not None
-    source, window = scope.float_of(node.inputs[0]), node.window
-    if window is None:
-        codes = scope.rounded(scope.op("GlobalAveragePool", [source]), made.grid)
-    else:
-        codes = scope.rounded(scope.op("AveragePool", [source], **_pool(window)), made.grid)
-    return codes if len(made.shape) == 3 else scope.reshaped(codes, made)
-
-
-def _pool(window: Window) -> dict[str, Any]:
-    sizes = {"kernel_shape": list(window.kernel), "strides": list(window.stride), "pads": list(window.padding)}
-    return {**sizes, "count_include_pad": 1}
-
-
-_WRITERS: dict[type[Node], Callable[..., Any]] = {
-    Round: _round,
-    Layer: _layer,
-    Sum: _sum,
-    Concat: _concat,
-    Average: _average,
-    Operation: lambda scope, _, node: emit(scope, node),
-}
-_ = partial
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    if optimised:
+        options.optimized_model_filepath = optimised
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0][:200]
+        raise StageError(f"ONNX Runtime {onnxruntime.__version__} does not take the file: {first}", "to") from error

@@ -16,11 +16,11 @@ import numpy as np
 from coc_cli.errors import StageError
 from coc_cli.nets.operations import ATTENTION, OPERATIONS
 from coc_cli.runtime.graph import Operation, PerImage, Ref
-from coc_cli.runtime.writers.onnx_scope import Scope
+from coc_cli.runtime.writers.onnx_scope import AXES_ARE_INPUTS, Scope
 
 Emitter = Callable[[Scope, Operation, Any], Any]
 EMITTERS: dict[str, Emitter] = {}
-_MAP = (2, 3)  # the dimensions of space
+MATRIX = 2  # dimensions
 
 
 def emit(scope: Scope, node: Operation) -> Any:
@@ -61,8 +61,7 @@ def emits(*kinds: str) -> Callable[[Emitter], Emitter]:
 
 def _shape(scope: Scope, node: Operation, index: int = 0) -> tuple[int, ...]:
     """Return the shape of an operand, with -1 for a first dimension that follows the number of images."""
-    value = scope.value(node.inputs[index])
-    return value.shape if value.rows == 0 else (-1, *value.shape)
+    return scope.value(node.inputs[index]).dims
 
 
 def _pair(value: Any) -> list[int]:
@@ -80,18 +79,33 @@ _SAME = {
     "neg": "Neg", "erf": "Erf", "floor": "Floor", "round": "Round", "sign": "Sign", "reciprocal": "Reciprocal",
     "hardswish": "HardSwish", "softsign": "Softsign", "identity": "Identity", "sin": "Sin", "cos": "Cos",
 }  # fmt: skip
-for _kind, _name in _SAME.items():
-    EMITTERS[_kind] = lambda scope, node, a, name=_name: scope.op(name, [a.x])  # noqa: ARG005
+
+
+def _unary(name: str) -> Emitter:
+    return lambda scope, _, a: scope.op(name, [a.x])
+
+
+EMITTERS.update({kind: _unary(name) for kind, name in _SAME.items()})
 
 
 def _operand(scope: Scope, value: Any) -> str:
     return value if isinstance(value, str) else scope.constant(value)
 
 
-for _kind, _name in {"mul": "Mul", "div": "Div", "sub": "Sub", "maximum": "Max", "minimum": "Min", "power": "Pow"}.items():
-    EMITTERS[_kind] = lambda s, node, a, name=_name: s.op(name, [_operand(s, a.x), _operand(s, a.y)])  # noqa: ARG005
-for _kind, _name in {"matmul": "MatMul"}.items():
-    EMITTERS[_kind] = lambda s, node, a, name=_name: s.op(name, [a.x, a.y])  # noqa: ARG005
+def _binary(name: str) -> Emitter:
+    return lambda scope, _, a: scope.op(name, [_operand(scope, a.x), _operand(scope, a.y)])
+
+
+_TWO = {
+    "mul": "Mul",
+    "div": "Div",
+    "sub": "Sub",
+    "maximum": "Max",
+    "minimum": "Min",
+    "power": "Pow",
+    "matmul": "MatMul",
+}
+EMITTERS.update({kind: _binary(name) for kind, name in _TWO.items()})
 
 
 @emits("add")
@@ -190,9 +204,13 @@ def _softmax(s: Scope, node: Operation, a: Any) -> str:
     return s.op("Softmax" if node.kind == "softmax" else "LogSoftmax", [a.x], axis=axis)
 
 
+def _parts(scope: Scope, count: int) -> dict[str, Any]:
+    return {"num_outputs": count} if scope.opset >= AXES_ARE_INPUTS else {}
+
+
 @emits("glu")
 def _glu(s: Scope, _: Operation, a: Any) -> str:
-    first, second = s.ops("Split", [a.x], 2, axis=a.dim, **({"num_outputs": 2} if s.opset >= 18 else {}))
+    first, second = s.ops("Split", [a.x], 2, axis=a.dim, **_parts(s, 2))
     return s.op("Mul", [first, s.op("Sigmoid", [second])])
 
 
@@ -233,7 +251,7 @@ def _conv_transpose(s: Scope, node: Operation, a: Any) -> str:
 @emits("linear")
 def _linear(s: Scope, node: Operation, a: Any) -> str:
     bias = [s.constant(node.parameters["bias"])] if "bias" in node.parameters else []
-    if len(_shape(s, node)) == 2:
+    if len(_shape(s, node)) == MATRIX:
         return s.op("Gemm", [a.x, s.constant(node.parameters["weight"]), *bias], transB=1)
     product = s.op("MatMul", [a.x, s.constant(node.parameters["weight"].T)])
     return s.op("Add", [product, *bias]) if bias else product
@@ -275,7 +293,7 @@ def _group_norm(s: Scope, node: Operation, a: Any) -> str:
 @emits("instancenorm2d", "instancenorm1d")
 def _instance_norm(s: Scope, node: Operation, a: Any) -> str:
     if "running_mean" in node.parameters:
-        return _batch_norm(s, node, a)
+        return str(_batch_norm(s, node, a))
     channels = _shape(s, node)[1]
     parts = (node.parameters.get("weight", np.ones(channels)), node.parameters.get("bias", np.zeros(channels)))
     return s.op("InstanceNormalization", [a.x, *map(s.constant, parts)], epsilon=float(a.eps))
@@ -288,7 +306,7 @@ def _lrn(s: Scope, _: Operation, a: Any) -> str:
 
 @emits("normalize")
 def _normalize(s: Scope, node: Operation, a: Any) -> str:
-    if a.p != 2:
+    if a.p != MATRIX:
         raise StageError(f"'{node.name}' normalises by another norm than 2, for which coc has no ONNX yet", "to")
     length = s.op("Sqrt", [s.reduced("ReduceSum", s.op("Mul", [a.x, a.x]), [a.dim], keep=True)])
     return s.op("Div", [a.x, s.op("Max", [length, s.constant(a.eps)])])
@@ -299,7 +317,7 @@ def _bag(s: Scope, node: Operation, a: Any) -> str:
     gain, shift = (s.constant(node.parameters[name].reshape(-1, 1, 1)) for name in ("gain", "shift"))
     near = s.op("Add", [s.op("Tanh", [s.op("Add", [shift, s.op("Mul", [a.x, gain])])]), s.constant(1)])
     total = s.op("Max", [s.reduced("ReduceSum", near, [1], keep=True), s.constant(1e-6)])
-    pooled = _adaptive(s, s.op("Div", [near, total]), _shape(s, node)[2:], (2, 2), node.name)
+    pooled = _adaptive(s, s.op("Div", [near, total]), _shape(s, node)[2:], (2, 2))
     return s.reshaped(pooled, s.value(node.name))
 
 
@@ -323,7 +341,7 @@ def _average_pool(s: Scope, node: Operation, a: Any) -> str:
     return s.op("AveragePool", [a.x], **sizes, **flags)
 
 
-def _adaptive(s: Scope, x: str, size: Sequence[int], wanted: Sequence[int | None], name: str) -> str:
+def _adaptive(s: Scope, x: str, size: Sequence[int], wanted: Sequence[int | None]) -> str:
     target = [old if new is None else new for new, old in zip(wanted, size, strict=True)]
     if target == [1, 1]:
         return s.op("GlobalAveragePool", [x])
@@ -344,7 +362,7 @@ def _adaptive(s: Scope, x: str, size: Sequence[int], wanted: Sequence[int | None
 
 @emits("adaptiveavgpool2d", "adaptive_avg_pool2d")
 def _adaptive_average(s: Scope, node: Operation, a: Any) -> str:
-    return _adaptive(s, a.x, _shape(s, node)[2:], _pair(a.output_size), node.name)
+    return _adaptive(s, a.x, _shape(s, node)[2:], _pair(a.output_size))
 
 
 @emits("adaptivemaxpool2d", "adaptive_max_pool2d")
@@ -377,7 +395,7 @@ def _pad(s: Scope, node: Operation, a: Any) -> str:
     if mode not in ("constant", "reflect", "edge"):
         raise StageError(f"'{node.name}' pads by {mode}, for which coc has no ONNX yet", "to")
     value = s.value(node.name)
-    rank, around = len(value.shape) + (value.rows > 0), list(getattr(a, "pad", None) or a.padding)
+    rank, around = len(value.dims), list(getattr(a, "pad", None) or a.padding)
     before = [0] * (rank - len(around) // 2) + around[::2][::-1]
     after = [0] * (rank - len(around) // 2) + around[1::2][::-1]
     with_what = [] if mode != "constant" else [s.constant(getattr(a, "value", 0) or 0)]
@@ -392,7 +410,7 @@ def _pad(s: Scope, node: Operation, a: Any) -> str:
 @emits("flatten", "reshape", "unflatten", "squeeze", "unsqueeze")
 def _reshape(s: Scope, node: Operation, a: Any) -> str:
     value = s.value(node.name)
-    if value.rows > 1 and value.shape == () :
+    if value.rows > 1 and value.shape == ():
         raise StageError(f"'{node.name}' mixes images, which a runtime cannot", "to")
     return s.reshaped(a.x, value)
 
@@ -431,7 +449,10 @@ def _stack(s: Scope, _: Operation, a: Any) -> str:
 def _split(s: Scope, node: Operation, a: Any) -> list[str]:
     length = _shape(s, node)[a.dim]
     size = getattr(a, "split_size", None) or -(-length // a.chunks)
-    sizes = list(size) if isinstance(size, tuple | list) else [size] * (length // size) + ([length % size] if length % size else [])
+    if isinstance(size, tuple | list):
+        sizes = list(size)
+    else:
+        sizes = [min(size, length - start) for start in range(0, length, size)]
     return s.ops("Split", [a.x, s.ints(*sizes)], len(sizes), axis=a.dim)
 
 
@@ -454,9 +475,7 @@ def _getitem(s: Scope, node: Operation, a: Any) -> Any:
     index = a.index if isinstance(a.index, tuple) else (a.index,)
     rank = len(_shape(s, node))
     taken = sum(part is not None and part is not ... for part in index)
-    full = [
-        part for one in index for part in ([slice(None)] * (rank - taken) if one is ... else [one])
-    ]
+    full = [part for one in index for part in ([slice(None)] * (rank - taken) if one is ... else [one])]
     x, axis = a.x, 0
     for part in full:
         if part is None:
@@ -464,7 +483,8 @@ def _getitem(s: Scope, node: Operation, a: Any) -> Any:
         elif isinstance(part, int):
             x = s.op("Gather", [x, s.constant(part, np.int64)], axis=axis)
         elif isinstance(part, slice):
-            if any(bound is not None and not isinstance(bound, PerImage) for bound in (part.start, part.stop, part.step)):
+            bounds = (part.start, part.stop, part.step)
+            if any(bound is not None and not isinstance(bound, PerImage) for bound in bounds):
                 stop = np.iinfo(np.int64).max if part.stop is None else part.stop
                 x = s.op("Slice", [x, *(s.ints(value) for value in (part.start or 0, stop, axis, part.step or 1))])
             axis += 1
@@ -505,16 +525,19 @@ def _pixel_shuffle(s: Scope, _: Operation, a: Any) -> str:
 
 # Reductions and attention
 
-for _kind, _name in {"mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin"}.items():
 
-    def _reduce(s: Scope, node: Operation, a: Any, name: str = _name) -> str:
-        rank = len(_shape(s, node))
+def _reduction(name: str) -> Emitter:
+    def reduce(s: Scope, node: Operation, a: Any) -> str:
         if a.dim is None:
             raise StageError(f"'{node.name}' mixes images, which a runtime cannot", "to")
-        dims = [dim % rank for dim in (a.dim if isinstance(a.dim, tuple | list) else [a.dim])]
+        dims = [dim % len(_shape(s, node)) for dim in (a.dim if isinstance(a.dim, tuple | list) else [a.dim])]
         return s.reduced(name, a.x, dims, keep=a.keepdim)
 
-    EMITTERS[_kind] = _reduce
+    return reduce
+
+
+_REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin"}
+EMITTERS.update({kind: _reduction(name) for kind, name in _REDUCTIONS.items()})
 
 
 @emits(ATTENTION)

@@ -43,11 +43,11 @@ class Scope:
         """Return an empty scope for a branch: it may read what is held here."""
         return Scope(self.graph, self.names, dict(self.held), self.batch, self.opset)
 
-    def op(self, kind: str, inputs: Sequence[str], *, name: str = "", **attributes: Any) -> str:
+    def op(self, kind: str, inputs: Sequence[str], name: Any = "", **attributes: Any) -> str:
         """Add a node with one output; return its name."""
-        return self.ops(kind, inputs, 1, name=name, **attributes)[0]
+        return self.ops(kind, inputs, 1, name, **attributes)[0]
 
-    def ops(self, kind: str, inputs: Sequence[str], outputs: int, *, name: str = "", **attributes: Any) -> list[str]:
+    def ops(self, kind: str, inputs: Sequence[str], outputs: int, name: Any = "", **attributes: Any) -> list[str]:
         made = [name or self.names.fresh(kind.lower()) for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), made, name=made[0], **attributes))
         return made
@@ -96,8 +96,7 @@ class Scope:
 
     def reshaped(self, source: str, value: Value, *, name: str = "") -> str:
         """Give a tensor the shape of a value, whatever the number of images."""
-        shape = value.shape if value.rows == 0 else (-1, *value.shape)
-        return self.op("Reshape", [source, self.ints(*shape)], name=name)
+        return self.op("Reshape", [source, self.ints(*value.dims)], name=name)
 
     def reduced(self, kind: str, source: str, axes: Sequence[int], *, keep: bool) -> str:
         if self.opset >= AXES_ARE_INPUTS or kind == "ReduceSum":
@@ -116,7 +115,8 @@ class Scope:
         if value.rows == 0:
             return self.ints(*value.shape)
         rows = self.op("Mul", [self.images(), self.ints(value.rows)])
-        return self.op("Concat", [rows, self.ints(*value.shape)], axis=0)
+        before, behind = value.shape[: value.axis], value.shape[value.axis :]
+        return self.op("Concat", [*([self.ints(*before)] if before else []), rows, self.ints(*behind)], axis=0)
 
     def to_proto(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any]) -> onnx.GraphProto:
         return helper.make_graph(self.nodes, name, inputs, outputs, self.constants)
