@@ -6,7 +6,7 @@ an exit by itself. Codes of fewer bits than 8 are clipped as the network does, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from coc_cli.runtime.graph import (
     Array,
     Average,
     Concat,
-    Grid,
     IntegerGraph,
     Layer,
     Node,
@@ -28,7 +27,7 @@ from coc_cli.runtime.graph import (
 )
 from coc_cli.runtime.writers.tflite_file import Model, Tensor, schema
 from coc_cli.runtime.writers.tflite_operations import averages_map, emit
-from coc_cli.runtime.writers.tflite_scope import BOTTOM, MAP, TOP, Held, Scope
+from coc_cli.runtime.writers.tflite_scope import BOTTOM, INSTEAD, MAP, Held, Scope
 
 INPUT = "image"
 
@@ -46,7 +45,7 @@ def write(graph: IntegerGraph, output_ranges: Mapping[str, float]) -> bytes:
     schema()
     if graph.kept_float:
         layer, reason = next(iter(graph.kept_float.items()))
-        raise StageError(f"layer '{layer}' is not integer, as TFLite needs it: {reason}; write `--to onnx` instead", "to")
+        raise StageError(f"layer '{layer}' is not integer, as TFLite needs: {reason}; {INSTEAD}", "to")
     scope = Scope(graph, output_ranges)
     source = _input(scope)
     for node in graph.nodes:
@@ -81,7 +80,7 @@ def _input(scope: Scope) -> int:
     graph = scope.graph
     rounds = [node for node in graph.nodes if isinstance(node, Round) and node.inputs[0] == graph.input]
     if not rounds:
-        raise StageError(f"the input '{graph.input}' is not rounded to codes, as TFLite needs; write `--to onnx` instead", "to")
+        raise StageError(f"the input '{graph.input}' is not rounded to codes, as TFLite needs; {INSTEAD}", "to")
     grids = {node.name: scope.grid(node.name) for node in rounds}
     finest = max(grids, key=lambda name: grids[name].high - grids[name].low)
     order = MAP if len(scope.shape(finest)) == len(MAP) else tuple(range(len(scope.shape(finest))))

@@ -6,6 +6,7 @@ The package `tflite` holds that schema, as its compiler gives it. What a table h
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Model:
         if key not in self.known:
             kind = "INT32" if like is None else "INT8"
             zero = 0 if like is None else like.zero
-            made = None if scale is None else np.float32([scale])
+            made = None if scale is None else np.array([scale], np.float32)
             self.known[key] = self.add(Tensor(data.shape, made, zero, data=data, kind=kind))
         return self.known[key]
 
@@ -152,8 +153,8 @@ class Model:
         kinds = sorted({one.kind for one in operators})
         subgraph = {
             "Tensors": tables,
-            "Inputs": np.int32([places[source]]),
-            "Outputs": np.int32([places[index] for index in outputs.values()]),
+            "Inputs": np.array([places[source]], np.int32),
+            "Outputs": np.array([places[index] for index in outputs.values()], np.int32),
             "Operators": [_operator(one, kinds, places) for one in operators],
             "Name": "main",
         }
@@ -185,8 +186,8 @@ def _needed(operators: Sequence[Operator], outputs: Any) -> list[Operator]:
 def _operator(operator: Operator, kinds: list[str], places: Mapping[int, int]) -> Table:
     fields: dict[str, Any] = {
         "OpcodeIndex": kinds.index(operator.kind),
-        "Inputs": np.int32([places[index] for index in operator.inputs]),
-        "Outputs": np.int32([places[operator.output]]),
+        "Inputs": np.array([places[index] for index in operator.inputs], np.int32),
+        "Outputs": np.array([places[operator.output]], np.int32),
     }
     if operator.options is not None:
         fields["BuiltinOptionsType"] = getattr(schema().BuiltinOptions, operator.options.kind)
@@ -258,8 +259,11 @@ def sizes(file: bytes) -> Sizes:
 
 
 def estimated_arena_bytes(file: bytes) -> int:
-    """Return about what TensorFlow Lite Micro takes: the most bytes of tensors that live at a time, in the order in
-    which operators run, and what it keeps for each tensor, operator and channel."""
+    """Return about what TensorFlow Lite Micro takes of an arena.
+
+    That is the most bytes of tensors that live at a time, in the order in which operators run, and what it keeps for
+    each tensor, operator and channel.
+    """
     model = schema().Model.GetRootAsModel(file, 0)
     graph = model.Subgraphs(0)
     operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
@@ -271,7 +275,8 @@ def estimated_arena_bytes(file: bytes) -> int:
     def room(tensor: int) -> int:
         if model.Buffers(graph.Tensors(tensor).Buffer()).DataLength():
             return 0  # it stays in flash
-        return -(-int(np.prod(graph.Tensors(tensor).ShapeAsNumpy())) // ALIGNMENT) * ALIGNMENT
+        size = math.prod(int(length) for length in graph.Tensors(tensor).ShapeAsNumpy())
+        return -(-size // ALIGNMENT) * ALIGNMENT
 
     live = set(graph.InputsAsNumpy().tolist())
     most = sum(map(room, live))
@@ -281,7 +286,8 @@ def estimated_arena_bytes(file: bytes) -> int:
         live = {tensor for tensor in live if last.get(tensor, -1) > step}
     tensors = [graph.Tensors(index) for index in range(graph.TensorsLength())]
     channels = sum(one.Shape(0) for one in tensors if one.Type() == schema().TensorType.INT32 and one.Quantization())
-    return most + TENSOR_BYTES * len(tensors) + OPERATOR_BYTES * len(operators) + CHANNEL_BYTES * channels
+    kept = TENSOR_BYTES * len(tensors) + OPERATOR_BYTES * len(operators) + CHANNEL_BYTES * channels
+    return int(most + kept)
 
 
 _MEASURE = """

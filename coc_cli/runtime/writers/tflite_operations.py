@@ -16,7 +16,7 @@ from coc_cli.errors import StageError
 from coc_cli.nets.operations import OPERATIONS
 from coc_cli.runtime.graph import IntegerGraph, Operation, Ref
 from coc_cli.runtime.writers.tflite_file import schema
-from coc_cli.runtime.writers.tflite_scope import MAP, Held, Scope
+from coc_cli.runtime.writers.tflite_scope import INSTEAD, MAP, Held, Scope
 
 Emitter = Callable[[Scope, Operation, Any], Any]
 EMITTERS: dict[str, Emitter] = {}
@@ -52,7 +52,7 @@ def emit(scope: Scope, node: Operation) -> Any:
 
 
 def refusal(node: Operation, why: str) -> StageError:
-    return StageError(f"'{node.name}' is a {node.kind}, {why}; write `--to onnx` instead", "to")
+    return StageError(f"'{node.name}' is a {node.kind}, {why}; {INSTEAD}", "to")
 
 
 def averages_map(graph: IntegerGraph, node: Operation) -> bool:
@@ -129,7 +129,7 @@ def _same_bytes(held: Held, old: tuple[int, ...], shape: tuple[int, ...]) -> tup
 
 
 @emits("permute", "transpose", "movedim")
-def _permute(scope: Scope, node: Operation, a: Any) -> Held:
+def _permute(_: Scope, node: Operation, a: Any) -> Held:
     rank = len(a.x.order)
     if node.kind == "permute":
         dims = [dim % rank for dim in a.dims]
@@ -197,10 +197,7 @@ def _select(scope: Scope, node: Operation, a: Any) -> Held:
 @emits("chunk", "split")
 def _pieces(scope: Scope, node: Operation, a: Any) -> list[Held]:
     length = _dims(scope, a.x)[a.dim]
-    if node.kind == "chunk":
-        size = -(-length // a.chunks)
-    else:
-        size = a.split_size
+    size = -(-length // a.chunks) if node.kind == "chunk" else a.split_size
     sizes = list(size) if isinstance(size, tuple | list) else [size] * -(-length // size)
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     return [
@@ -216,7 +213,7 @@ def _getitem(scope: Scope, node: Operation, a: Any) -> Any:
     dims = _dims(scope, a.x)
     taken = sum(part is not None and part is not ... for part in index)
     full = [part for one in index for part in ([slice(None)] * (len(dims) - taken) if one is ... else [one])]
-    bounds = []
+    bounds: list[tuple[int, int, int]] = []
     for part in (part for part in full if part is not None):
         size = dims[len(bounds)]
         if isinstance(part, slice):

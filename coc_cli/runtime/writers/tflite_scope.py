@@ -18,6 +18,7 @@ from coc_cli.runtime.graph import Grid, IntegerGraph
 from coc_cli.runtime.writers.tflite_file import Model, Tensor, schema
 
 TOP, BOTTOM = 127, -128
+INSTEAD = "write `--to onnx` instead"
 MAP = (0, 2, 3, 1)  # the dimensions of [N, C, H, W] in the order in which a map lies
 
 
@@ -45,7 +46,7 @@ class Scope:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape for one image, all its dimensions."""
         value = self.graph.values[name]
-        return value.shape if value.rows == 0 else (value.rows, *value.shape)
+        return tuple(value.rows if size < 0 else size for size in value.dims)
 
     def grid(self, name: str) -> Grid:
         """Return a tensor's grid; where it has none, one of 8 bits that holds what was seen there."""
@@ -60,7 +61,7 @@ class Scope:
         held = self.held.get(name)
         if isinstance(held, Held):
             return held
-        raise StageError(f"'{name}' is not rounded to codes, as TFLite needs here; write `--to onnx` instead", "to")
+        raise StageError(f"'{name}' is not rounded to codes, as TFLite needs here; {INSTEAD}", "to")
 
     def ordered(self, held: Held, order: tuple[int, ...]) -> Held:
         """Return a tensor whose axes lie in some order of its dimensions."""
@@ -85,9 +86,11 @@ class Scope:
 
     def tensor(self, shape: tuple[int, ...], order: tuple[int, ...], grid: Grid) -> Tensor:
         """Return a tensor of codes, by the shape in the order of dimensions."""
-        return Tensor(tuple(shape[dim] for dim in order), np.float32([grid.scale]), TOP - grid.high)
+        return Tensor(tuple(shape[dim] for dim in order), np.array([grid.scale], np.float32), TOP - grid.high)
 
-    def moved(self, held: Held, kind: str, inputs: list[int], shape: tuple[int, ...], options: str = "", **fields: Any) -> Held:
+    def moved(
+        self, held: Held, kind: str, inputs: list[int], shape: tuple[int, ...], options: str = "", **fields: Any
+    ) -> Held:
         """Add an operator that keeps codes; `shape` is in the order of axes."""
         made = replace(self.model.tensors[held.index], shape=shape)
         return replace(held, index=self.model.op(kind, [held.index, *inputs], made, options, **fields))
@@ -123,9 +126,10 @@ class Scope:
         least, most = like.low + zero, high + zero
         is_low = least > BOTTOM and lowest < like.low
         activation = "NONE"
-        if can_clip and is_low and like.low == 0:
+        if can_clip and like.low == 0:
             is_six = most < TOP and round(6 / grid.scale) == high
-            activation, is_low = ("RELU6", False) if is_six else ("RELU", False)
+            activation = "RELU6" if is_six else "RELU" if is_low else "NONE"
+            is_low = False
         if can_clip:
             fields["FusedActivationFunction"] = getattr(schema().ActivationFunctionType, activation)
         made = self.tensor(shape, like.order, grid)

@@ -76,7 +76,8 @@ def write(network: Network) -> bytes:
 def _check(content: bytes, module: nn.Module, images: Tensor) -> None:
     with torch.no_grad():
         expected, found = module(images), torch.export.load(io.BytesIO(content)).module()(images)
-    if not all(torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in zip(expected, found, strict=True)):
+    pairs = zip(expected, found, strict=True)
+    if not all(torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True) for one, other in pairs):
         raise RunError("the file of torch.export answers otherwise than the network; write `--to onnx` instead")
 
 
