@@ -320,10 +320,10 @@ def refused(graph: IntegerGraph, ranges: dict[str, float] | None = None) -> str:
 def test_what_is_no_integer_operation_is_refused_by_name() -> None:
     made = {"y": Value(SHAPE)}
     assert refused(graph_of(SHAPE, [op("silu")], made)) == (
-        "'y' is a silu, which is computed in float32: TFLite's files are of bytes; write `--to onnx` instead"
+        "'y' (silu) is computed in float32, and TFLite files are of bytes; write `--to onnx` instead"
     )
     assert refused(graph_of(SHAPE, [op("interpolate", None, 1.5)], {"y": Value((6, 6, 6), BYTES)})) == (
-        "'y' is a interpolate, which does not repeat pixels, for which coc has no TFLite; write `--to onnx` instead"
+        "'y' (interpolate) does not repeat pixels, for which coc has no TFLite; write `--to onnx` instead"
     )
     graph = graph_of(SHAPE, [op("silu")], made)
     kept = IntegerGraph(**{**vars(graph), "kept_float": {"stem": "its weights are not rounded"}})

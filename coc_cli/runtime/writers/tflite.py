@@ -167,12 +167,8 @@ def _sum(scope: Scope, node: Sum) -> Held:
 
 
 def _concat(scope: Scope, node: Concat) -> Held:
-    grid, order = scope.grid(node.name), scope.one(node.inputs[0]).order
-    parts = [scope.requantized(scope.ordered(scope.one(name), order), grid) for name in node.inputs]
-    made = scope.tensor(scope.shape(node.name), order, grid)
-    fields = {"Axis": order.index(node.axis)}
-    index = scope.model.op("CONCATENATION", [part.index for part in parts], made, "ConcatenationOptions", **fields)
-    return Held(index, order, grid, min(part.low for part in parts))
+    parts = [scope.one(name) for name in node.inputs]
+    return scope.joined(parts, node.axis, scope.shape(node.name), scope.grid(node.name))
 
 
 def _average(scope: Scope, node: Average) -> Held:

@@ -12,11 +12,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from coc_cli.errors import StageError
 from coc_cli.nets.operations import OPERATIONS
-from coc_cli.runtime.graph import IntegerGraph, Operation, Ref
+from coc_cli.runtime.graph import Grid, IntegerGraph, Operation, Ref
 from coc_cli.runtime.writers.tflite_file import schema
-from coc_cli.runtime.writers.tflite_scope import INSTEAD, MAP, Held, Scope
+from coc_cli.runtime.writers.tflite_scope import BOTTOM, INSTEAD, MAP, TOP, Held, Scope
 
 Emitter = Callable[[Scope, Operation, Any], Any]
 EMITTERS: dict[str, Emitter] = {}
@@ -31,7 +33,7 @@ def emit(scope: Scope, node: Operation) -> Any:
     """
     emitter = EMITTERS.get(node.kind)
     if emitter is None:
-        raise refusal(node, "which is computed in float32: TFLite's files are of bytes")
+        raise refusal(node, "is computed in float32, and TFLite files are of bytes")
 
     def filled(argument: Any) -> Any:
         if isinstance(argument, Ref):
@@ -52,7 +54,7 @@ def emit(scope: Scope, node: Operation) -> Any:
 
 
 def refusal(node: Operation, why: str) -> StageError:
-    return StageError(f"'{node.name}' is a {node.kind}, {why}; {INSTEAD}", "to")
+    return StageError(f"'{node.name}' ({node.kind}) {why}; {INSTEAD}", "to")
 
 
 def averages_map(graph: IntegerGraph, node: Operation) -> bool:
@@ -162,6 +164,22 @@ def _shuffle(scope: Scope, node: Operation, a: Any) -> Held:
     return reshaped(scope, turned, (images, channels, *size))
 
 
+@emits("cat")
+def _join(scope: Scope, node: Operation, a: Any) -> Held:
+    """Join tensors that no quantiser rounds to one grid: bytes need one, so it is one of 8 bits over all ranges."""
+    dim = a.dim % len(a.tensors[0].order)
+    return scope.joined(a.tensors, dim, scope.shape(node.name), _common([part.grid for part in a.tensors]))
+
+
+def _common(grids: Sequence[Grid]) -> Grid:
+    if len(set(grids)) == 1:
+        return grids[0]
+    lowest, highest = min(grid.low * grid.scale for grid in grids), max(grid.high * grid.scale for grid in grids)
+    if lowest == 0:
+        return Grid(float(np.float32(highest / (TOP - BOTTOM))), 0, TOP - BOTTOM)
+    return Grid(float(np.float32(max(highest / TOP, lowest / BOTTOM))), BOTTOM, TOP)
+
+
 # Slices
 
 
@@ -221,7 +239,7 @@ def _getitem(scope: Scope, node: Operation, a: Any) -> Any:
         elif isinstance(part, int):
             bounds.append((part % size, part % size + 1, 1))
         else:
-            raise refusal(node, "which takes elements by a tensor, for which coc has no TFLite")
+            raise refusal(node, "takes elements by a tensor, for which coc has no TFLite")
     bounds += [(0, size, 1) for size in dims[len(bounds) :]]
     return reshaped(scope, sliced(scope, a.x, bounds), scope.shape(node.name))
 
@@ -232,7 +250,7 @@ def _getitem(scope: Scope, node: Operation, a: Any) -> Any:
 @emits("maxpool2d", "max_pool2d")
 def _max_pool(scope: Scope, node: Operation, a: Any) -> Held:
     if set(_pair(a.dilation)) != {1}:
-        raise refusal(node, "whose windows have holes, for which coc has no TFLite")
+        raise refusal(node, "has windows with holes, for which coc has no TFLite")
     stride = a.kernel_size if a.stride is None else a.stride
     return _pooled(scope, node, a.x, (_pair(a.kernel_size), _pair(stride), _pair(a.padding)))
 
@@ -241,7 +259,7 @@ def _max_pool(scope: Scope, node: Operation, a: Any) -> Held:
 def _adaptive(scope: Scope, node: Operation, a: Any) -> Held:
     size, wanted = _dims(scope, a.x)[2:], scope.shape(node.name)[2:]
     if any(old % new for old, new in zip(size, wanted, strict=True)):
-        raise refusal(node, "whose windows differ in size, for which coc has no TFLite")
+        raise refusal(node, "has windows that differ in size, for which coc has no TFLite")
     kernel = tuple(old // new for old, new in zip(size, wanted, strict=True))
     return _pooled(scope, node, a.x, (kernel, kernel, (0, 0)))
 
@@ -260,7 +278,7 @@ def _pooled(scope: Scope, node: Operation, held: Held, window: tuple[tuple[int, 
 def _pad(scope: Scope, node: Operation, a: Any) -> Held:
     around = list(getattr(a, "pad", None) or _sides(getattr(a, "padding", 0)))
     if getattr(a, "mode", "constant") != "constant" or a.__dict__.get("value") or min(around) < 0:
-        raise refusal(node, "which pads by other things than zeros, for which coc has no TFLite")
+        raise refusal(node, "pads by other things than zeros, for which coc has no TFLite")
     pairs = [(0, 0)] * len(a.x.order)
     for place in range(len(around) // 2):
         pairs[-1 - place] = (around[2 * place], around[2 * place + 1])
@@ -278,6 +296,6 @@ def _resize(scope: Scope, node: Operation, a: Any) -> Held:
     held, shape = scope.ordered(a.x, MAP), scope.shape(node.name)
     is_whole = all(new % old == 0 for new, old in zip(shape[2:], _dims(scope, held)[2:], strict=True))
     if getattr(a, "mode", "nearest") != "nearest" or not is_whole:
-        raise refusal(node, "which does not repeat pixels, for which coc has no TFLite")
+        raise refusal(node, "does not repeat pixels, for which coc has no TFLite")
     size, lies = scope.model.constant(shape[2:]), tuple(shape[dim] for dim in MAP)
     return scope.moved(held, "RESIZE_NEAREST_NEIGHBOR", [size], lies, "ResizeNearestNeighborOptions")

@@ -7,7 +7,7 @@ only changes what is said about a tensor, and bytes are moved when someone needs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -154,6 +154,14 @@ class Scope:
         inputs, like = [held.index, zero], Held(0, held.order, grid, grid.low)
         made = self.rounded("ADD", inputs, like, dims, options="AddOptions")
         return replace(made, low=max(grid.low, 0)) if held.low >= 0 else made
+
+    def joined(self, parts: Sequence[Held], axis: int, shape: tuple[int, ...], grid: Grid) -> Held:
+        """Return tensors one behind the other, as codes of one grid."""
+        order = parts[0].order
+        same = [self.requantized(self.ordered(part, order), grid) for part in parts]
+        inputs, made = [part.index for part in same], self.tensor(shape, order, grid)
+        index = self.model.op("CONCATENATION", inputs, made, "ConcatenationOptions", Axis=order.index(axis))
+        return Held(index, order, grid, min(part.low for part in same))
 
     # Windows
 
