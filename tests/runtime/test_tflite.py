@@ -213,6 +213,36 @@ def test_averages_are_rounded_once(grid: str) -> None:
         assert (found == 0).mean() > 0.95
 
 
+@pytest.mark.parametrize("grid", ["unsigned", "signed", "a4"])
+@pytest.mark.parametrize("clip", ["relu", "relu6", ""])
+def test_a_norm_before_a_layer_is_a_convolution_of_each_channel(grid: str, clip: str) -> None:
+    random = np.random.default_rng(2)
+    shapes = {"weight": 1, "bias": 1, "running_mean": 0, "running_var": 2}
+    parameters = {name: np.abs(random.normal(at, 1, 6)).astype(np.float32) for name, at in shapes.items()}
+    parameters["weight"] *= np.float32([1, -1, 0, 1e-9, 1, -1])
+    parameters["num_batches_tracked"] = np.array(0)
+    sizes = {"num_features": 6, "eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
+    norm = Operation("norm", ("codes",), "batchnorm2d", (Ref("codes"),), sizes, parameters)
+    nodes = [norm, *([op(clip, name="clip", source="norm")] if clip else []), Round("y", ("clip" if clip else "norm",))]
+    made = {"norm": Value(SHAPE), "clip": Value(SHAPE), "y": Value(SHAPE, GRIDS[grid])}
+    found = differing(graph_of(SHAPE, nodes, made), images(*SHAPE))
+    assert found.max() <= 1
+    assert (found == 0).mean() > 0.99
+
+
+def test_tensors_joined_without_a_quantiser_get_a_grid_of_8_bits() -> None:
+    for names, wanted in ((("unsigned", "a4"), Grid(0.03, 0, 255)), (("signed", "a4"), Grid(4.5 / 127, -128, 127))):
+        rounds = [Round(f"part{place}", ("codes",)) for place in range(2)]
+        made = {f"part{place}": Value(SHAPE, GRIDS[name]) for place, name in enumerate(names)}
+        join = Operation("join", ("part0", "part1"), "cat", ((Ref("part0"), Ref("part1")), 1))
+        wide = Value((12, 4, 4), wanted)
+        graph = graph_of(SHAPE, [*rounds, join, Round("y", ("join",))], {**made, "join": Value((12, 4, 4)), "y": wide})
+        found = differing(graph, images(*SHAPE))
+        assert found.max() <= 1
+        assert (found == 0).mean() > 0.95
+        assert "CONCATENATION" in kinds(tflite.write(graph, {}))
+
+
 # Networks
 
 
@@ -237,6 +267,7 @@ NETS = [
     pytest.param("cifar:vgg19", 32, {"width": 4}, 1, marks=pytest.mark.full),
     pytest.param("cifar:mobilenet_v2", 8, {"width": 4, "exits": 1}, 2, marks=pytest.mark.full),
     pytest.param("torchvision:squeezenet1_1", 32, {}, 2, marks=pytest.mark.full),
+    pytest.param("torchvision:shufflenet_v2_x0_5", 32, {}, 6, marks=pytest.mark.full),
     pytest.param(
         "cifar:resnet20", 16, {"depth": 8, "width": 5, "exits": 2, "task": "regression"}, 2, marks=pytest.mark.full
     ),

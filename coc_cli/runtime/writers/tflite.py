@@ -25,7 +25,8 @@ from coc_cli.runtime.graph import (
     Sum,
     Window,
 )
-from coc_cli.runtime.writers.tflite_file import Model, Tensor, schema
+from coc_cli.runtime.writers.tflite_file import schema
+from coc_cli.runtime.writers.tflite_norms import Affine, rounded
 from coc_cli.runtime.writers.tflite_operations import averages_map, emit
 from coc_cli.runtime.writers.tflite_scope import BOTTOM, INSTEAD, MAP, Held, Scope
 
@@ -93,6 +94,9 @@ def _input(scope: Scope) -> int:
 
 
 def _round(scope: Scope, node: Round) -> Held:
+    held = scope.held.get(node.inputs[0])
+    if isinstance(held, Affine):
+        return rounded(scope, held, scope.shape(node.name), scope.grid(node.name))
     return scope.requantized(scope.one(node.inputs[0]), scope.grid(node.name))
 
 
@@ -110,15 +114,8 @@ def _layer(scope: Scope, node: Layer) -> Held:
     return _convolution(scope, node, node.window, source, Held(0, MAP, grid, low), high)
 
 
-def _parameters(model: Model, source: Held, codes: Array, scale: Array, bias: Array, axis: int) -> list[int]:
-    """Add weights and a bias; return their places."""
-    step = np.float32(source.grid.scale) * scale
-    weights = model.add(Tensor(codes.shape, scale, axis=axis, data=codes))
-    return [weights, model.add(Tensor(bias.shape, step, data=bias, kind="INT32"))]
-
-
 def _linear(scope: Scope, node: Layer, source: Held, like: Held, high: int) -> Held:
-    parameters = _parameters(scope.model, source, node.codes, _scale(node), node.bias, 0)
+    parameters = scope.parameters(source, node.codes, _scale(node), node.bias, 0)
     fields = {"KeepNumDims": len(source.order) > 2}  # noqa: PLR2004 - rows of numbers are what it takes
     inputs = [source.index, *parameters]
     return scope.rounded(
@@ -143,7 +140,7 @@ def _convolution(scope: Scope, node: Layer, window: Window, source: Held, like: 
     else:
         codes = np.ascontiguousarray(node.codes.transpose(0, 2, 3, 1))  # [O, kh, kw, I / groups]
         kind, options, axis = "CONV_2D", "Conv2DOptions", 0
-    inputs = [source.index, *_parameters(scope.model, source, codes, _scale(node), node.bias, axis)]
+    inputs = [source.index, *scope.parameters(source, codes, _scale(node), node.bias, axis)]
     return scope.rounded(kind, inputs, like, shape, high=high, options=options, **fields)
 
 
@@ -180,7 +177,7 @@ def _average(scope: Scope, node: Average) -> Held:
     source, fields = _windows(scope, source, window, shape[2:])
     ones = np.ones((1, *window.kernel, channels), np.int8)
     scale = np.full(channels, 1 / ones[..., 0].size, np.float32)
-    inputs = [source.index, *_parameters(scope.model, source, ones, scale, np.zeros(channels, np.int32), 3)]
+    inputs = [source.index, *scope.parameters(source, ones, scale, np.zeros(channels, np.int32), 3)]
     like = Held(0, MAP, grid, grid.low)
     fields["DepthMultiplier"] = 1
     return scope.rounded("DEPTHWISE_CONV_2D", inputs, like, shape, options="DepthwiseConv2DOptions", **fields)

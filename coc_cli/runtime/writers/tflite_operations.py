@@ -18,10 +18,14 @@ from coc_cli.errors import StageError
 from coc_cli.nets.operations import OPERATIONS
 from coc_cli.runtime.graph import Grid, IntegerGraph, Operation, Ref
 from coc_cli.runtime.writers.tflite_file import schema
+from coc_cli.runtime.writers.tflite_norms import Affine, clipped, norm
 from coc_cli.runtime.writers.tflite_scope import BOTTOM, INSTEAD, MAP, TOP, Held, Scope
 
 Emitter = Callable[[Scope, Operation, Any], Any]
 EMITTERS: dict[str, Emitter] = {}
+_FLOAT = "is computed in float32, and TFLite files are of bytes"
+_CLIPS = {"relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
+_WAITING = frozenset(("batchnorm2d", *_CLIPS))
 _POOLED = frozenset(("adaptiveavgpool2d", "adaptive_avg_pool2d", "avgpool2d", "avg_pool2d", "mean"))
 
 
@@ -33,12 +37,12 @@ def emit(scope: Scope, node: Operation) -> Any:
     """
     emitter = EMITTERS.get(node.kind)
     if emitter is None:
-        raise refusal(node, "is computed in float32, and TFLite files are of bytes")
+        raise refusal(node, _FLOAT)
 
     def filled(argument: Any) -> Any:
         if isinstance(argument, Ref):
             held = scope.held.get(argument)
-            return held if isinstance(held, list) else scope.one(argument)
+            return held if isinstance(held, list) or node.kind in _WAITING else scope.one(argument)
         if isinstance(argument, tuple | list):
             return tuple(filled(item) for item in argument)
         return argument
@@ -86,6 +90,14 @@ def _dims(scope: Scope, held: Held) -> tuple[int, ...]:
     """Return a tensor's shape in the order of dimensions."""
     shape = scope.model.tensors[held.index].shape
     return tuple(shape[held.order.index(dim)] for dim in range(len(shape)))
+
+
+@emits(*_WAITING)
+def _wait(_: Scope, node: Operation, a: Any) -> Affine:
+    waiting = clipped(a.x, *_CLIPS[node.kind]) if node.kind in _CLIPS else norm(a.x, node, a.eps)
+    if waiting is None:
+        raise refusal(node, _FLOAT)
+    return waiting
 
 
 # Shapes

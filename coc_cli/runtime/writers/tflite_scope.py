@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from coc_cli.errors import StageError
-from coc_cli.runtime.graph import Grid, IntegerGraph
+from coc_cli.runtime.graph import Array, Grid, IntegerGraph
 from coc_cli.runtime.writers.tflite_file import Model, Tensor, schema
 
 TOP, BOTTOM = 127, -128
@@ -139,6 +139,12 @@ class Scope:
         if most < TOP and activation != "RELU6":
             index = self.model.op("MINIMUM", [index, self.model.constant([most], made)], made)
         return replace(like, index=index)
+
+    def parameters(self, source: Held, codes: Array, scale: Array, bias: Array, axis: int) -> list[int]:
+        """Add weights with a step for each place of an axis, and a bias; return their places."""
+        step = np.float32(source.grid.scale) * scale
+        weights = self.model.add(Tensor(codes.shape, scale, axis=axis, data=codes))
+        return [weights, self.model.add(Tensor(bias.shape, step, data=bias, kind="INT32"))]
 
     def requantized(self, held: Held, grid: Grid) -> Held:
         """Return codes of another grid.
