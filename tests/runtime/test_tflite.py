@@ -230,6 +230,17 @@ def test_a_norm_before_a_layer_is_a_convolution_of_each_channel(grid: str, clip:
     assert (found == 0).mean() > 0.99
 
 
+@pytest.mark.parametrize("arguments", [(3, 2, 1), (2,)])
+def test_an_average_without_a_quantiser_gets_a_grid_of_8_bits(arguments: tuple[int, ...]) -> None:
+    pool = Operation("pool", ("part",), "avg_pool2d", (Ref("part"), *arguments))
+    grid = Grid(4.5 / 255, 0, 255)
+    made = {"part": Value(SHAPE, GRIDS["a4"]), "pool": Value((6, 2, 2)), "y": Value((6, 2, 2), grid)}
+    graph = graph_of(SHAPE, [Round("part", ("codes",)), pool, Round("y", ("pool",))], made)
+    found = differing(graph, images(*SHAPE))
+    assert found.max() <= 1
+    assert (found == 0).mean() > 0.95
+
+
 def test_tensors_joined_without_a_quantiser_get_a_grid_of_8_bits() -> None:
     for names, wanted in ((("unsigned", "a4"), Grid(0.03, 0, 255)), (("signed", "a4"), Grid(4.5 / 127, -128, 127))):
         rounds = [Round(f"part{place}", ("codes",)) for place in range(2)]
@@ -263,21 +274,25 @@ def check_near(found: Any, expected: Any, step: float, most: int) -> None:
 
 
 NETS = [
-    pytest.param("cifar:resnet20", 8, {"depth": 8, "width": 4, "exits": 1}, 1),
-    pytest.param("cifar:vgg19", 32, {"width": 4}, 1, marks=pytest.mark.full),
-    pytest.param("cifar:mobilenet_v2", 8, {"width": 4, "exits": 1}, 2, marks=pytest.mark.full),
-    pytest.param("torchvision:squeezenet1_1", 32, {}, 2, marks=pytest.mark.full),
-    pytest.param("torchvision:shufflenet_v2_x0_5", 32, {}, 6, marks=pytest.mark.full),
-    pytest.param(
-        "cifar:resnet20", 16, {"depth": 8, "width": 5, "exits": 2, "task": "regression"}, 2, marks=pytest.mark.full
-    ),
+    pytest.param("cifar:resnet20", 8, (8, 8), {"depth": 8, "width": 4, "exits": 1}, 1),
+    pytest.param("cifar:resnet20", 8, (4, 4), {"depth": 8, "width": 4, "exits": 1}, 1),
+    *[
+        pytest.param(*case, marks=pytest.mark.full)
+        for case in (
+            ("cifar:resnet20", 16, (2, 3), {"depth": 8, "width": 5, "exits": 2, "task": "regression"}, 2),
+            ("cifar:vgg19", 32, (8, 8), {"width": 4}, 1),
+            ("cifar:vgg19", 32, (4, 4), {"width": 4}, 1),
+            ("cifar:mobilenet_v2", 8, (4, 4), {"width": 4, "exits": 1}, 2),
+            ("torchvision:squeezenet1_1", 32, (8, 8), {}, 2),
+            ("torchvision:shufflenet_v2_x0_5", 32, (8, 8), {}, 2),
+        )
+    ],
 ]
 
 
-@pytest.mark.parametrize("bits", [(8, 8), (4, 4)], ids=["w8a8", "w4a4"])
-@pytest.mark.parametrize(("arch", "size", "options", "most"), NETS)
+@pytest.mark.parametrize(("arch", "size", "bits", "options", "most"), NETS)
 def test_a_network_answers_in_litert_as_in_the_interpreter(
-    arch: str, size: int, options: dict[str, Any], most: int, bits: tuple[int, int]
+    arch: str, size: int, bits: tuple[int, int], options: dict[str, Any], most: int
 ) -> None:
     network, x = rounded_net(arch, size, bits, **options)
     file, expected, steps = steps_apart(network, x.numpy())

@@ -25,8 +25,8 @@ from coc_cli.runtime.graph import (
     Sum,
     Window,
 )
+from coc_cli.runtime.writers.tflite_channels import Affine, averaged, averages, rounded, windows
 from coc_cli.runtime.writers.tflite_file import schema
-from coc_cli.runtime.writers.tflite_norms import Affine, rounded
 from coc_cli.runtime.writers.tflite_operations import averages_map, emit
 from coc_cli.runtime.writers.tflite_scope import BOTTOM, INSTEAD, MAP, Held, Scope
 
@@ -132,7 +132,7 @@ def _scale(node: Layer) -> Array:
 def _convolution(scope: Scope, node: Layer, window: Window, source: Held, like: Held, high: int) -> Held:
     channels, shape = scope.shape(node.inputs[0])[1], scope.shape(node.name)
     is_depthwise = node.groups == channels and node.codes.shape[1] == 1 and node.groups > 1
-    source, fields = _windows(scope, source, window, shape[2:])
+    source, fields = windows(scope, source, window, shape[2:])
     if is_depthwise:
         codes = np.ascontiguousarray(node.codes.transpose(1, 2, 3, 0))  # [1, kh, kw, O]
         kind, options, axis = "DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", 3
@@ -142,15 +142,6 @@ def _convolution(scope: Scope, node: Layer, window: Window, source: Held, like: 
         kind, options, axis = "CONV_2D", "Conv2DOptions", 0
     inputs = [source.index, *scope.parameters(source, codes, _scale(node), node.bias, axis)]
     return scope.rounded(kind, inputs, like, shape, high=high, options=options, **fields)
-
-
-def _windows(scope: Scope, source: Held, window: Window, out: tuple[int, ...]) -> tuple[Held, dict[str, Any]]:
-    """Return a map padded for windows, and the options that describe these."""
-    (height, width), (down, right), (dh, dw) = window.kernel, window.stride, window.dilation
-    extents = (dh * (height - 1) + 1, dw * (width - 1) + 1)
-    padded, padding = scope.windowed(source, out, (extents, window.stride, window.padding[:2]))
-    sizes = {"StrideH": down, "StrideW": right, "DilationHFactor": dh, "DilationWFactor": dw}
-    return padded, {"Padding": getattr(schema().Padding, padding), **sizes}
 
 
 # Sums, joins, averages
@@ -170,31 +161,17 @@ def _concat(scope: Scope, node: Concat) -> Held:
 
 def _average(scope: Scope, node: Average) -> Held:
     source, grid, shape = scope.map(node.inputs[0]), scope.grid(node.name), scope.shape(node.name)
-    if node.window is None:
-        return _map_average(scope, node)
-    # A convolution with ones: the one kind of average that rounds once, to another step, with zeros around a map.
-    window, channels = node.window, shape[1]
-    source, fields = _windows(scope, source, window, shape[2:])
-    ones = np.ones((1, *window.kernel, channels), np.int8)
-    scale = np.full(channels, 1 / ones[..., 0].size, np.float32)
-    inputs = [source.index, *scope.parameters(source, ones, scale, np.zeros(channels, np.int32), 3)]
-    like = Held(0, MAP, grid, grid.low)
-    fields["DepthMultiplier"] = 1
-    return scope.rounded("DEPTHWISE_CONV_2D", inputs, like, shape, options="DepthwiseConv2DOptions", **fields)
-
-
-def _map_average(scope: Scope, node: Node) -> Held:
-    source, grid, shape = scope.map(node.inputs[0]), scope.grid(node.name), scope.shape(node.name)
-    keeps = len(shape) == len(MAP)
-    like = Held(0, MAP if keeps else (0, 1), grid, grid.low)
-    lowest = 0 if source.low >= 0 else BOTTOM * 2
-    inputs = [source.index, scope.model.constant([1, 2])]
-    options: dict[str, Any] = {"options": "ReducerOptions", "KeepDims": keeps}
-    return scope.rounded("MEAN", inputs, like, shape, lowest=lowest, can_clip=False, **options)
+    return (
+        averaged(scope, source, shape, grid)
+        if node.window is None
+        else averages(scope, source, node.window, shape, grid)
+    )
 
 
 def _operation(scope: Scope, node: Operation) -> Any:
-    return _map_average(scope, node) if averages_map(scope.graph, node) else emit(scope, node)
+    if averages_map(scope.graph, node):
+        return averaged(scope, scope.map(node.inputs[0]), scope.shape(node.name), scope.grid(node.name))
+    return emit(scope, node)
 
 
 _WRITERS: dict[type[Node], Callable[..., Any]] = {

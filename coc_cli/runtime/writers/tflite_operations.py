@@ -16,9 +16,9 @@ import numpy as np
 
 from coc_cli.errors import StageError
 from coc_cli.nets.operations import OPERATIONS
-from coc_cli.runtime.graph import Grid, IntegerGraph, Operation, Ref
+from coc_cli.runtime.graph import Grid, IntegerGraph, Operation, Ref, Window
+from coc_cli.runtime.writers.tflite_channels import Affine, averages, clipped, norm
 from coc_cli.runtime.writers.tflite_file import schema
-from coc_cli.runtime.writers.tflite_norms import Affine, clipped, norm
 from coc_cli.runtime.writers.tflite_scope import BOTTOM, INSTEAD, MAP, TOP, Held, Scope
 
 Emitter = Callable[[Scope, Operation, Any], Any]
@@ -178,14 +178,14 @@ def _shuffle(scope: Scope, node: Operation, a: Any) -> Held:
 
 @emits("cat")
 def _join(scope: Scope, node: Operation, a: Any) -> Held:
-    """Join tensors that no quantiser rounds to one grid: bytes need one, so it is one of 8 bits over all ranges."""
-    dim = a.dim % len(a.tensors[0].order)
-    return scope.joined(a.tensors, dim, scope.shape(node.name), _common([part.grid for part in a.tensors]))
+    """Join tensors, of which no quantiser has rounded the steps to one."""
+    dim, grids = a.dim % len(a.tensors[0].order), [part.grid for part in a.tensors]
+    grid = grids[0] if len(set(grids)) == 1 else _widest(grids)
+    return scope.joined(a.tensors, dim, scope.shape(node.name), grid)
 
 
-def _common(grids: Sequence[Grid]) -> Grid:
-    if len(set(grids)) == 1:
-        return grids[0]
+def _widest(grids: Sequence[Grid]) -> Grid:
+    """Return a grid of 8 bits over the ranges of others, for what no quantiser rounds though bytes need it."""
     lowest, highest = min(grid.low * grid.scale for grid in grids), max(grid.high * grid.scale for grid in grids)
     if lowest == 0:
         return Grid(float(np.float32(highest / (TOP - BOTTOM))), 0, TOP - BOTTOM)
@@ -284,6 +284,17 @@ def _pooled(scope: Scope, node: Operation, held: Held, window: tuple[tuple[int, 
     fields = {"FilterHeight": height, "FilterWidth": width, "StrideH": down, "StrideW": right}
     fields["Padding"] = getattr(schema().Padding, padding)
     return scope.moved(padded, "MAX_POOL_2D", [], lies, "Pool2DOptions", **fields)
+
+
+@emits("avgpool2d", "avg_pool2d")
+def _average_pool(scope: Scope, node: Operation, a: Any) -> Held:
+    around = _pair(a.padding)
+    if a.ceil_mode or a.divisor_override or (any(around) and not a.count_include_pad):
+        raise refusal(node, "does not count zeros around a map, for which coc has no TFLite")
+    kernel: Any = _pair(a.kernel_size)
+    stride: Any = kernel if a.stride is None else _pair(a.stride)
+    window = Window(kernel, stride, (around[0], around[1], around[0], around[1]))
+    return averages(scope, scope.ordered(a.x, MAP), window, scope.shape(node.name), _widest([a.x.grid]))
 
 
 @emits("pad", "zeropad2d", "constantpad2d")
