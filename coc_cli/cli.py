@@ -387,10 +387,10 @@ def inspect(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Show what a checkpoint holds: architecture, lineage, and each layer's shape, bits and BitOps."""
-    from coc_cli.nets.checkpoint_header import read_header
+    from coc_cli.nets.checkpoint import checked_header
     from coc_cli.printing.checkpoint import print_header
 
-    print_header(read_header(checkpoint, trust_code=trust_code), checkpoint)
+    print_header(checked_header(checkpoint, trust_code=trust_code), checkpoint)
 
 
 def _unusable_surroundings(arguments: list[str]) -> str | None:

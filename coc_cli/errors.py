@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from coc_cli.units import printable
+from coc_cli.units import clipped, printable
 
 MOST_FAULTS = 20  # that are shown
-
+LONGEST_LINE = 4_000  # characters of one
 
 _ROOM, _RIGHTS = "free some space there, or run coc on another disk", "choose a place that coc may read and write"
 _REMEDIES = {
@@ -49,7 +49,7 @@ class Fault:
     what: str
 
     def __str__(self) -> str:
-        return printable(f"{self.where}: {self.what}")
+        return clipped(printable(f"{self.where}: {self.what}"), LONGEST_LINE)
 
 
 class CocError(Exception):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 LONGEST_NAME = 300  # characters, in a list of names
 
@@ -38,6 +39,11 @@ def named(names: Sequence[str], most: int = 5, *, total: int | None = None) -> s
     count_ = len(names) if total is None else total
     more = f" and {count_ - most:,} more" if count_ > most else ""
     return ", ".join(clipped(name, LONGEST_NAME) for name in names[:most]) + more
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Return the names that are there more than once, sorted."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def printable(text: object) -> str:

@@ -13,8 +13,8 @@ from coc_cli.errors import Fault, UserError
 from coc_cli.learning.tasks import scale_of, task_of
 from coc_cli.learning.training import derived_seed
 from coc_cli.nets.architectures import is_code, without_tag
-from coc_cli.nets.checkpoint import load
-from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint, read_header
+from coc_cli.nets.checkpoint import checked_header, load
+from coc_cli.nets.checkpoint_header import Ancestor, Header, is_checkpoint
 from coc_cli.nets.entry import with_graph
 from coc_cli.nets.foreign_files import kind_fault
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
@@ -51,7 +51,7 @@ def own_header(file: RecipeFile) -> Header | None:
     own = own_checkpoint(file)
     if own is None:
         return None
-    return read_header(own, trust_code=_trusts(file))  # `baseline_spec` refuses it if the recipe names other code
+    return checked_header(own, trust_code=_trusts(file))  # `baseline_spec` refuses it if the recipe names other code
 
 
 def baseline_spec(file: RecipeFile) -> Spec:

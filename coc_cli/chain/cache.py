@@ -15,7 +15,9 @@ from coc_cli.chain.baseline import BASELINE, baseline_settings, earlier_lineage
 from coc_cli.chain.plan import Plan
 from coc_cli.chain.verification import follows
 from coc_cli.errors import UserError
+from coc_cli.files import budget
 from coc_cli.files.checksum import is_whole, sha256_of
+from coc_cli.files.opening import parse_json, read_text
 from coc_cli.files.run_directory import RESULT, STAGE_RESULT
 from coc_cli.nets.architectures import fingerprint
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
@@ -66,11 +68,11 @@ def stored_result(folder: Path, arch: str, n_test: int, key: str) -> StageResult
     that key and which has that architecture.
     """
     try:
-        content = json.loads((folder / STAGE_RESULT).read_text())
+        content = parse_json(read_text(folder / STAGE_RESULT, budget.JSON_BYTES))
         result = StageResult.model_validate(content)
         is_right = is_whole(content) and sha256_of(folder / RESULT) == result.sha256
         header = read_header(folder / RESULT, trust_code=True) if is_right else None
         is_right = header is not None and header.spec.arch == arch and [one.key for one in header.lineage[-1:]] == [key]
         return result if header and is_right and follows(result, header.spec, n_test) else None
-    except (OSError, ValueError, UserError):
+    except (OSError, ValueError, RecursionError, UserError):
         return None

@@ -5,7 +5,6 @@ Nothing outside `runs/.cache` is removed, no link is followed, and what is no en
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coc_cli.errors import UserError, user_error
+from coc_cli.files import budget
 from coc_cli.files.atomic import locked
+from coc_cli.files.opening import open_regular, parse_json
 from coc_cli.files.run_directory import CACHE, DATA, LOG, RESULT, RUNS, STAGE_RESULT
 from coc_cli.nets.checkpoint_header import METADATA_KEY, raw_header
 
@@ -51,7 +52,8 @@ def list_entries() -> list[Entry]:
         found = [*_folders(CACHE), *_folders(CACHE / DATA)]
         needed = _needed() if found else {}
     except OSError as error:
-        raise user_error(CACHE, f"cannot be read: {error.strerror}; run coc cache as the user who made it") from error
+        what = f"cannot be read: {error.strerror}; run coc cache as the user who made it"
+        raise user_error(error.filename or CACHE, what) from error
     entries = [replace(entry, runs=tuple(needed.get(entry.path.name, ()))) for entry in found]
     return sorted(entries, key=lambda entry: (-entry.used, entry.path))
 
@@ -117,8 +119,8 @@ def _needed() -> dict[str, list[Path]]:
     needed: dict[str, list[Path]] = {}
     for place, folders, names in os.walk(RUNS):
         folders[:] = sorted(name for name in folders if Path(place) / name != CACHE)
-        if LOG in names:
-            run = Path(place)
+        run = Path(place)
+        if LOG in names and (run / LOG).is_file():
             for key in sorted({*map(_key_of, run.glob(f"stages/*/{RESULT}")), _begun(run / LOG)}):
                 needed.setdefault(key, []).append(run)
     return needed
@@ -127,7 +129,7 @@ def _needed() -> dict[str, list[Path]]:
 def _key_of(checkpoint: Path) -> str:
     """Return the last key of a checkpoint's lineage; empty if it cannot be read."""
     try:
-        return str(json.loads(raw_header(checkpoint)["__metadata__"][METADATA_KEY])["lineage"][-1]["key"])
+        return str(parse_json(raw_header(checkpoint)["__metadata__"][METADATA_KEY])["lineage"][-1]["key"])
     except (UserError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return ""
 
@@ -135,10 +137,9 @@ def _key_of(checkpoint: Path) -> str:
 def _begun(log: Path) -> str:
     """Return the key of the stage that a run began last; empty if its log does not say."""
     key = ""
-    for line in log.read_text(errors="replace").splitlines():
-        if '"event": "begin"' in line:
-            try:
-                key = str(json.loads(line).get("key", ""))
-            except (ValueError, AttributeError, RecursionError):
-                continue
+    with suppress(FileNotFoundError), open_regular(log, budget.JSON_BYTES) as file:
+        for line in file:
+            if b'"event": "begin"' in line:
+                with suppress(ValueError, AttributeError, RecursionError):
+                    key = str(parse_json(line).get("key", ""))
     return key

@@ -24,6 +24,7 @@ from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
 from coc_cli.files import budget
 from coc_cli.files.atomic import locked
+from coc_cli.files.opening import parse_json, read_text
 from coc_cli.files.run_directory import DATA, check_places
 
 FORMAT = 2  # of the cache; increase it when decoding yields other pixels
@@ -151,7 +152,7 @@ def _some(whole: Path, rows: NDArray[np.int64], shape: tuple[int, ...], *, mappe
 def _load(folder: Path, shape: tuple[int, ...], *, key: str, mapped: bool) -> Decoded | None:
     """Load the cached images, if they are those of a key; None if there are none, or they are damaged."""
     try:
-        about = json.loads((folder / ABOUT).read_text())
+        about = parse_json(read_text(folder / ABOUT, budget.RECIPE_BYTES))
         images = np.load(folder / IMAGES, mmap_mode="c" if mapped else None)
         sums = np.load(folder / SUMS)
     except (OSError, ValueError, EOFError, RecursionError, zipfile.BadZipFile):

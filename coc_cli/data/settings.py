@@ -60,7 +60,7 @@ class DataSettings(Frozen):
     ] = None
     classes: Annotated[
         Annotated[
-            Annotated[int, Field(ge=2, le=1_000_000), Tag(INTEGER)]
+            Annotated[int, Field(ge=2, le=100_000), Tag(INTEGER)]
             | Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=2), Tag(LIST)],
             by_kind("a number of classes or a list of their names"),
         ]

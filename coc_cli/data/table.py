@@ -6,6 +6,7 @@ import csv
 import math
 import os
 from collections import Counter
+from collections.abc import Iterator
 from io import TextIOWrapper
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -29,10 +30,10 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     """Return a table's column names and its rows that are not empty; raises `StageError`."""
     try:
         with TextIOWrapper(open_regular(path, budget.CSV_BYTES), newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            columns = [name.strip() for name in next(reader, [])]
+            numbered = _bounded_rows(file)
+            columns = [name.strip() for name in next(numbered, (0, []))[1]]
             most = min(budget.ENTRIES, budget.CSV_CELLS // max(1, len(columns)))
-            filled = ((reader.line_num, fields[: len(columns) + 1]) for fields in reader if fields)
+            filled = ((line, fields[: len(columns) + 1]) for line, fields in numbered if fields)
             rows = list(islice(filled, most + 1))
         if len(rows) > most:
             what = f"'{path}' has more than {most:,} rows of {counted(len(columns), 'column')}, which is too much"
@@ -43,6 +44,24 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
         (line, dict(zip_longest(columns, fields[: len(columns)], fillvalue="")), len(fields) > len(columns))
         for line, fields in rows
     ]
+
+
+def _bounded_rows(file: TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row with its line; raises `csv.Error` before a row of too many characters is taken apart."""
+    left = budget.ROW_CHARACTERS
+
+    def lines() -> Iterator[str]:
+        nonlocal left
+        while line := file.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                raise csv.Error(f"line {reader.line_num + 1}: a row has more than {budget.ROW_CHARACTERS:,} characters")
+            yield line
+
+    reader = csv.reader(lines())
+    for fields in reader:
+        left = budget.ROW_CHARACTERS
+        yield reader.line_num, fields
 
 
 class CsvTable:
@@ -147,7 +166,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _by_number(label: str) -> tuple[bool, int, str]:
+def _by_number(label: str) -> tuple[bool, int, str, str]:
     """Return a key that sorts '2' before '10', and numbers before words."""
-    is_number = label.isascii() and label.isdigit()
-    return (not is_number, int(label) if is_number else 0, label)
+    digits = label.lstrip("0") if label.isascii() and label.isdigit() else None
+    return (digits is None, len(digits or ""), digits or "", label)

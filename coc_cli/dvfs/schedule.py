@@ -10,6 +10,7 @@ from typing import Any
 
 from coc_cli.dvfs.energy import Array, EnergyModel
 from coc_cli.dvfs.governors.governor import LevelChoice
+from coc_cli.units import spreadsheet_cell
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def as_csv(lines: Iterable[dict[str, Any]]) -> str:
     for number, line in enumerate(lines):
         if number == 0:
             writer.writerow(["input", *line["segments"][0]])
-        writer.writerows([line["input"], *segment.values()] for segment in line["segments"])
+        writer.writerows(map(spreadsheet_cell, (line["input"], *one.values())) for one in line["segments"])
     return text.getvalue()
 
 

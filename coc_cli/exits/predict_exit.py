@@ -37,6 +37,7 @@ from coc_cli.exits.traces import Trace
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
 from coc_cli.nets.checkpoint import load
+from coc_cli.nets.network import Network
 from coc_cli.nets.spec import Spec
 from coc_cli.report.delivery import write_page_for
 from coc_cli.report.schema import predict_exit as schema
@@ -59,12 +60,13 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
 
     Raises `UserError` for images or a deadline that cannot be.
     """
+    network = load(request.checkpoint, trust_code=True).to(request.device)
     work = workload(request.header.spec)
     shortest = _shortest_ms(request, work)
     if not request.deadline.endswith("x"):
         request.deadline_ms(0.0, shortest)  # one that no path keeps is said before any work
     data = request.recipe.images().to(request.device)
-    validation, test = _traces(request, data, say)
+    validation, test = _traces(request, network, data, say)
     begun = perf_counter()
     grid = _grid(request, validation, test, work, say)
     deadline = request.deadline_ms(grid.longest_ms, shortest)
@@ -83,9 +85,8 @@ def _shortest_ms(request: PredictExitRequest, work: Workload) -> float:
     return min(float(model.path_ms((exit_,))[-1]) for exit_ in range(work.exits + 1))
 
 
-def _traces(request: PredictExitRequest, data: Data, say: Say) -> tuple[Trace, Trace]:
+def _traces(request: PredictExitRequest, network: Network, data: Data, say: Say) -> tuple[Trace, Trace]:
     """Run the network over what it never trained on: validation with what is held out, and test."""
-    network = load(request.checkpoint, trust_code=True).to(request.device)
     held = f", {len(data.holdout)} held out" if data.holdout else ""
     exits = len(request.header.spec.exits)
     say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {exits} exits")

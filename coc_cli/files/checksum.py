@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files import budget
 from coc_cli.files.opening import open_regular
 
 BLOCK = 1 << 22  # bytes read at a time
@@ -17,7 +18,7 @@ CHECKSUM = "checksum"  # the key of a JSON file that holds the checksum of all t
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal; raises `OSError`."""
     digest = hashlib.sha256()
-    with open_regular(path) as file:
+    with open_regular(path, budget.CHECKPOINT_BYTES) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()

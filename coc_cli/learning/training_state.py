@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coc_cli.files import budget
 from coc_cli.files.atomic import write_atomically
+from coc_cli.files.opening import read_bytes
 from coc_cli.learning.training import Epoch
 from coc_cli.nets.network import Network
 
@@ -65,7 +67,7 @@ class TrainingState:
     def _read(self, path: Path) -> dict[str, Any] | None:
         """Return a saved state of this training, None if there is none that is whole."""
         try:
-            content = path.read_bytes()
+            content = memoryview(read_bytes(path, budget.STATE_BYTES))
         except FileNotFoundError:
             return None
         except OSError as error:

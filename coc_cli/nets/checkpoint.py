@@ -8,7 +8,6 @@ differs between equal runs: no time, no host, no path.
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,8 @@ def encode(network: Network) -> dict[str, Tensor]:
         kind = tensor.dtype if tensor.dtype in _KINDS else torch.float32
         value = tensor.detach().to("cpu", kind).contiguous()
         if name.endswith(".weight_scale"):
-            value = lsq.positive(value)
+            module = network.layer(layer_at(name).removesuffix(".weight_scale"))
+            value = lsq.positive(module.used(value))  # type: ignore[operator]
         if layer in network.spec.bits and name.endswith(".weight"):
             bits = network.spec.bits[layer]
             scale = network.layer(layer).scale_for_weight().detach().cpu()  # type: ignore[operator]
@@ -103,7 +103,8 @@ def encode(network: Network) -> dict[str, Tensor]:
         else:
             tensors[name] = value
     if network.spec.edges:
-        scales = [network.get_parameter(f"{edge_path(name)}.scale").detach().cpu() for name in network.spec.edges]
+        quantizers = [network.edges[name] for name in network.spec.edges]
+        scales = [one.used(one.scale).detach().cpu() for one in quantizers]  # type: ignore[operator]
         tensors["edges"] = lsq.positive(torch.stack(scales).float())
     return tensors
 
@@ -145,12 +146,19 @@ def load(path: Path, *, trust_code: bool = False) -> Network:
     return load_with(read_header(path, trust_code=trust_code), path)
 
 
+def checked_header(path: Path, *, trust_code: bool = False) -> Header:
+    """Return a checkpoint's header, whose network can be built and is of a bounded size; raises `UserError`."""
+    header = read_header(path, trust_code=trust_code)
+    _without_memory(header, path)
+    return header
+
+
 def load_with(header: Header, path: Path) -> Network:
     """Rebuild the network of a file whose header has been read, as `load` does.
 
     Its shapes are worked out first and compared with the file's; only then is memory taken.
     """
-    network = _without_memory(with_plain_paths(header.spec) if header.format == 1 else header.spec, path)
+    network = _without_memory(header, path)
     entries = {name: entry for name, entry in raw_header(path).items() if name != "__metadata__"}
     in_file = {plain_path(name): name for name in entries}
     stored = {
@@ -171,8 +179,9 @@ def load_with(header: Header, path: Path) -> Network:
     return network.eval()
 
 
-def _without_memory(spec: Spec, path: Path) -> Network:
-    """Return the network of a spec on the meta device, once every tensor of a run on one image is known to be small."""
+def _without_memory(header: Header, path: Path) -> Network:
+    """Return a file's network on the meta device, once every tensor of a run on one image is known to be small."""
+    spec = with_plain_paths(header.spec) if header.format == 1 else header.spec
     try:
         network = build(spec, device="meta")
         check_sizes(network)
@@ -208,10 +217,3 @@ def _fill(network: Network, tensors: dict[str, Tensor]) -> None:
     network.get_buffer("_mean").copy_(mean)
     network.get_buffer("_std").copy_(std)
     network.load_state_dict(tensors)
-
-
-def through_file(network: Network) -> Network:
-    """Return load(save(network)): what the next stage receives, also inside one process."""
-    with tempfile.TemporaryDirectory() as folder:
-        save(network, (), Path(folder) / "model.safetensors")
-        return load(Path(folder) / "model.safetensors")

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
-from coc_cli.errors import StageError, user_error
-from coc_cli.files.opening import open_regular
+from coc_cli.errors import StageError, first_line, user_error
+from coc_cli.files import budget
+from coc_cli.files.opening import open_regular, parse_json
 from coc_cli.files.run_directory import RESULT, check_places
 from coc_cli.frozen import Frozen
 from coc_cli.nets.architectures import fingerprint, is_code, resolve
@@ -24,7 +26,6 @@ from coc_cli.nets.traced_graph import as_text, unpacked
 
 FORMAT = 2
 METADATA_KEY = "coc"
-LARGEST_HEADER_BYTES = 100_000_000  # the limit of the safetensors format itself
 PICKLE_SUFFIXES = (".pt", ".pth")
 
 
@@ -82,9 +83,9 @@ def raw_header(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            if not len("{}") <= length <= min(LARGEST_HEADER_BYTES, path.stat().st_size - 8):
+            if not len("{}") <= length <= min(budget.HEADER_BYTES, path.stat().st_size - 8):
                 raise user_error(path, "not a safetensors file, or cut short")
-            header: dict[str, Any] = json.loads(file.read(length))
+            header: dict[str, Any] = parse_json(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
             size = 8 + length + max(ends, default=0)
     except OSError as error:
@@ -93,6 +94,10 @@ def raw_header(path: Path) -> dict[str, Any]:
         raise user_error(path, "not a safetensors file: its header is not what the format says") from error
     if path.stat().st_size != size:
         raise user_error(path, "damaged: its size is not what its header says; copy or make it again")
+    try:
+        safe_open(path, "np")  # whose own checks of types, shapes and places are strict
+    except SafetensorError as error:
+        raise user_error(path, f"not a safetensors file: {first_line(error)}") from error
     return header
 
 
@@ -137,7 +142,7 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
 
 def _content(path: Path, text: Any) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise user_error(path, "damaged header: it is no JSON") from error
     if not isinstance(content, dict) or not isinstance(content.get("spec"), dict):
@@ -154,7 +159,7 @@ def _parsed(path: Path, content: dict[str, Any]) -> Header:
         raise user_error(path, "damaged header: spec.graph: format 2 has one, format 1 has none")
     try:
         if "graph" in spec:
-            spec = {**spec, "graph": json.loads(unpacked(spec["graph"]))}
+            spec = {**spec, "graph": parse_json(unpacked(spec["graph"]))}
         parsed = Header.model_validate_json(json.dumps({**content, "spec": spec}))
         if parsed.format == 1:
             resolve(parsed.spec.arch, parsed.spec.args)

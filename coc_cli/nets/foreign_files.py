@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -14,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from coc_cli.errors import Fault, UserError, did_you_mean
-from coc_cli.files.opening import open_regular
-from coc_cli.nets.checkpoint_header import LARGEST_HEADER_BYTES, raw_header
+from coc_cli.files import budget
+from coc_cli.files.opening import open_regular, zip_entries
+from coc_cli.nets.checkpoint_header import raw_header
 
 Place: TypeAlias = tuple[str | int, ...]
 FaultAt: TypeAlias = Callable[[Place, str], Fault]  # makes a fault at a key of the recipe's model
@@ -57,7 +57,7 @@ def _kind(path: Path, start: bytes) -> str | None:
         (WEB_PAGE.match(start), "is a web page, not weights; download the file itself"),
         (path.suffix == ".onnx" or ONNX.match(start), f"is an ONNX file, not one of PyTorch; {ADVICE}"),
         (
-            path.suffix != SUFFIX and start[8:9] == b"{" and length <= LARGEST_HEADER_BYTES,
+            path.suffix != SUFFIX and start[8:9] == b"{" and length <= budget.HEADER_BYTES,
             f"is a safetensors file; give it the ending {SUFFIX}",
         ),
         (not start, f"is not a plain state dict: it is empty; {ADVICE}"),
@@ -68,15 +68,15 @@ def _kind(path: Path, start: bytes) -> str | None:
 
 def _zip_kind(path: Path) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names, sizes = archive.namelist(), [entry.file_size for entry in archive.infolist()]
+        entries = zip_entries(path)
     except zipfile.BadZipFile:
         return "is not a plain state dict: it is cut short or damaged; copy it again"
+    names = [entry.filename for entry in entries]
     if any(name.endswith("/constants.pkl") for name in names):
         return f"is a TorchScript archive, which is code; {ADVICE}"
     if not any(name.endswith("data.pkl") for name in names):
         return f"is a .zip, but not of torch.save; {ADVICE}"
-    if sum(sizes) > path.stat().st_size:  # torch.save compresses nothing
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:  # torch.save compresses nothing
         return f"is a .zip that holds more than its own size; {ADVICE}"
     if path.suffix == SUFFIX:
         return "is a file of torch.save, not a safetensors file; give it the ending .pt"
@@ -125,7 +125,7 @@ def _unpickled(path: Path, fault: FaultAt, device: str) -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except PermissionError as error:
         raise UserError([fault(HERE, f"{path} cannot be read: {error.strerror}")]) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # whatever torch raises of what it cannot read
         code = re.search(r"GLOBAL (\S+)", str(error))
         held = f"; this one holds {code[1]}, which is code: a whole model, or something saved beside it" if code else ""
         raise UserError([fault(HERE, f"{path} is not a plain state dict; {ADVICE}{held}")]) from error

@@ -55,7 +55,7 @@ def _origin(node: Node, root: nn.Module) -> Node:
 
 
 def _averaged(layer: Node, root: nn.Module) -> Iterator[Node]:
-    """Give the tensor of which a layer reads an average."""
+    """Yield the tensor of which a layer reads an average."""
     node = _origin(_reads(layer), root)
     while operation(node, root) in AVERAGES and isinstance(node.args[0], Node):
         yield (node := _origin(node.args[0], root))

@@ -38,7 +38,9 @@ def readable(error: ValidationError, source: YamlSource) -> Iterator[Fault]:
             yield Fault(source.fault(loc, "").where, f"{dotted(loc[:-1])}: {_unknown(loc)}".removeprefix(": "))
         elif details["type"] == "missing":
             yield source.fault(loc[:-1], f"key '{loc[-1]}' is missing")
-        elif not (details["type"] == "too_short" and details["input"]):  # that counts only the valid items
+        elif details["type"] != "too_short" or details["ctx"]["actual_length"] == len(
+            details["input"]
+        ):  # of valid items
             yield source.fault(loc, _sentence(details))
 
 
@@ -99,4 +101,5 @@ def _sentence(details: ErrorDetails) -> str:
     own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {got}"
     if kind == "string_too_long":
         own = f"needs at most {context['max_length']} characters, got {len(details['input']):,}"
-    return "needs at least one item" if kind == "too_short" else own
+    least = context.get("min_length")
+    return f"needs at least {'one item' if least == 1 else f'{least} items'}" if kind == "too_short" else own

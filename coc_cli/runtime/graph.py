@@ -72,7 +72,7 @@ class Node:
     inputs: tuple[str, ...]
 
     def tensors(self) -> Iterator[Array]:
-        """Give all numbers that a file must hold for it."""
+        """Yield all numbers that a file must hold for it."""
         yield from ()
 
 

@@ -156,7 +156,7 @@ class _Lowering:
     def _grid_of(self, quantizer: FxNode) -> Grid:
         module = self.modules[str(quantizer.target)]
         assert isinstance(module, ActivationQuantizer)
-        return Grid(float(lsq.positive(module.scale).detach()), *module.codes)
+        return Grid(float(lsq.positive(module.used(module.scale)).detach()), *module.codes)
 
     def _round(self, node: FxNode) -> None:
         source, grid = self.made[node.all_input_nodes[0]], self._grid_of(node)
@@ -168,7 +168,7 @@ class _Lowering:
     # What is rounded behind a node, its norm and its clipping activations
 
     def _behind(self, node: FxNode) -> Iterator[tuple[FxNode, str]]:
-        """Give the nodes behind one as long as each has one user, with what they do."""
+        """Yield the nodes behind one as long as each has one user, with what they do."""
         while len(node.users) == 1:
             (node,) = node.users
             yield node, operation(node, self.network)

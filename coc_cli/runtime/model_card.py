@@ -46,7 +46,7 @@ def _network(request: ExportRequest, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _measured(request: ExportRequest) -> Iterator[str]:
-    """Give what the run measured, where it is known."""
+    """Yield what the run measured, where it is known."""
     if request.run is None:
         return
     (run,) = read_runs([request.run])

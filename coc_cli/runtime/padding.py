@@ -91,7 +91,7 @@ class _Groups:
         return node.name, *node.inputs
 
     def _fixed(self, node: Node) -> Iterator[str]:
-        """Give the tensors around a node that must stay as they are."""
+        """Yield the tensors around a node that must stay as they are."""
         shapes = [self.graph.values[name].shape for name in (node.name, *node.inputs)]
         if isinstance(node, Layer):
             is_whole = node.groups > 1 and node.codes.shape[1:2] + (len(node.codes),) != (1, node.groups)

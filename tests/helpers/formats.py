@@ -1,14 +1,15 @@
-"""Checkpoints as earlier versions wrote them."""
+"""Checkpoints as earlier versions wrote them, and as this one hands them on."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from coc_cli.nets.architectures import fingerprint, is_code
-from coc_cli.nets.checkpoint import encode
+from coc_cli.nets.checkpoint import encode, load, save
 from coc_cli.nets.network import Network
 
 
@@ -18,3 +19,10 @@ def save_format_1(network: Network, path: Path) -> None:
     code = {"code": fingerprint(network.spec.arch)} if is_code(network.spec.arch) else {}
     header = {"format": 1, "spec": spec, **code, "lineage": []}
     save_file(encode(network), path, {"coc": json.dumps(header)})
+
+
+def through_file(network: Network) -> Network:
+    """Return load(save(network)): what the next stage receives, also inside one process."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(network, (), Path(folder) / "model.safetensors")
+        return load(Path(folder) / "model.safetensors")

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 import yaml
+from formats import through_file
 from torch import nn
 
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
-from coc_cli.nets.checkpoint import through_file
 from coc_cli.nets.entry import raw, with_graph
 from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.shapes import check_runs

@@ -102,16 +102,21 @@ def at(content: Any, path: tuple[Any, ...]) -> Any:
     return content
 
 
-def mutated(content: dict[str, Any], dice: random.Random) -> dict[str, Any]:
-    """Return a copy in which one thing is another: a value, a key, or the order or number of items."""
+def mutated(
+    content: dict[str, Any], dice: random.Random, under: tuple[str, ...] = ("spec", "graph"), value: Any = None
+) -> dict[str, Any]:
+    """Return a copy in which one thing, mostly below a place, is another: a value, a key, the order or number of items.
+
+    A value that is not None may be put there as well as one of `HOSTILE`.
+    """
     changed = copy.deepcopy(content)
     everywhere = places(changed)
-    within = [path for path in everywhere if path[:2] == ("spec", "graph")]
+    within = [path for path in everywhere if path[: len(under)] == under] or everywhere
     path = dice.choice(within if dice.random() < 0.8 else everywhere)
     parent, key = at(changed, path[:-1]), path[-1]
     kind = dice.random()
     if kind < 0.45:
-        parent[key] = copy.deepcopy(dice.choice(HOSTILE))
+        parent[key] = copy.deepcopy(dice.choice(HOSTILE) if value is None or dice.random() < 0.5 else value)
     elif kind < 0.6:
         parent[key] = copy.deepcopy(at(changed, dice.choice(within)))
     elif kind < 0.7:

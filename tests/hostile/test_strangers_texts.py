@@ -13,6 +13,7 @@ from command_line import coc
 from fake_runs import BASELINE, report, run
 from tiny import TINY_RECIPE
 
+from coc_cli.dvfs.schedule import as_csv
 from coc_cli.errors import user_error
 from coc_cli.nets.checkpoint import save
 from coc_cli.nets.checkpoint_header import Ancestor
@@ -90,6 +91,12 @@ def test_a_csv_report_keeps_numbers_and_disarms_texts(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(coc("report", folder, "--format", "csv").stdout)))
     assert (rows[0]["run"], rows[0]["name"]) == ("'=HYPERLINK(1)", "'@SUM(1)")
     assert float(rows[1]["metric_change"]) == -0.375
+
+
+def test_a_schedule_disarms_texts_and_keeps_numbers() -> None:
+    segment = {"from": 0, "latency_ms": -1.5, "reason": "=HYPERLINK(1)"}
+    rows = list(csv.DictReader(io.StringIO(as_csv([{"input": 3, "segments": [segment]}]))))
+    assert rows == [{"input": "3", "from": "0", "latency_ms": "-1.5", "reason": "'=HYPERLINK(1)"}]
 
 
 def test_the_plan_says_whose_code_runs(recipe: Write) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from formats import through_file
 from models_table import CHECKS, TABLE, Row, document
 from sampling import tiered
 from torch import nn
@@ -19,7 +20,7 @@ from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
-from coc_cli.nets.checkpoint import save, through_file
+from coc_cli.nets.checkpoint import save
 from coc_cli.nets.cost import cost
 from coc_cli.nets.entry import raw
 from coc_cli.nets.names import plain_path

@@ -42,7 +42,7 @@ def test_every_number_has_two_bounds() -> None:
     [
         ("name", "a" * 101, "needs at most 100 characters, got 101"),
         ("data.limit", "1000000001", "needs at most 1000000000, got 1000000001"),
-        ("data.classes", "99999999999", "needs at most 1000000, got 99999999999"),
+        ("data.classes", "99999999999", "needs at most 100000, got 99999999999"),
         ("data.augment.rotate", "181", "needs at most 180, got 181"),
         ("model.depth", "2006", "needs at most 2000, got 2006"),
         ("model.width", "4097", "needs at most 4096, got 4097"),

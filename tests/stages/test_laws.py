@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from formats import through_file
 from sampling import tiered
 
 from coc_cli.data.images import Data
 from coc_cli.data.settings import Augment
 from coc_cli.errors import StageError
 from coc_cli.learning.evaluation import evaluate, outputs
-from coc_cli.nets.checkpoint import encode, load, save, through_file
+from coc_cli.nets.checkpoint import encode, load, save
 from coc_cli.nets.cost import cost
 from coc_cli.nets.names import is_head
 from coc_cli.nets.network import Network, clone

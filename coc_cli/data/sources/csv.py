@@ -11,6 +11,7 @@ from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS, KeyFault
 from coc_cli.data.splits import TRAIN
 from coc_cli.errors import StageError, at_key, did_you_mean, raise_if_any
+from coc_cli.units import repeated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +113,7 @@ def _column_problems(path: Path, columns: list[str], requested: list[tuple[str, 
     if other:
         separator = "tabs" if other == "\t" else f"'{other}'"
         return [("source", f"'{path}' has one column, '{columns[0]}'; is it separated by {separator}? It needs commas")]
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    twice = repeated(filter(None, columns))
     missing = [(key, column) for key, column in requested if column not in columns]
     names = [name for name in columns if name]
     return [

@@ -17,6 +17,7 @@ from coc_cli.data.sources.source import COMMON_KEYS
 from coc_cli.data.splits import SPLITS, TRAIN
 from coc_cli.errors import StageError, at_key, raise_if_any
 from coc_cli.files import budget
+from coc_cli.files.opening import zip_entries
 from coc_cli.units import counted, named
 
 if TYPE_CHECKING:
@@ -153,9 +154,8 @@ class _Tree:
 def _archive(path: Path) -> tuple[Stamps, set[Parts], list[str]]:
     """Return the same of a .zip; raises `StageError` where it cannot be read."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        entries = zip_entries(path)
+    except (zipfile.BadZipFile, OSError) as error:
         raise StageError(f"'{path}' cannot be read: {error}", "source") from error
     if len(entries) > budget.ENTRIES:
         raise StageError(f"'{path}' holds {len(entries):,} files, at most {budget.ENTRIES:,} are read", "source")

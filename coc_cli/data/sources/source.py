@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
+from coc_cli.units import repeated
 
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
@@ -64,5 +65,5 @@ class Source(ABC):
 def repeats(settings: DataSettings) -> Iterator[KeyFault]:
     """Yield every target column and every class that is named twice."""
     for key, names in (("targets", settings.target_columns), ("classes", settings.declared_labels)):
-        for name in sorted({name for name in names if names.count(name) > 1}):
+        for name in repeated(names):
             yield (key,), f"'{name}' is named twice"

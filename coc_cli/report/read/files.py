@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def read_json(path: Path, model: type[JsonPart], name: str, missing: MissingNote
         missing.say(f"{name} is empty")
         return None
     try:
-        content = json.loads(text)
+        content = opening.parse_json(text)
     except (ValueError, RecursionError) as error:
         missing.say(f"{name} is damaged: {error}")
         return None
@@ -50,12 +49,12 @@ def read_lines(
     """Return the mappings of a file of JSON lines, all or those at some places; damaged lines are counted and noted."""
     damaged = 0
     try:
-        with opening.open_regular(path) as file:
+        with opening.open_regular(path, budget.JSON_BYTES) as file:
             for index, line in enumerate(file):
                 if only is not None and index not in only:
                     continue
                 try:
-                    content = json.loads(line)
+                    content = opening.parse_json(line)
                 except (ValueError, RecursionError):
                     damaged += 1
                 else:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from coc_cli.files.checksum import sha256_of
 from coc_cli.report import schema
 from coc_cli.report.model import (
     BenefitView,
@@ -21,6 +20,7 @@ from coc_cli.report.model import (
 )
 from coc_cli.report.read.files import read_json, read_lines
 from coc_cli.report.read.lenient import Lenient, MissingNotes
+from coc_cli.report.read.stages import sha256_if_readable
 from coc_cli.units import printable
 
 FILE = "predict-exit.json"
@@ -53,7 +53,8 @@ def read_predictions(directory: Path, network: str | None, missing: MissingNotes
             missing.say(f"{name} is of another network than this run's result; run coc predict-exit again")
             continue
         for beside, checksum in (report.get("files") or {}).items():
-            if Path(beside).name == beside and (folder / beside).is_file() and sha256_of(folder / beside) != checksum:
+            is_there = Path(beside).name == beside and (folder / beside).is_file()
+            if is_there and sha256_if_readable(folder / beside) != checksum:
                 missing.damage(str((folder / beside).relative_to(directory)))
         yield _prediction(report, folder)
 

@@ -47,12 +47,13 @@ def _folder(path: Path, name: str, missing: MissingNotes) -> StageFolder:
     model = path / "model.safetensors"
     if not model.is_file():
         return StageFolder(name, result, None)
-    if result and _sha256(model) != result.content.get("sha256"):
+    if result and sha256_if_readable(model) != result.content.get("sha256"):
         missing.damage(f"stages/{path.name}/model.safetensors")
     return StageFolder(name, result, model.stat().st_size)
 
 
-def _sha256(path: Path) -> str | None:
+def sha256_if_readable(path: Path) -> str | None:
+    """Return a file's checksum; None where it cannot be read, or is too large."""
     try:
         return sha256_of(path)
     except OSError:

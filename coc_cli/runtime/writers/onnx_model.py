@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from coc_cli.nets.exit_rules import CONFIDENT_WHEN_LOW
+from coc_cli.nets.spec import CONFIDENT_WHEN_LOW
 from coc_cli.runtime.graph import (
     ZERO,
     Average,
@@ -192,7 +192,7 @@ def _stretch(
 
 
 def _renamed(scope: Scope, count: int) -> list[str]:
-    """Give the outputs of a branch names of its own, as none may be used twice in a file; return them in order."""
+    """Rename the outputs of a branch as no name may be used twice in a file; return the new ones in order."""
     known = {VALUE, EXIT, CONFIDENCE, PROBABILITIES}
     new = {}
     for node in scope.nodes:
@@ -274,8 +274,7 @@ def _layer(scope: Scope, form: OnnxForm, node: Layer) -> str:
     x = scope.op("DequantizeLinear", [reads, scope.constant(source.grid.scale), scope.zero(source.grid)])
     weight = scope.op("DequantizeLinear", _weights(scope, form, node), axis=0)
     step = np.float32(source.grid.scale) * node.scale
-    nothing = scope.constant(np.zeros(len(step)), np.int32)
-    bias = scope.op("DequantizeLinear", [scope.constant(node.bias, np.int32), scope.constant(step), nothing], axis=0)
+    bias = scope.op("DequantizeLinear", [scope.constant(node.bias, np.int32), scope.constant(step)], axis=0)
     if node.window is not None:
         window = node.window
         sizes = {"pads": list(window.padding), "strides": list(window.stride), "dilations": list(window.dilation)}

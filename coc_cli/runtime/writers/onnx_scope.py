@@ -95,7 +95,7 @@ class Scope:
     # Shapes
 
     def reshaped(self, source: str, value: Value, *, name: str = "") -> str:
-        """Give a tensor the shape of a value, whatever the number of images."""
+        """Return a tensor in the shape of a value, whatever the number of images."""
         return self.op("Reshape", [source, self.ints(*value.dims)], name=name)
 
     def reduced(self, kind: str, source: str, axes: Sequence[int], *, keep: bool) -> str:
