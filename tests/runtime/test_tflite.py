@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rounded_nets import rounded_net
+from exportable import rounded_net
 
 from coc_cli.errors import StageError
 from coc_cli.runtime import interpreter
@@ -274,15 +274,15 @@ def check_near(found: Any, expected: Any, step: float, most: int) -> None:
 
 
 NETS = [
-    pytest.param("cifar:resnet20", 8, (8, 8), {"depth": 8, "width": 4, "exits": 1}, 1),
-    pytest.param("cifar:resnet20", 8, (4, 4), {"depth": 8, "width": 4, "exits": 1}, 1),
+    pytest.param("cifar:resnet20", 8, (8, 8), {"depth": 8, "width": 4, "measure": "entropy"}, 1),
+    pytest.param("cifar:resnet20", 8, (4, 4), {"depth": 8, "width": 4, "measure": "entropy"}, 1),
     *[
         pytest.param(*case, marks=pytest.mark.full)
         for case in (
-            ("cifar:resnet20", 16, (2, 3), {"depth": 8, "width": 5, "exits": 2, "task": "regression"}, 2),
+            ("cifar:resnet20", 16, (2, 3), {"depth": 8, "width": 5, "exits": 2, "measure": "variance"}, 2),
             ("cifar:vgg19", 32, (8, 8), {"width": 4}, 1),
             ("cifar:vgg19", 32, (4, 4), {"width": 4}, 1),
-            ("cifar:mobilenet_v2", 8, (4, 4), {"width": 4, "exits": 1}, 2),
+            ("cifar:mobilenet_v2", 8, (4, 4), {"width": 4, "measure": "entropy"}, 2),
             ("torchvision:squeezenet1_1", 32, (8, 8), {}, 2),
             ("torchvision:shufflenet_v2_x0_5", 32, (8, 8), {}, 2),
         )
@@ -297,14 +297,14 @@ def test_a_network_answers_in_litert_as_in_the_interpreter(
     network, x = rounded_net(arch, size, bits, **options)
     file, expected, steps = steps_apart(network, x.numpy())
     found = answers(file, x.numpy()) or []
-    assert len(found) == len(expected) == options.get("exits", 0) + 1
+    assert len(found) == len(expected) == 1 + options.get("exits", "measure" in options)
     for one, other, step in zip(found, expected, steps, strict=True):
         check_near(one, other, step, most)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("arch", "options"), [("cifar:resnet20", {"depth": 8, "exits": 1}), ("cifar:mobilenet_v2", {})]
+    ("arch", "options"), [("cifar:resnet20", {"depth": 8, "measure": "entropy"}), ("cifar:mobilenet_v2", {})]
 )
 def test_a_network_answers_on_a_microcontroller_as_in_the_interpreter(arch: str, options: dict[str, Any]) -> None:
     runtime = pytest.importorskip("tflite_micro").runtime
@@ -326,7 +326,7 @@ def test_a_network_answers_on_a_microcontroller_as_in_the_interpreter(arch: str,
 
 
 def test_the_file_says_what_it_is_and_what_it_needs() -> None:
-    network, x = rounded_net("cifar:resnet20", 8, (4, 4), depth=8, width=4, exits=1)
+    network, x = rounded_net("cifar:resnet20", 8, (4, 4), depth=8, width=4, measure="entropy")
     graph, _ = lower(network)
     file = tflite.write(graph, tflite.calibrated(graph, x.numpy()))
     assert file[4:8] == b"TFL3"

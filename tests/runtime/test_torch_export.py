@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rounded_nets import rounded_net
+from exportable import rounded_net
 from torch import nn
 
 from coc_cli.errors import RunError
@@ -40,7 +40,7 @@ def agree(found: Any, expected: Any) -> Any:
     [("cifar:resnet20", {"depth": 8}), pytest.param("cifar:mobilenet_v2", {}, marks=pytest.mark.full)],
 )
 def test_a_plain_copy_has_rounded_weights_folded_norms_and_the_same_answers(arch: str, options: dict[str, Any]) -> None:
-    network, x = rounded_net(arch, 8, (4, 4), width=4, exits=1, **options)
+    network, x = rounded_net(arch, 8, (4, 4), width=4, measure="entropy", **options)
     graph, exported = lower(network)
     before = {name: tensor.clone() for name, tensor in exported.state_dict().items()}
     plain = torch_export.plain(exported)
@@ -65,7 +65,7 @@ def test_a_norm_that_another_layer_uses_too_is_not_folded() -> None:
 
 @pytest.mark.full
 def test_a_program_answers_as_the_network_in_a_process_without_coc(tmp_path: Path) -> None:
-    network, x = rounded_net("cifar:resnet20", 8, (4, 4), depth=8, width=4, exits=1, task="regression", head="bof")
+    network, x = rounded_net("cifar:resnet20", 8, (4, 4), depth=8, width=4, measure="variance", head="bof")
     graph, exported = lower(network)
     content = torch_export.write(exported)
     assert str(Path(torch_export.__file__).parents[3]).encode() not in content

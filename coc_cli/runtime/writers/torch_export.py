@@ -31,7 +31,7 @@ class Rounding(nn.Module):
 
     def __init__(self, quantizer: ActivationQuantizer) -> None:
         super().__init__()
-        self.register_buffer("scale", lsq.positive(quantizer.scale.detach()).clone())
+        self.register_buffer("scale", lsq.positive(quantizer.used(quantizer.scale)).detach().clone())
         self.low, self.high = quantizer.codes
 
     def forward(self, x: Tensor) -> Tensor:
