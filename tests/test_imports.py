@@ -79,6 +79,7 @@ WITH_TORCH = (
     "runtime.export",
     "runtime.lowering",
     "runtime.folding",
+    "runtime.writers.torch_export",
 )
 WITHOUT_TORCH = (
     "cli",
