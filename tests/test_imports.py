@@ -79,7 +79,7 @@ WITH_TORCH = (
     "runtime.export",
     "runtime.lowering",
     "runtime.folding",
-    "runtime.writers.torch_export",
+    "runtime.writers.torch_program",
 )
 WITHOUT_TORCH = (
     "cli",

@@ -328,11 +328,9 @@ class _Lowering:
         attributes, parameters = {}, {}
         if node.op == "call_module":
             module = self.modules[str(node.target)]
-            known = (
-                kind_of(module) or type(module).__mro__[2].__name__
-                if isinstance(module, QuantizedWeight)
-                else kind_of(module)
-            )
+            known = kind_of(module)
+            if isinstance(module, QuantizedWeight):
+                known = "Linear" if isinstance(module, nn.Linear) else "Conv2d"
             attributes = {
                 name: _plain(getattr(module, name)) for name in MODULES.get(known or "", ()) if name != "bias"
             }

@@ -28,7 +28,7 @@ from coc_cli.runtime.graph import (
     Window,
 )
 from coc_cli.runtime.lowering import lower
-from coc_cli.runtime.writers import tflite, tflite_file
+from coc_cli.runtime.writers import tflite_file, tflite_model
 from coc_cli.runtime.writers.tflite_answers import answers, input_codes, values
 
 schema = pytest.importorskip("tflite", reason="the dev extra is not installed")
@@ -60,7 +60,7 @@ def differing(graph: IntegerGraph, x: Any) -> Any:
     """Return by how many steps LiteRT's codes of the output differ from the interpreter's."""
     grid = graph.values[graph.outputs[0]].grid
     assert grid is not None
-    (found,) = answers(tflite.write(graph, {}), x) or []
+    (found,) = answers(tflite_model.write(graph, {}), x) or []
     expected = interpreter.run(graph, x, taps=graph.outputs)[-1]
     assert np.ptp(expected) > 0
     return np.abs(np.rint(found / np.float32(grid.scale)) - expected)
@@ -106,7 +106,7 @@ def test_a_convolution_is_the_interpreter_s_whatever_its_windows(case: str, grou
     node = layer(window, outputs, 6, GRIDS["signed"], groups)
     graph = graph_of((6, size, size), [node], {"y": Value((outputs, *out), GRIDS["signed"])})
     assert (differing(graph, images(6, size, size)) == 0).mean() > 0.999
-    assert ("PAD" in kinds(tflite.write(graph, {}))) == (case in ("even with stride", "wide", "more than needed"))
+    assert ("PAD" in kinds(tflite_model.write(graph, {}))) == (case in ("even with stride", "wide", "more than needed"))
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -115,7 +115,7 @@ def test_codes_of_fewer_bits_are_clipped_as_in_the_network(grid: str, limits: di
     node = layer(None, 16, 20, GRIDS[grid], **limits)
     graph = graph_of((20,), [node], {"y": Value((16,), GRIDS[grid])})
     assert differing(graph, images(20, count=40)).max() == 0
-    found = kinds(tflite.write(graph, {}))
+    found = kinds(tflite_model.write(graph, {}))
     top = limits.get("high", GRIDS[grid].high) == GRIDS[grid].high
     bottom = "low" in limits or GRIDS[grid].low in (0, -128)
     assert found == ["FULLY_CONNECTED", *["MAXIMUM"] * (not bottom), *["MINIMUM"] * (not top)]
@@ -124,7 +124,7 @@ def test_codes_of_fewer_bits_are_clipped_as_in_the_network(grid: str, limits: di
 def test_relu6_is_what_it_is_where_codes_are_fine() -> None:
     grid = GRIDS["unsigned"]
     graph = graph_of((20,), [layer(None, 16, 20, grid, high=200)], {"y": Value((16,), grid)})
-    assert kinds(tflite.write(graph, {})) == ["FULLY_CONNECTED"]
+    assert kinds(tflite_model.write(graph, {})) == ["FULLY_CONNECTED"]
     assert differing(graph, images(20, count=40)).max() == 0
 
 
@@ -176,7 +176,12 @@ def test_a_shuffle_of_three_operations_turns_one_tensor_once() -> None:
     made = {"split": Value((3, 2, 4, 4), BYTES), "turn": Value((2, 3, 4, 4), BYTES), "y": Value(SHAPE, BYTES)}
     graph = graph_of(SHAPE, [split, turn, join], made)
     assert differing(graph, images(*SHAPE)).max() == 0
-    assert kinds(tflite.write(graph, {})) == ["RESHAPE", "TRANSPOSE", "RESHAPE", "TRANSPOSE"]  # the last for the output
+    assert kinds(tflite_model.write(graph, {})) == [
+        "RESHAPE",
+        "TRANSPOSE",
+        "RESHAPE",
+        "TRANSPOSE",
+    ]  # the last for the output
 
 
 @pytest.mark.parametrize("kind", [("chunk", 4, 1), ("split", (1, 3, 2), 1)])
@@ -251,7 +256,7 @@ def test_tensors_joined_without_a_quantiser_get_a_grid_of_8_bits() -> None:
         found = differing(graph, images(*SHAPE))
         assert found.max() <= 1
         assert (found == 0).mean() > 0.95
-        assert "CONCATENATION" in kinds(tflite.write(graph, {}))
+        assert "CONCATENATION" in kinds(tflite_model.write(graph, {}))
 
 
 # Networks
@@ -260,7 +265,7 @@ def test_tensors_joined_without_a_quantiser_get_a_grid_of_8_bits() -> None:
 def steps_apart(network: Any, x: Any) -> tuple[bytes, list[Any], list[float]]:
     """Return the file of a network, the numbers of all exits that the interpreter gives, and the outputs' steps."""
     graph, _ = lower(network)
-    file = tflite.write(graph, tflite.calibrated(graph, x))
+    file = tflite_model.write(graph, tflite_model.calibrated(graph, x))
     inner = schema.Model.GetRootAsModel(file, 0).Subgraphs(0)
     steps = [inner.Tensors(place).Quantization().Scale(0) for place in inner.OutputsAsNumpy()]
     return file, interpreter.run(graph, x), steps
@@ -328,9 +333,9 @@ def test_a_network_answers_on_a_microcontroller_as_in_the_interpreter(arch: str,
 def test_the_file_says_what_it_is_and_what_it_needs() -> None:
     network, x = rounded_net("cifar:resnet20", 8, (4, 4), depth=8, width=4, measure="entropy")
     graph, _ = lower(network)
-    file = tflite.write(graph, tflite.calibrated(graph, x.numpy()))
+    file = tflite_model.write(graph, tflite_model.calibrated(graph, x.numpy()))
     assert file[4:8] == b"TFL3"
-    assert file == tflite.write(graph, tflite.calibrated(graph, x.numpy()))
+    assert file == tflite_model.write(graph, tflite_model.calibrated(graph, x.numpy()))
     from ai_edge_litert.interpreter import Interpreter
 
     signature = Interpreter(model_content=file).get_signature_list()["serving_default"]
@@ -358,7 +363,7 @@ def test_an_arena_is_measured_where_tensorflow_lite_micro_is() -> None:
 
 def refused(graph: IntegerGraph, ranges: dict[str, float] | None = None) -> str:
     with pytest.raises(StageError) as error:
-        tflite.write(graph, ranges or {})
+        tflite_model.write(graph, ranges or {})
     assert error.value.key == "to"
     return error.value.what
 
