@@ -30,14 +30,9 @@ class TFLite(Writer):
         needs = sizes(content)
         how = "measured" if needs.is_measured else "an estimate; TensorFlow Lite Micro, where installed, measures it"
         memory = {"flash_bytes": needs.flash_bytes, "arena_bytes": needs.arena_bytes, "measured": needs.is_measured}
-        return Written(
-            files={MODEL: content},
-            runtime={"name": "LiteRT", "least": "2.17", "opset": "schema 3"},
-            about={"memory": memory},
-            notes=(
-                f"a microcontroller needs {len(content):,} bytes of flash and {needs.arena_bytes:,} of arena ({how})",
-            ),
-        )
+        runtime = {"name": "LiteRT", "least": "2.17", "opset": "schema 3"}
+        bytes_ = f"{len(content):,} bytes of flash and {needs.arena_bytes:,} of arena"
+        return Written({MODEL: content}, runtime, {"memory": memory}, (f"a microcontroller needs {bytes_} ({how})",))
 
     def answers(self, written: Written, images: NDArray[np.float32]) -> list[NDArray[np.float32]] | None:
         from coc_cli.runtime.writers.tflite_answers import answers
