@@ -16,10 +16,10 @@ from coc_cli.data.images import Split
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sealed, sha256_of
-from coc_cli.learning.evaluation import exit_of
+from coc_cli.learning.evaluation import exit_of, outputs
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.cost import cost
-from coc_cli.nets.network import Network, clone
+from coc_cli.nets.network import Network
 from coc_cli.runtime import interpreter, standalone
 from coc_cli.runtime.export_request import ExportRequest
 from coc_cli.runtime.graph import IntegerGraph
@@ -84,7 +84,7 @@ def _agreement(
     if found is None:
         return None
     given = [torch.from_numpy(np.ascontiguousarray(part)) for part in found]
-    expected = exact_outputs(network, images)
+    expected = outputs(network, split)
     exits, wanted = exit_of(given, network.spec.rule), exit_of(expected, network.spec.rule)
     rows = torch.arange(len(split))
     final, final_wanted = (
@@ -110,18 +110,6 @@ def _agreement(
     interpreted = [np.concatenate(part) for part in zip(*batches, strict=True)]
     equal = np.all([(one == other[:count]).all(1) for one, other in zip(interpreted, found, strict=True)], axis=0)
     return {**agreement, "interpreted": count, "interpreter_equal": float(equal.mean())}
-
-
-@torch.no_grad()
-def exact_outputs(network: Network, images: Any) -> list[torch.Tensor]:
-    """Return the outputs [N, K] of all exits for normalised images [N, C, H, W], computed in float64.
-
-    In float32 the order of a sum decides where a value between two codes falls, so that torch does not agree with
-    itself: of CIFAR-10's test images 0.1 % get another class at 4 bits.
-    """
-    exact = clone(network).double().eval()
-    batches = [exact(torch.from_numpy(part).double()) for part in np.array_split(images, -(-len(images) // AT_ONCE))]
-    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
 
 def _manifest(
