@@ -132,6 +132,65 @@ TABLE = (
     ),
 )
 
+# Of how many layers how many are one integer operation in an export of the network at 8 bits, and what follows the others
+INTEGER = {
+    "cifar:resnet34": (37, 37, ""),
+    "cifar:vgg19": (17, 17, ""),
+    "cifar:mobilenet_v2": (53, 53, ""),
+    "torchvision:resnet18": (21, 21, ""),
+    "torchvision:resnet50": (54, 54, ""),
+    "torchvision:resnext50_32x4d": (54, 54, ""),
+    "torchvision:mobilenet_v2": (53, 53, ""),
+    "torchvision:mobilenet_v3_small": (27, 54, "hardswish, hardsigmoid"),
+    "torchvision:efficientnet_b0": (17, 82, "silu, sigmoid"),
+    "torchvision:efficientnet_v2_s": (39, 171, "silu, sigmoid"),
+    "torchvision:mnasnet0_5": (53, 53, ""),
+    "torchvision:squeezenet1_1": (26, 26, ""),
+    "torchvision:densenet121": (121, 121, ""),
+    "torchvision:regnet_x_400mf": (72, 72, ""),
+    "torchvision:regnet_y_400mf": (70, 86, "sigmoid"),
+    "torchvision:shufflenet_v2_x0_5": (57, 57, ""),
+    "torchvision:googlenet": (58, 58, ""),
+    "torchvision:inception_v3": (95, 95, ""),
+    "torchvision:convnext_tiny": (59, 59, ""),
+    "torchvision:vit_b_16": (74, 74, ""),
+    "timm:tf_efficientnet_lite0": (50, 50, ""),
+    "timm:efficientnet_lite0": (50, 50, ""),
+    "timm:tf_mobilenetv3_small_minimal_100": (36, 36, ""),
+    "timm:mobilenetv3_small_050": (27, 54, "hardswish, hardsigmoid"),
+    "timm:mobilenetv4_conv_small_050": (47, 47, ""),
+    "timm:regnetx_002": (45, 45, ""),
+    "timm:regnety_002": (58, 71, "sigmoid"),
+    "timm:repvgg_a0": (45, 45, ""),
+    "timm:mobileone_s0": (192, 192, ""),
+    "timm:convnext_atto": (29, 41, "gelu"),
+    "timm:ghostnet_050": (89, 96, "hardsigmoid"),
+    "timm:repghostnet_050": (89, 96, "hardsigmoid"),
+    "timm:fbnetc_100": (66, 66, ""),
+    "timm:dla46_c": (48, 49, "a last layer that is a convolution"),
+    "timm:ese_vovnet19b_dw": (38, 42, "hardsigmoid"),
+    "timm:densenet121": (121, 121, ""),
+    "timm:mixnet_s": (91, 124, "silu, sigmoid"),
+    "timm:skresnet18": (45, 45, ""),
+    "timm:hardcorenas_a": (30, 52, "hardswish, hardsigmoid"),
+    "timm:res2net50_14w_8s": (150, 150, ""),
+    "timm:lcnet_035": (4, 33, "hardswish, hardsigmoid"),
+    "timm:tinynet_e": (11, 52, "silu, sigmoid"),
+    "timm:resnet10t": (15, 15, ""),
+    "timm:mobilevit_xxs": (47, 72, "silu"),
+    "timm:poolformer_s12": (17, 29, "gelu"),
+    "timm:cspresnet50": (18, 56, "leakyrelu"),
+    "timm:resnest14d": (28, 28, ""),
+    "timm:rexnet_100": (46, 76, "silu, sigmoid"),
+    "timm:fasternet_t0": (31, 45, "gelu"),
+    "timm:seresnext26d_32x4d": (40, 48, "sigmoid"),
+    "timm:dpn48b": (68, 70, "silu, a last layer that is a convolution"),
+    "timm:hrnet_w18_small": (92, 92, ""),
+    "timm:starnet_s1": (81, 81, ""),
+    "timm:gernet_s": (46, 46, ""),
+    "timm:vit_tiny_patch16_224": (50, 50, ""),
+}
+
 INTRODUCTION = """\
 # Models
 
@@ -143,6 +202,8 @@ size, three channels, ten classes; parameters and MACs are those of the whole ne
 - **prune** (a fifth of the MACs), **quantize** (4 bits), **early exit** (one exit): the stage alone, saved and loaded.
 - **D-P-Q-E**: the network itself through all four, each trained a little; the result loads in a process that has neither
   torchvision nor timm and gives the same outputs, bit for bit.
+- **integer**: how many of the layers `coc export` writes as one integer operation each, quantised to 8 bits; behind them
+  what follows the others, which run in floating point between rounded tensors.
 """
 
 
@@ -154,10 +215,17 @@ def _counted(row: Row) -> tuple[str, str]:
     return count(found.params), count(found.macs)
 
 
+def _integer(row: Row) -> str:
+    if row.arch not in INTEGER:
+        return "-"
+    layers, of, why = INTEGER[row.arch]
+    return f"{layers} of {of}" + (f": {why}" if why else "")
+
+
 def document() -> str:
     """Give docs/models.md."""
-    head = ("architecture", "input", "parameters", "MACs", *CHECKS)
-    lines = [INTRODUCTION, f"| {' | '.join(head)} |", "|---|---|---|---|" + "---|" * len(CHECKS)]
+    head = ("architecture", "input", "parameters", "MACs", *CHECKS, "integer")
+    lines = [INTRODUCTION, f"| {' | '.join(head)} |", "|---|---|---|---|" + "---|" * (len(CHECKS) + 1)]
     reasons: list[str] = []
     for row in TABLE:
         cells = []
@@ -166,6 +234,7 @@ def document() -> str:
                 reasons.append(f"`{row.arch}`, {check}: {row.fails[check]}.")
             cells.append(f"no [{len(reasons)}]" if check in row.fails else "yes")
         size = f"{row.size}x{row.size}"
+        cells.append(_integer(row))
         lines.append(f"| `{row.arch}` | {size} | {' | '.join(_counted(row))} | {' | '.join(cells)} |")
     lines += ["", *[f"{index}. {reason}" for index, reason in enumerate(reasons, start=1)]]
     return "\n".join([*lines, "", *_operations()]) + "\n"
