@@ -159,11 +159,12 @@ def test_every_exit_code_is_named() -> None:
 
 
 # Which documents have blocks that can be run, and where they are: README's sh blocks by .ci/run, its recipe by
-# tests/recipe, the others here.
+# tests/recipe, those of docs/deploy.md by tests/runtime/test_export.py, the others here.
 RUN = {
     "README.md": ["sh", "sh", "yaml"],
     "docs/ci.md": ["yaml", "sh", "sh", "sh"],
     "docs/data.md": ["yaml", "yaml", "yaml"],
+    "docs/deploy.md": ["sh", "python"],
     "docs/python.md": ["yaml", "python", "python", "python", "python"],
     "docs/recipes.md": ["yaml"],
     "docs/your-model.md": ["python", "python", "python", "yaml", "sh", "python", "sh"],

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +145,23 @@ def test_a_link_in_an_export_is_not_followed(here: Path) -> None:
     ended = coc("export", "runs/tiny", "--out", "out", code=2)
     assert ended.stderr == "out/model.onnx: is a link, which coc does not follow inside an export; remove it\n"
     assert Path("mine.txt").read_text() == "mine"
+
+
+@pytest.mark.full
+def test_what_the_document_says_of_devices_works(here: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/deploy.md").read_text().replace("runs/mine", "runs/tiny")
+    Image.new("L", (9, 9), 200).save("photo.png")
+    shell = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = [line.split("#")[0].split() for line in shell[0].splitlines()]
+    assert [command[:2] for command in commands] == [["coc", verb] for verb in ("export", "run", "bench")]
+    for command in commands:
+        coc(*command[1:], *(["--seconds", "1"] if command[1] == "bench" else []))
+    (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for name in ("a.png", "b.png"):
+        shutil.copy("photo.png", name)
+    environment = {**os.environ, "PYTHONPATH": "runs/tiny/export"}
+    done = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith("['")
+    program = [sys.executable, "runs/tiny/export/coc_runtime.py", "photo.png"]
+    assert json.loads(subprocess.run(program, capture_output=True, text=True, check=True).stdout)["label"]
+    del here
