@@ -77,8 +77,11 @@ WITH_TORCH = (
     "profiling",
     "printing",
     "runtime.export",
+    "runtime.interpreter",
+    "runtime.writers.tflite_model",
     "runtime.lowering",
     "runtime.folding",
+    "runtime.patterns",
     "runtime.writers.torch_program",
 )
 WITHOUT_TORCH = (

@@ -11,7 +11,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
+from coc_cli.nets import heads
+from coc_cli.nets.module_kinds import MODULES
+from coc_cli.nets.operations import OPERATIONS
+from coc_cli.nets.plain_modules import made
+from coc_cli.nets.running import function_of as listed
 from coc_cli.runtime.graph import (
     ZERO,
     Array,
@@ -138,8 +144,6 @@ def _average(graph: IntegerGraph, node: Average, held: dict[str, Array], _: int)
 
 
 def _operation(graph: IntegerGraph, node: Operation, held: dict[str, Array], images: int) -> Any:
-    import torch
-
     on_codes = graph.values[node.name].grid is not None
 
     def filled(argument: Any) -> Any:
@@ -155,13 +159,11 @@ def _operation(graph: IntegerGraph, node: Operation, held: dict[str, Array], ima
         return argument
 
     with torch.no_grad():
-        made = function_of(node)(*filled(node.arguments))
-    return _numpy(made, np.int32 if on_codes else None)
+        given = function_of(node)(*filled(node.arguments))
+    return _numpy(given, np.int32 if on_codes else None)
 
 
 def _numpy(value: Any, kind: Any) -> Any:
-    import torch
-
     if isinstance(value, tuple | list):
         return tuple(_numpy(item, kind) for item in value)
     return (
@@ -172,14 +174,6 @@ def _numpy(value: Any, kind: Any) -> Any:
 @cache
 def function_of(node: Operation) -> Callable[..., Any]:
     """Return what an operation does to torch's tensors."""
-    import torch
-
-    from coc_cli.nets import heads
-    from coc_cli.nets.module_kinds import MODULES
-    from coc_cli.nets.operations import OPERATIONS
-    from coc_cli.nets.plain_modules import made
-    from coc_cli.nets.running import function_of as listed
-
     if node.kind == "constant":
         return lambda: torch.from_numpy(node.parameters["value"])
     if node.kind in OPERATIONS and not node.attributes and not node.parameters:

@@ -9,7 +9,6 @@ finer step for that, as far as they fit.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from coc_cli.nets.layers import ActivationQuantizer, QuantizedWeight
 from coc_cli.nets.module_kinds import MODULES
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.plain_modules import kind_of
-from coc_cli.nets.quantizer_places import AVERAGES, VALUE_PRESERVING
+from coc_cli.nets.quantizer_places import AVERAGES
 from coc_cli.nets.running import attribute
 from coc_cli.runtime.folding import Folded, folded
 from coc_cli.runtime.graph import (
@@ -41,14 +40,9 @@ from coc_cli.runtime.graph import (
     Value,
     Window,
 )
+from coc_cli.runtime.patterns import MOVES, NOTHING, OTHER, Patterns, window_of
 
-NOTHING = frozenset(("identity", "dropout", "dropout1d", "dropout2d", "dropout3d", "alphadropout", "alpha_dropout"))
-NOTHING |= frozenset(("featurealphadropout", "feature_alpha_dropout", "stochastic_depth", "detach", "as_float"))
-MOVES = (VALUE_PRESERVING | frozenset(("channel_shuffle", "stack", "movedim", "unflatten", "select"))) - {"pad"}
-MAP, OTHER = "map", "other"  # what an average is over, beside windows
-POOL = {"kernel_size": None, "stride": None, "padding": 0, "ceil_mode": False, "count_include_pad": True}
-POOL |= {"divisor_override": None}
-BOTH, MAP_DIMS = 2, 4
+BOTH = 2
 IMAGES = (1, 3)  # of the runs that tell which sizes follow the number of images
 
 
@@ -67,6 +61,7 @@ class _Lowering:
         self.network, self.largest_code = network, largest_code
         self.modules = dict(network.named_modules())
         self.runs = [self._values(count) for count in IMAGES]
+        self.patterns = Patterns(network, self.modules, self.runs[0])
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
         self.made: dict[FxNode, str] = {}  # the tensor that stands for what an fx node gives
@@ -167,12 +162,6 @@ class _Lowering:
 
     # What is rounded behind a node, its norm and its clipping activations
 
-    def _behind(self, node: FxNode) -> Iterator[tuple[FxNode, str]]:
-        """Yield the nodes behind one as long as each has one user, with what they do."""
-        while len(node.users) == 1:
-            (node,) = node.users
-            yield node, operation(node, self.network)
-
     def _rounding(self, node: FxNode) -> tuple[Grid, tuple[int, int], list[FxNode]] | str:
         """Return how a node's output is rounded: the grid, its lowest and highest code, and the nodes that clip it.
 
@@ -180,7 +169,7 @@ class _Lowering:
         """
         limits, may_clip = [(-np.inf, np.inf)], True
         clips: list[FxNode] = []
-        for follower, kind in self._behind(node):
+        for follower, kind in self.patterns.behind(node):
             if kind == "activationquantizer":
                 grid = self._grid_of(follower)
                 low, high = grid.low, grid.high
@@ -188,7 +177,7 @@ class _Lowering:
                     low = max(low, int(np.rint(np.float32(least) / np.float32(grid.scale)))) if least > -np.inf else low
                     high = min(high, int(np.rint(np.float32(most) / np.float32(grid.scale)))) if most < np.inf else high
                 return (grid, (low, max(low, high)), clips) if grid.low <= low <= grid.high else "clip"
-            between = self._limits(follower, kind)
+            between = self.patterns.limits(follower, kind)
             if between is not None and may_clip:
                 limits.append(between)
                 clips.append(follower)
@@ -198,34 +187,15 @@ class _Lowering:
                 return kind
         return "nothing"
 
-    def _limits(self, node: FxNode, kind: str) -> tuple[float, float] | None:
-        """Return between which values an activation clips, if it does nothing else."""
-        if kind in ("relu", "relu6"):
-            return 0.0, 6.0 if kind == "relu6" else np.inf
-        if kind == "hardtanh":
-            module = self.modules.get(str(node.target))
-            low, high = (
-                (module.min_val, module.max_val) if module else (*node.args[1:], *(-1.0, 1.0)[len(node.args) - 1 :])
-            )
-        elif kind in ("clamp", "clamp_min", "clamp_max"):
-            given = (*node.args[1:], None, None)
-            low, high = {"clamp": given[:2], "clamp_min": (given[0], None), "clamp_max": (None, given[0])}[kind]
-        else:
-            return None
-        if not all(isinstance(limit, int | float | None) for limit in (low, high)):
-            return None
-        least, most = low, high
-        return -np.inf if least is None else float(least), np.inf if most is None else float(most)  # type: ignore[arg-type]
-
     # Layers
 
     def _layer(self, node: FxNode) -> None:
         module, name = self.modules[str(node.target)], layer_name(node)
         (reads,) = node.all_input_nodes
         source = self.made[reads]
-        norm = self._norm_behind(node)
+        norm = self.patterns.norm_behind(node)
         end = norm or node
-        window = _window(module)
+        window = window_of(module)
         rounding = self._rounding(end)
         is_last = isinstance(module, nn.Linear) and isinstance(rounding, str)
         reason = ""
@@ -251,13 +221,6 @@ class _Lowering:
         end = clips[-1] if clips else end
         also = [step for step in (node, norm, *clips) if step is not None]
         self._add(Layer(end.name, (source,), name, *parts), end, output, *also)
-
-    def _norm_behind(self, node: FxNode) -> FxNode | None:
-        for follower, kind in self._behind(node):
-            module = self.modules.get(str(follower.target))
-            is_norm = kind in ("batchnorm2d", "batchnorm1d") and module.running_mean is not None  # type: ignore[union-attr]
-            return follower if is_norm and self.runs[0][follower].shape == self.runs[0][node].shape else None
-        return None
 
     # Sums, joins, averages
 
@@ -292,39 +255,19 @@ class _Lowering:
     def _average(self, node: FxNode) -> bool:
         (source, *_) = node.all_input_nodes
         found = self._codes_only(node, [source])
-        window = self._averaged(node, source)
+        window = self.patterns.averaged(node, source)
         if not found or found[2] or window == OTHER:
             return False
         windows = window if isinstance(window, Window) else None
         self._add(Average(node.name, (self.made[source],), windows), node, found[0])
         return True
 
-    def _averaged(self, node: FxNode, source: FxNode) -> Window | str:
-        """Return over which windows a node takes means; or MAP, or OTHER."""
-        shape, kind = self.runs[0][source].shape, operation(node, self.network)
-        module: Any = self.modules.get(str(node.target))
-        if len(shape) != MAP_DIMS:
-            return OTHER
-        if kind == "mean":
-            dims: Any = node.args[1] if len(node.args) > 1 else None
-            is_map = isinstance(dims, tuple | list) and {dim % 4 for dim in dims if isinstance(dim, int)} == {2, 3}
-            return MAP if is_map else OTHER
-        if kind.startswith("adaptive"):
-            return _adaptive(_pair(module.output_size if module is not None else node.args[1]), shape[2:])
-        given = tuple(getattr(module, name) for name in POOL) if module is not None else tuple(node.args[1:])
-        complete: tuple[Any, ...] = (*given, *tuple(POOL.values())[len(given) :])
-        kernel, stride, padding, ceil_mode, include, divisor = complete
-        top, left = _pair(padding)
-        if ceil_mode or divisor or (not include and (top or left)):
-            return OTHER
-        return Window(_pair(kernel), _pair(stride or kernel), (top, left, top, left))
-
     # Everything else
 
     def _operation(self, node: FxNode, kind: str, layer: str = "") -> None:
         tensors = [arg for arg in node.all_input_nodes if not is_number(arg)]
         grids = {self._grid(self.made[arg]) for arg in tensors}
-        keeps = self._only_moves(node, kind) and len(grids) == 1
+        keeps = self.patterns.only_moves(node, kind) and len(grids) == 1
         attributes, parameters = {}, {}
         if node.op == "call_module":
             module = self.modules[str(node.target)]
@@ -355,17 +298,6 @@ class _Lowering:
             next(iter(grids)) if keeps else None,
         )
 
-    def _only_moves(self, node: FxNode, kind: str) -> bool:
-        if kind in ("pad", "zeropad2d", "constantpad2d"):
-            value = getattr(self.modules.get(str(node.target)), "value", None) if node.op == "call_module" else None
-            given = node.args[2:] if node.op == "call_function" else ()
-            return all(part in ("constant", None, 0) for part in (*given, value))
-        if kind in ("interpolate", "upsample", "upsamplingnearest2d"):
-            module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-            mode: Any = getattr(module, "mode", None) or next(iter(node.args[3:]), "nearest")
-            return bool(mode == "nearest")
-        return kind in MOVES
-
     def _argument(self, arg: Any) -> Any:
         """Return an argument with names for tensors and numbers for sizes, those per image marked."""
         if isinstance(arg, FxNode):
@@ -382,34 +314,5 @@ class _Lowering:
         return arg
 
 
-def _adaptive(wanted: tuple[Any, Any], size: tuple[int, ...]) -> Window | str:
-    """Return the windows of an adaptive average, if they are all alike."""
-    target = [old if new is None else new for new, old in zip(wanted, size, strict=True)]
-    if target == [1, 1]:
-        return MAP
-    if any(old % new for new, old in zip(target, size, strict=True)):
-        return OTHER
-    down, right = (old // new for new, old in zip(target, size, strict=True))
-    return Window((down, right), (down, right))
-
-
-def _pair(value: Any) -> tuple[Any, Any]:
-    return tuple(value) if isinstance(value, tuple | list) else (value, value)  # type: ignore[return-value]
-
-
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, tuple | list) else value
-
-
-def _window(module: nn.Module) -> Window | None:
-    """Return how a convolution goes over a map; None where what it adds around it is not zeros."""
-    if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros":
-        return None
-    kernel, dilation = _pair(module.kernel_size), _pair(module.dilation)
-    if module.padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        padding = (total[0] // 2, total[1] // 2, total[0] - total[0] // 2, total[1] - total[1] // 2)
-    else:
-        top, left = (0, 0) if module.padding == "valid" else _pair(module.padding)
-        padding = (top, left, top, left)
-    return Window(kernel, _pair(module.stride), padding, dilation)

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from coc_cli.nets.spec import CONFIDENT_WHEN_LOW
 from coc_cli.runtime.graph import (
     ZERO,
     Average,
@@ -29,13 +28,22 @@ from coc_cli.runtime.graph import (
     Window,
     saturates,
 )
+from coc_cli.runtime.writers.onnx_exits import (
+    CONFIDENCE,
+    EXIT,
+    PROBABILITIES,
+    THRESHOLD,
+    VALUE,
+    answer,
+    described_outputs,
+    leaves,
+)
 from coc_cli.runtime.writers.onnx_operations import emit
 from coc_cli.runtime.writers.onnx_scope import OLDEST_OPSET, Names, Scope, described
 from coc_cli.version import __version__
 
 MAP = 3  # dimensions of a map of one image
-INPUT, THRESHOLD = "image", "threshold"
-VALUE, EXIT, CONFIDENCE, PROBABILITIES = "value", "exit", "confidence", "probabilities"
+INPUT = "image"
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,8 @@ class WeightKind:
 
 
 WEIGHTS = {
-    "int8": WeightKind(127, TensorProto.INT8, OLDEST_OPSET, 8, "1.14"),
-    "int4": WeightKind(7, TensorProto.INT4, 21, 10, "1.20"),
+    "int8": WeightKind(127, TensorProto.INT8, OLDEST_OPSET, 8, "1.18"),
+    "int4": WeightKind(7, TensorProto.INT4, 21, 10, "1.23"),
     "int2": WeightKind(1, getattr(TensorProto, "INT2", 0), 25, 13, "1.24"),
 }
 
@@ -93,7 +101,7 @@ def whole(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
     if graph.rule is not None:
         scope.constants.append(onnx.numpy_helper.from_array(np.array([graph.rule.threshold], np.float32), THRESHOLD))
     inputs = [described(INPUT, shape), *threshold]
-    return _model(scope, form, inputs, _outputs(graph, [1]))
+    return _model(scope, form, inputs, described_outputs(graph, [1]))
 
 
 def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
@@ -105,16 +113,16 @@ def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
     for index, nodes in enumerate(graph.stretches()):
         _write(scope, form, nodes)
         numbers.append(scope.op("Identity", [scope.float_of(graph.outputs[index])], name=f"exit_{index}"))
-        conditions.append(_leaves(scope, index, numbers) if index < len(graph.outputs) - 1 else None)
-        found.append(_answer(scope, numbers[index], index))
+        conditions.append(leaves(scope, index, numbers) if index < len(graph.outputs) - 1 else None)
+        found.append(answer(scope, numbers[index], index))
     chosen = found[-1]
     count = scope.images()
     chosen[EXIT] = scope.op("Expand", [chosen[EXIT], count])
-    for condition, answer in reversed(list(zip(conditions, found, strict=True))[:-1]):
+    for condition, said in reversed(list(zip(conditions, found, strict=True))[:-1]):
         if condition is None:
             continue
         column = scope.op("Unsqueeze", [condition, scope.ints(1)])
-        for name, value in answer.items():
+        for name, value in said.items():
             is_row = name == PROBABILITIES or (name == VALUE and graph.scale is not None)
             chosen[name] = scope.op("Where", [column if is_row else condition, value, chosen[name]])
     for name, value in chosen.items():
@@ -124,7 +132,7 @@ def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
         scope.constants.append(onnx.numpy_helper.from_array(np.array([graph.rule.threshold], np.float32), THRESHOLD))
     each = [described(f"exit_{i}", ["n", graph.values[name].shape[-1]]) for i, name in enumerate(graph.outputs)]
     inputs = [described(INPUT, ["n", *graph.values[graph.input].shape]), *threshold]
-    return _model(scope, form, inputs, [*_outputs(graph, ["n"]), *each])
+    return _model(scope, form, inputs, [*described_outputs(graph, ["n"]), *each])
 
 
 def _scope(graph: IntegerGraph, form: OnnxForm, *, batch: bool) -> Scope:
@@ -140,16 +148,6 @@ def _model(scope: Scope, form: OnnxForm, inputs: Sequence[Any], outputs: Sequenc
     return model
 
 
-def _outputs(graph: IntegerGraph, images: list[Any]) -> list[Any]:
-    numbers = [*images, graph.classes]
-    made = [
-        described(VALUE, images, TensorProto.INT64) if graph.scale is None else described(VALUE, numbers),
-        described(EXIT, images, TensorProto.INT64),
-        described(CONFIDENCE, images),
-    ]
-    return [*made, described(PROBABILITIES, numbers)] if graph.scale is None else made
-
-
 # Exits
 
 
@@ -161,9 +159,9 @@ def _stretch(
     _write(scope, form, stretches[index])
     numbers = [*(numbers or []), scope.float_of(graph.outputs[index])]
     is_last = index == len(stretches) - 1
-    condition = None if is_last else _leaves(scope, index, numbers)
+    condition = None if is_last else leaves(scope, index, numbers)
     if is_last:
-        for name, value in _answer(scope, numbers[-1], index).items():
+        for name, value in answer(scope, numbers[-1], index).items():
             scope.op("Identity", [value], name=name)
     elif condition is None:
         _stretch(scope, form, stretches, index + 1, numbers)
@@ -171,11 +169,11 @@ def _stretch(
         here, there = scope.inner(), scope.inner()
         leaving = [
             here.op("Identity", [value], name=scope.names.fresh(name))
-            for name, value in _answer(here, numbers[-1], index).items()
+            for name, value in answer(here, numbers[-1], index).items()
         ]
         _stretch(there, form, stretches, index + 1, numbers)
         going = _renamed(there, len(leaving))
-        kinds = [value.type.tensor_type for value in _outputs(graph, [1])]
+        kinds = [value.type.tensor_type for value in described_outputs(graph, [1])]
         branches = {
             f"{side}_branch": branch.to_proto(
                 scope.names.fresh(side),
@@ -187,7 +185,7 @@ def _stretch(
             )
             for side, branch, names in (("then", here, leaving), ("else", there, going))
         }
-        names = [value.name for value in _outputs(graph, [1])]
+        names = [value.name for value in described_outputs(graph, [1])]
         scope.nodes.append(helper.make_node("If", [condition], names, name=scope.names.fresh("if"), **branches))
 
 
@@ -200,54 +198,6 @@ def _renamed(scope: Scope, count: int) -> list[str]:
             if name in known:
                 node.output[place] = new[name] = scope.names.fresh(name)
     return [new[name] for name in (VALUE, EXIT, CONFIDENCE, PROBABILITIES)[:count]]
-
-
-def _leaves(scope: Scope, index: int, numbers: list[str]) -> str | None:
-    """Return the name of whether images leave at an exit, bool [N]; None where none ever does."""
-    rule = scope.graph.rule
-    if rule is None or (rule.measure == "agreement" and index == 0):
-        return None
-    output = numbers[index]
-    if rule.measure == "max_softmax":
-        score = scope.reduced("ReduceMax", scope.op("Softmax", [output], axis=1), [1], keep=False)
-    elif rule.measure == "entropy":
-        logs = scope.op("LogSoftmax", [output], axis=1)
-        score = scope.op(
-            "Neg", [scope.reduced("ReduceSum", scope.op("Mul", [scope.op("Exp", [logs]), logs]), [1], keep=False)]
-        )
-    elif rule.measure == "variance":
-        half = scope.op(
-            "Mul", [_columns(scope, output, scope.graph.classes, 2 * scope.graph.classes), scope.constant(0.5)]
-        )
-        score = scope.reduced("ReduceMean", scope.op("Exp", [half]), [1], keep=False)
-    else:
-        score = scope.reduced(
-            "ReduceMean", scope.op("Abs", [scope.op("Sub", [output, numbers[index - 1]])]), [1], keep=False
-        )
-    return scope.op("LessOrEqual" if rule.measure in CONFIDENT_WHEN_LOW else "GreaterOrEqual", [score, THRESHOLD])
-
-
-def _columns(scope: Scope, source: str, first: int, last: int) -> str:
-    return scope.op("Slice", [source, scope.ints(first), scope.ints(last), scope.ints(1)])
-
-
-def _answer(scope: Scope, numbers: str, index: int) -> dict[str, str]:
-    """Write what is said at an exit; return the names by those of the outputs."""
-    graph = scope.graph
-    exit_ = scope.ints(index)
-    if scope.batch:
-        exit_ = scope.op("Expand", [exit_, scope.images()])
-    if graph.scale is not None:
-        mean, std = (scope.constant(part) for part in graph.scale)
-        if graph.rule is not None and graph.rule.measure == "variance" and index < len(graph.outputs) - 1:
-            numbers = _columns(scope, numbers, 0, graph.classes)
-        value = scope.op("Add", [scope.op("Mul", [numbers, std]), mean])
-        nothing = scope.op("Expand", [scope.constant([np.nan]), scope.images()])
-        return {VALUE: value, EXIT: exit_, CONFIDENCE: nothing}
-    probabilities = scope.op("Softmax", [numbers], axis=1)
-    value = scope.op("ArgMax", [numbers], axis=1, keepdims=0)
-    confidence = scope.reduced("ReduceMax", probabilities, [1], keep=False)
-    return {VALUE: value, EXIT: exit_, CONFIDENCE: confidence, PROBABILITIES: probabilities}
 
 
 # Nodes
