@@ -79,6 +79,7 @@ WITH_TORCH = (
     "runtime.export",
     "runtime.lowering",
     "runtime.folding",
+    "runtime.bench",
 )
 WITHOUT_TORCH = (
     "cli",
@@ -92,6 +93,12 @@ WITHOUT_TORCH = (
     "printing.profiles",
     "printing.cache",
     "printing.export",
+    "printing.bench",
+    "runtime.bench_peers",
+    "runtime.bench_request",
+    "runtime.bench_rounds",
+    "runtime.bench_rows",
+    "runtime.bench_worker",
     "exits.request",
     "profiling.measure_profile",
 )
