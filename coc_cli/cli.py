@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from coc_cli.errors import CocError, ExitCode, UserError, did_you_mean, environment_error, user_error
+from coc_cli.errors import CocError, ExitCode, RunError, UserError, did_you_mean, environment_error, user_error
 from coc_cli.units import printable
 
 app = typer.Typer(
@@ -141,6 +141,8 @@ def compress(
         place = result.recipe.predict_exit.out  # the user's own recipe may choose it
         out = Path(place) if place else None
         _predict_exit(result.directory, out=out, device=device or result.recipe.device, trust_code=True)
+    if result.is_undecided:
+        raise RunError("not decided: busy machine; run the same command again when it has less to do")
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
 
 

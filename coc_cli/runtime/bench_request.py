@@ -44,6 +44,7 @@ class BenchRequest:
     seconds: float = 10.0
     peers: bool = False
     others: bool = True  # runtimes beside ONNX Runtime, where they are installed
+    attempts: int = 1  # at a time when the machine has no other work
 
     def file_name(self, form: str) -> str:
         """Return which file of an export is timed."""
@@ -80,9 +81,10 @@ def prepare(
     return BenchRequest(candidates, recipe, threads, batch, seconds, peers)
 
 
-def of_run(directory: Path, *, seconds: float, trust_code: bool = False) -> BenchRequest:
-    """Return the request for a run that has just ended: baseline and result in ONNX Runtime, images not yet read."""
-    return BenchRequest(tuple(_of_run(directory, "", trust_code=trust_code)), None, seconds=seconds, others=False)
+def of_checkpoints(baseline: Path, result: Path, *, seconds: float, attempts: int) -> BenchRequest:
+    """Return the request for checkpoints that this process has made: both in ONNX Runtime, images not yet read."""
+    both = tuple(_of_checkpoints(baseline, result, "", trust_code=True))
+    return BenchRequest(both, None, seconds=seconds, others=False, attempts=attempts)
 
 
 def _candidates(target: Path, *, several: bool, trust_code: bool) -> Iterator[Candidate]:
@@ -96,16 +98,18 @@ def _candidates(target: Path, *, several: bool, trust_code: bool) -> Iterator[Ca
     checkpoint_at(target)
     if not (target / BASELINE).is_file():
         raise user_error(target, f"has no {BASELINE}; run coc compress again, or name exports")
-    yield from _of_run(target, f"{target} " if several else "", trust_code=trust_code)
+    prefix = f"{target} " if several else ""
+    yield from _of_checkpoints(target / BASELINE, target / RESULT, prefix, trust_code=trust_code)
 
 
-def _of_run(target: Path, prefix: str, *, trust_code: bool) -> Iterator[Candidate]:
-    for path in (target / BASELINE, target / RESULT):
+def _of_checkpoints(baseline: Path, result: Path, prefix: str, *, trust_code: bool) -> Iterator[Candidate]:
+    for path, name in ((baseline, "baseline"), (result, "result")):
         spec = read_header(path, trust_code=trust_code).spec
-        is_baseline = path != target / RESULT
-        name = f"{prefix}{'baseline' if is_baseline else 'result'}"
+        is_baseline = path is baseline
         has_exits = spec.rule is not None
-        yield Candidate(name, path, spec.input_shape, spec.mean, spec.std, has_exits, is_baseline=is_baseline)
+        yield Candidate(
+            f"{prefix}{name}", path, spec.input_shape, spec.mean, spec.std, has_exits, is_baseline=is_baseline
+        )
 
 
 def _of_export(target: Path) -> Candidate:
