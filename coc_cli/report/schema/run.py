@@ -146,9 +146,7 @@ class LimitEntry(JsonPart):
     limit: Number = Field(description="what the recipe allows, in the unit of the value")
     value: Number = Field(description="what the result has")
     ok: bool = Field(description="whether it is met")
-    decided: Added[bool] = Field(
-        default=True, description="false where other work on the machine let no time be judged"
-    )
+    decided: Added[bool] = Field(default=True, description="false where a busy machine let no time be judged")
 
 
 class Report(JsonPart):
