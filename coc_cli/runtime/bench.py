@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from coc_cli.data.images import Split
 from coc_cli.errors import RunError, StageError
 from coc_cli.nets.checkpoint import load
-from coc_cli.runtime.bench_peers import notes, peers
+from coc_cli.runtime.bench_peers import PEERS
 from coc_cli.runtime.bench_request import MOST_VALUES, BenchRequest, Candidate
 from coc_cli.runtime.bench_rows import Bench, Subject, measured
 from coc_cli.runtime.lowering import lower
@@ -47,19 +48,21 @@ def bench(
     images = random_images(first, count) if test is None else sample(test, count)
     calibration = images if train is None else sample(train, min(count, CALIBRATION))
     subjects: list[Subject] = []
+    notes: list[str] = []
     with TemporaryDirectory(prefix="coc-bench-") as name:
         folder = Path(name)
         for place, candidate in enumerate(request.candidates):
-            subjects.extend(_subjects(request, candidate, folder / str(place), images, calibration))
+            found = _subjects(request, candidate, folder / str(place), images, calibration)
+            subjects.extend(one for one in found if isinstance(one, Subject))
+            notes.extend(one for one in found if isinstance(one, str))
         for _ in range(request.attempts):
             say(f"times {len(subjects)} networks for about {request.seconds:g} s")
-            found = measured(subjects, request, len(images))
-            if not found.is_busy:
+            result = measured(subjects, request, len(images))
+            if not result.is_busy:
                 break
-    said = [*found.notes, *(notes() if request.peers else ())]
     if test is None:
-        said.append("random images, as no recipe with images is known (--data)")
-    return Bench(found.rows, found.stretch, found.rounds, found.images, tuple(said))
+        notes.append("random images, as no recipe with images is known (--data)")
+    return replace(result, notes=(*result.notes, *notes))
 
 
 def sample(split: Split, count: int) -> Pixels:
@@ -75,17 +78,24 @@ def random_images(candidate: Candidate, count: int) -> Pixels:
 
 def _subjects(
     request: BenchRequest, candidate: Candidate, folder: Path, images: Pixels, calibration: Pixels
-) -> Iterator[Subject]:
-    """Yield a candidate as files, and its peers behind it."""
+) -> list[Subject | str]:
+    """Return a candidate as files, and behind it its peers, or a note why one is not there."""
     folder.mkdir()
     inputs = folder / "inputs.npy"
     np.save(inputs, _normalised(candidate, images))
     files = {candidate.form: candidate.path / request.file_name(candidate.form)} if candidate.form else {}
     files = files or _written(request, candidate, folder, _normalised(candidate, calibration))
-    yield Subject(candidate.name, files, inputs, candidate.has_exits)
-    if request.peers and candidate.is_baseline:
-        for name, path in peers(files["onnx"], _normalised(candidate, calibration)):
-            yield Subject(f"{candidate.name}, {name}", {"onnx": path}, inputs, candidate.has_exits)
+    subject = Subject(candidate.name, files, inputs, candidate.has_exits)
+    if not (request.peers and candidate.is_baseline):
+        return [subject]
+    found: list[Subject | str] = [subject]
+    for peer in PEERS:
+        path = peer.written(files["onnx"], _normalised(candidate, calibration))
+        name = f"{candidate.name}, {peer.name}"
+        found.append(
+            path if isinstance(path, str) else replace(subject, name=name, files={"onnx": path}, runtimes=peer.runtimes)
+        )
+    return found
 
 
 def _normalised(candidate: Candidate, images: Pixels) -> NDArray[np.float32]:

@@ -37,6 +37,11 @@ class Subject:
     files: dict[str, Path]  # by form: onnx, tflite
     inputs: Path
     has_exits: bool
+    runtimes: tuple[str, ...] = ()  # in which alone it is timed; empty: in all that read a file of it
+
+    def runs_in(self, runtime: str) -> bool:
+        """Return whether it is to be timed in a runtime."""
+        return FORMS[runtime] in self.files and (not self.runtimes or runtime in self.runtimes)
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def measured(subjects: Sequence[Subject], request: BenchRequest, images: int) ->
         started = []
         for subject in subjects:
             for runtime in chosen:
-                if FORMS[runtime] in subject.files:
+                if subject.runs_in(runtime):
                     started.append(Process(subject, runtime, request))
                     stack.callback(started[-1].close)
         processes = list(_ready(started, notes))
@@ -154,10 +159,10 @@ def measured(subjects: Sequence[Subject], request: BenchRequest, images: int) ->
 def runtimes(subjects: Sequence[Subject], request: BenchRequest) -> tuple[list[str], list[str]]:
     """Return the runtimes to time in, and a note on those that could be installed; raises `RunError` if none is."""
     wanted = ["onnxruntime", *(("openvino", "litert") if request.others else ())]
-    wanted = [one for one in wanted if any(FORMS[one] in subject.files for subject in subjects)]
+    wanted = [one for one in wanted if any(subject.runs_in(one) for subject in subjects)]
     here = [one for one in wanted if find_spec(PACKAGES[one].replace("-", "_"))]
     absent = [PACKAGES[one] for one in wanted if one not in here]
-    needed = [subject for subject in subjects if not any(FORMS[one] in subject.files for one in here)]
+    needed = [subject for subject in subjects if not any(subject.runs_in(one) for one in here)]
     if needed:
         raise RunError(f"{needed[0].name}: no runtime for it is installed: pip install {' '.join(absent)}")
     return here, [f"not installed, so not timed: pip install {' '.join(absent)}"] if absent else []
