@@ -77,7 +77,6 @@ def litert_work(order: Order) -> Work:
 
     interpreter = Interpreter(model_path=order.model, num_threads=order.threads)
     about = interpreter.get_input_details()[0]
-    interpreter.resize_tensor_input(about["index"], [order.batch, *about["shape"][1:]])
     interpreter.allocate_tensors()
     ends = [output["index"] for output in interpreter.get_output_details()]
     scale, zero = about["quantization"]
