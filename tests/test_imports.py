@@ -80,6 +80,7 @@ WITH_TORCH = (
     "runtime.lowering",
     "runtime.folding",
     "runtime.bench",
+    "runtime.writers.torch_program",
 )
 WITHOUT_TORCH = (
     "cli",

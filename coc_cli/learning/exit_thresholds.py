@@ -8,9 +8,9 @@ import torch
 
 from coc_cli.learning.evaluation import scored
 from coc_cli.nets.cost import cost
-from coc_cli.nets.exit_rules import CONFIDENT_WHEN_LOW, NEVER, exit_scores
+from coc_cli.nets.exit_rules import NEVER, exit_scores
 from coc_cli.nets.network import with_spec
-from coc_cli.nets.spec import ExitRule
+from coc_cli.nets.spec import CONFIDENT_WHEN_LOW, ExitRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -94,7 +94,8 @@ def encode(network: Network) -> dict[str, Tensor]:
         kind = tensor.dtype if tensor.dtype in _KINDS else torch.float32
         value = tensor.detach().to("cpu", kind).contiguous()
         if name.endswith(".weight_scale"):
-            value = lsq.positive(value)
+            module = network.layer(layer_at(name).removesuffix(".weight_scale"))
+            value = lsq.positive(module.used(value))  # type: ignore[operator]
         if layer in network.spec.bits and name.endswith(".weight"):
             bits = network.spec.bits[layer]
             scale = network.layer(layer).scale_for_weight().detach().cpu()  # type: ignore[operator]
@@ -102,7 +103,8 @@ def encode(network: Network) -> dict[str, Tensor]:
         else:
             tensors[name] = value
     if network.spec.edges:
-        scales = [network.get_parameter(f"{edge_path(name)}.scale").detach().cpu() for name in network.spec.edges]
+        quantizers = [network.edges[name] for name in network.spec.edges]
+        scales = [one.used(one.scale).detach().cpu() for one in quantizers]  # type: ignore[operator]
         tensors["edges"] = lsq.positive(torch.stack(scales).float())
     return tensors
 

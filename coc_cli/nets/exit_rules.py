@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coc_cli.nets.spec import ExitRule
+from coc_cli.nets.spec import CONFIDENT_WHEN_LOW, ExitRule
 
-CONFIDENT_WHEN_LOW = frozenset(("entropy", "variance", "agreement"))
 NEVER = {"max_softmax": 2.0, "entropy": -1.0, "variance": -1.0, "agreement": -1.0}  # thresholds that no output meets
 
 

@@ -9,13 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coc_cli.nets.lsq import best_scale, code_range, fake_quantize
+from coc_cli.nets.lsq import best_scale, code_range, fake_quantize, power_of_two
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
 Layer = nn.Conv2d | nn.Linear
 
 
-class QuantizedWeight(nn.Module):
+class Scaled(nn.Module):
+    """What quantisers share: whether their scales are powers of two."""
+
+    power_of_two = False
+
+    def used(self, scale: Tensor) -> Tensor:
+        """Return a learned scale as it is used."""
+        return power_of_two(scale) if self.power_of_two else scale
+
+
+class QuantizedWeight(Scaled):
     """What quantised layers share: latent float weights and one learned scale per output channel."""
 
     weight: Tensor
@@ -27,7 +37,7 @@ class QuantizedWeight(nn.Module):
 
     def scale_for_weight(self) -> Tensor:
         """Return the scale in a shape that broadcasts against the weight: [O, 1, 1, 1] or [O, 1]."""
-        return self.weight_scale.view(-1, *[1] * (self.weight.dim() - 1))
+        return self.used(self.weight_scale).view(-1, *[1] * (self.weight.dim() - 1))
 
     def rounded_weight(self) -> Tensor:
         return fake_quantize(self.weight, self.scale_for_weight(), self.bits, signed=True, count=self.weight[0].numel())
@@ -53,7 +63,7 @@ class QuantizedLinear(QuantizedWeight, nn.Linear):
         return F.linear(x, self.rounded_weight(), self.bias)
 
 
-class ActivationQuantizer(nn.Module):
+class ActivationQuantizer(Scaled):
     """Rounds a tensor between layers; zero point 0, one learned scale.
 
     While `samples` is a list it only observes: tensors pass unchanged, and `samples` collects values for `calibrate`.
@@ -71,7 +81,7 @@ class ActivationQuantizer(nn.Module):
             return x
         count = x[0].numel() if x.dim() else 1
         edge = self.edge
-        return fake_quantize(x, self.scale, edge.bits, signed=edge.signed, low=edge.low, count=count)
+        return fake_quantize(x, self.used(self.scale), edge.bits, signed=edge.signed, low=edge.low, count=count)
 
     @torch.no_grad()
     def calibrate(self) -> None:

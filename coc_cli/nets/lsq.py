@@ -63,6 +63,25 @@ class _LearnedSign(Function):
         return grad * (v.abs() <= 1), (grad * sign).sum_to_size(shape) * gradient_scale, None
 
 
+class _PowerOfTwo(Function):
+    """The nearest power of two of the absolute value; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return positive(scale).log2().round().exp2()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        (scale,) = ctx.saved_tensors
+        return grad * torch.where(scale < 0, -1.0, 1.0)
+
+
+def power_of_two(scale: Tensor) -> Tensor:
+    """Return the nearest power of two of each scale; differentiable, straight through."""
+    return _PowerOfTwo.apply(scale)  # type: ignore[no-any-return,no-untyped-call]
+
+
 def positive(scale: Tensor) -> Tensor:
     """Return the scale as it is used: its absolute value, never zero."""
     return scale.abs().clamp_min(SMALLEST_SCALE)

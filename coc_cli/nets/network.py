@@ -16,7 +16,7 @@ from coc_cli.nets.entry import check_same, entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.graph import layer_name, layer_nodes
 from coc_cli.nets.heads import make_head
-from coc_cli.nets.layers import ActivationQuantizer, quantized, resized
+from coc_cli.nets.layers import BATCH_NORM, ActivationQuantizer, Scaled, quantized, resized
 from coc_cli.nets.names import module_path
 from coc_cli.nets.quantizer_places import input_bits, insert
 from coc_cli.nets.segments import Segment, segments, splice
@@ -63,11 +63,21 @@ class Network(nn.Module):
         for index, place in enumerate(spec.exits):
             splice(self.graph, place.source, index, self.exits[index])
         insert(self.graph, spec.edges)
+        if spec.scales == "power_of_two":
+            self._use_powers_of_two()
         self._cut: dict[tuple[str, ...], list[Segment]] = {}
         self.backbone_frozen = False
         shape = (-1, 1, 1)
         self.register_buffer("_mean", torch.tensor(spec.mean).view(shape), persistent=False)
         self.register_buffer("_std", torch.tensor(spec.std).view(shape), persistent=False)
+
+    def _use_powers_of_two(self) -> None:
+        """Let scales be powers of two; norms, whose gains are in the layers' weights, learn what they add, no more."""
+        for module in self.modules():
+            if isinstance(module, Scaled):
+                module.power_of_two = True
+            elif isinstance(module, BATCH_NORM) and module.weight is not None:
+                module.weight.requires_grad_(False)
 
     @property
     def segments(self) -> list[Segment]:
@@ -156,10 +166,17 @@ class Network(nn.Module):
         return Prediction(label, exits, confidence, probabilities)
 
     def train(self, mode: bool = True) -> Network:
-        """Set the mode as usual; a frozen backbone stays in eval mode, so that its norms' statistics stay."""
+        """Set the mode as usual; a frozen backbone stays in eval mode, so that its norms' statistics stay.
+
+        With scales that are powers of two all norms do.
+        """
         super().train(mode)
         if self.backbone_frozen:
             self.backbone.eval()
+        if self.spec.scales == "power_of_two":
+            for module in self.modules():
+                if isinstance(module, BATCH_NORM):
+                    module.eval()
         return self
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:

@@ -22,8 +22,10 @@ Scalar: TypeAlias = Annotated[
 ]
 WeightBits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
 ActivationBits: TypeAlias = Annotated[int, Field(ge=2, le=8)]
+Scales: TypeAlias = Literal["learned", "power_of_two"]
 Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
+CONFIDENT_WHEN_LOW = frozenset(("entropy", "variance", "agreement"))  # measures
 MOST_EDGES, MOST_EXITS = 20_000, 1_000
 FLOAT_BITS = 32  # what an unquantised operand counts
 LARGEST_BITS = 8
@@ -100,6 +102,7 @@ class Spec(Frozen):
     parameters: dict[str, tuple[int, ...]] = {}
     bits: dict[str, WeightBits] = {}  # weight bits by layer; a layer not named has float weights; heads are exits.N.*
     edges: Annotated[dict[str, Edge], Field(max_length=MOST_EDGES)] = {}
+    scales: Scales = "learned"  # of weights and edges; with powers of two norms keep their statistics, and add only
     exits: Annotated[tuple[Exit, ...], Field(max_length=MOST_EXITS)] = ()
     rule: ExitRule | None = None
 

@@ -29,6 +29,7 @@ def print_export(exported: Exported) -> None:
         print_line(
             f"the network's answer for {agreement['top1']:.2%} of {agreement['images']} validation images{exits}"
         )
+    if agreement and "interpreted" in agreement:
         bits = f"{agreement['interpreter_equal']:.2%} of {agreement['interpreted']}"
         print_line(f"equal to the integer reference, bit for bit, for {bits}")
     for note in exported.notes:

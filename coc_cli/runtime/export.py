@@ -18,6 +18,7 @@ from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sealed, sha256_of
 from coc_cli.learning.evaluation import exit_of, outputs
 from coc_cli.nets.checkpoint import load
+from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network
 from coc_cli.runtime import interpreter, standalone
 from coc_cli.runtime.export_request import ExportRequest
@@ -27,7 +28,8 @@ from coc_cli.runtime.model_card import model_card
 from coc_cli.runtime.session import MANIFEST
 from coc_cli.runtime.writers.writer import Job, Written
 
-MOST_COMPARED, MOST_INTERPRETED, AT_ONCE = 2_000, 128, 32
+MOST_COMPARED, LEAST_COMPARED, MACS_COMPARED = 2_000, 64, 4e11
+MOST_INTERPRETED, AT_ONCE = 128, 32
 LEAST_AGREEMENT = 0.99
 NEAR = 0.05  # of numbers: so many standard deviations of the training targets apart count as the same
 CALIBRATION = 256
@@ -52,7 +54,8 @@ def export(request: ExportRequest, *, say: Callable[[str], None] = print) -> Exp
     network = load(request.checkpoint, trust_code=True)
     graph, exported = lower(network, largest_code=request.writer.code_limit(request.options))
     splits = request.recipe.images() if request.recipe else None
-    images = splits.validation.first(MOST_COMPARED) if splits else None
+    most = min(MOST_COMPARED, max(LEAST_COMPARED, int(MACS_COMPARED / max(1, cost(network.spec).macs))))
+    images = splits.validation.first(most) if splits else None
     calibration = _normalised(network, splits.train.first(CALIBRATION)) if splits else np.empty((0,), np.float32)
     try:
         written = request.writer.write(Job(graph, exported, request.options, calibration))
@@ -93,25 +96,29 @@ def _agreement(
         same = answers.argmax(1) == answers_wanted.argmax(1)
     else:
         same = ((answers - answers_wanted).abs() <= NEAR).all(1)
+    agreement = {
+        "images": len(split),
+        "top1": float(same.float().mean()),
+        "exits": float((exits == wanted).float().mean()),
+    }
+    if not request.writer.is_exact:
+        return agreement
     count = min(len(split), MOST_INTERPRETED)
     batches = [
         interpreter.run(graph, images[start : min(start + AT_ONCE, count)]) for start in range(0, count, AT_ONCE)
     ]
     interpreted = [np.concatenate(part) for part in zip(*batches, strict=True)]
     equal = np.all([(one == other[:count]).all(1) for one, other in zip(interpreted, found, strict=True)], axis=0)
-    return {
-        "images": len(split),
-        "top1": float(same.float().mean()),
-        "exits": float((exits == wanted).float().mean()),
-        "interpreted": count,
-        "interpreter_equal": float(equal.mean()),
-    }
+    return {**agreement, "interpreted": count, "interpreter_equal": float(equal.mean())}
 
 
 def _manifest(
     request: ExportRequest, network: Network, graph: IntegerGraph, written: Written, agreement: dict[str, Any] | None
 ) -> dict[str, Any]:
     spec = network.spec
+    integer = {"layers": len(graph.integer_layers), "of": len(graph.layers), "not": dict(graph.kept_float)}
+    if not request.writer.is_integer:
+        integer |= {"layers": 0, "not": dict.fromkeys(graph.layers, f"{request.writer.name} computes in float32")}
     return {
         "schema": 1,
         "format": request.writer.name,
@@ -122,7 +129,7 @@ def _manifest(
         "exits": len(graph.outputs),
         "rule": spec.rule.model_dump(mode="json") if spec.rule else None,
         "bits": {"weights": dict(spec.bits), "activations": network.input_bits()},
-        "integer": {"layers": len(graph.integer_layers), "of": len(graph.layers), "not": dict(graph.kept_float)},
+        "integer": integer,
         "runtime": dict(written.runtime),
         **written.about,
         "agreement": agreement,

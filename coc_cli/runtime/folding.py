@@ -59,7 +59,7 @@ def folded(module: QuantizedWeight, norm: nn.Module | None, grid: Grid, largest_
     reads = grid.high + (128 if grid.low < 0 else 0)
     finer = max(1, min(largest_code, (2**15 - 1) // (2 * reads)) // highest)
     codes = codes * finer * np.sign(gain.numpy()).astype(np.int32).reshape(-1, *[1] * (codes.ndim - 1))
-    scale = (lsq.positive(module.weight_scale) * gain.abs() / finer).numpy().astype(np.float64)
+    scale = (lsq.positive(module.used(module.weight_scale)) * gain.abs() / finer).numpy().astype(np.float64)
     wanted = shift.numpy().astype(np.float64)
     largest = LARGEST_SUM - np.abs(codes).reshape(len(codes), -1).sum(1, dtype=np.int64) * max(grid.high, -grid.low)
     # A channel whose weights can be left out beside its bias is the bias alone, with a step that holds it.

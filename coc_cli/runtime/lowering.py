@@ -156,7 +156,7 @@ class _Lowering:
     def _grid_of(self, quantizer: FxNode) -> Grid:
         module = self.modules[str(quantizer.target)]
         assert isinstance(module, ActivationQuantizer)
-        return Grid(float(lsq.positive(module.scale).detach()), *module.codes)
+        return Grid(float(lsq.positive(module.used(module.scale)).detach()), *module.codes)
 
     def _round(self, node: FxNode) -> None:
         source, grid = self.made[node.all_input_nodes[0]], self._grid_of(node)
@@ -328,11 +328,9 @@ class _Lowering:
         attributes, parameters = {}, {}
         if node.op == "call_module":
             module = self.modules[str(node.target)]
-            known = (
-                kind_of(module) or type(module).__mro__[2].__name__
-                if isinstance(module, QuantizedWeight)
-                else kind_of(module)
-            )
+            known = kind_of(module)
+            if isinstance(module, QuantizedWeight):
+                known = "Linear" if isinstance(module, nn.Linear) else "Conv2d"
             attributes = {
                 name: _plain(getattr(module, name)) for name in MODULES.get(known or "", ()) if name != "bias"
             }

@@ -89,7 +89,16 @@ class Distill(TaughtStage):
         from coc_cli.nets.entry import with_graph
 
         student = spec.with_changes(
-            arch=arch, args=args, graph=None, modules={}, parameters={}, bits={}, edges={}, exits=(), rule=None
+            arch=arch,
+            args=args,
+            graph=None,
+            modules={},
+            parameters={},
+            bits={},
+            edges={},
+            exits=(),
+            rule=None,
+            scales="learned",
         )
         try:
             return with_graph(student)

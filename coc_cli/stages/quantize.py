@@ -14,7 +14,7 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
-from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Spec, WeightBits
+from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Scales, Spec, WeightBits
 from coc_cli.stages.stage import Lab
 from coc_cli.stages.taught_stage import TaughtStage
 
@@ -56,6 +56,10 @@ class Quantize(TaughtStage):
     first: Annotated[ActivationBits, Field(description="bits of the first layer, weights and input")] = 8
     last: Annotated[ActivationBits, Field(description="bits of the last layer, weights and input")] = 8
     residual: Annotated[ActivationBits, Field(description="bits of the tensors that enter a sum")] = 8
+    scales: Annotated[
+        Scales,
+        Field(description="power_of_two: every runtime gives the same bits and needs shifts only, at some accuracy"),
+    ] = "learned"
     layers: Annotated[
         dict[str, LayerRule], Field(description="by pattern of layer names; the last pattern that matches decides")
     ] = {}
@@ -66,7 +70,7 @@ class Quantize(TaughtStage):
 
         network = build(spec, device="meta")
         precision = self._precision(list(network.layers))
-        expected = with_precision(spec, precision)
+        expected = with_precision(spec, precision).with_changes(scales=self.scales)
         kinds = unsupported(build(spec.with_changes(bits={}, edges={}), device="meta"))
         if kept := [name for name in kinds if name in expected.bits]:
             rules = ", ".join(f"'{name}': {{bits: {FLOAT_BITS}}}" for name in kept)
@@ -113,9 +117,15 @@ class Quantize(TaughtStage):
         return Precision(precision.first, inner, precision.last, self.residual, overrides)
 
     def change(self, network: Network, lab: Lab) -> Network:
+        from coc_cli.nets.network import clone
+        from coc_cli.nets.norm_folding import fold_norms
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
         teacher = self.teacher_network(network, lab)
-        quantized = initialize_quantizers(network, self.expect(network.spec), lab.data.train, lab.device)
+        expected = self.expect(network.spec)
+        if self.scales == "power_of_two":
+            network = clone(network)
+            fold_norms(network)
+        quantized = initialize_quantizers(network, expected, lab.data.train, lab.device)
         lab.train(quantized, self, self.loss(teacher))
         return quantized

@@ -51,6 +51,8 @@ class StudentPlan:
             notes.append(f"the student is pruned like the incoming network, to {self.macs_fraction:.0%} of its MACs")
         if self.precision is not None:
             notes.append(f"the student takes over the bits by role: {self.precision}")
+            if incoming.scales != "learned":
+                notes.append("the student's scales are learned, and no powers of two")
             own = layers_with_own_bits(incoming)
             if own:
                 notes.append(f"the bits of layers set apart are gone, they get those of their role: {', '.join(own)}")

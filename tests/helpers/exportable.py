@@ -123,3 +123,11 @@ def equal_rows(one: list[Array], other: list[Array]) -> float:
 
 def exits_of(found: dict[str, Array], graph: IntegerGraph) -> list[Array]:
     return [found[f"exit_{index}"] for index in range(len(graph.outputs))]
+
+
+def rounded_net(
+    arch: str, size: int, bits: tuple[int, int], *, measure: str = "", exits: int = 1, head: str = "pool", **args: int
+) -> tuple[Network, torch.Tensor]:
+    """Return a network of so many bits of weights and activations, and normalised noise [64, 3, size, size]."""
+    network = quantised(float_network(arch, args, size=size, measure=measure, exits=exits, head=head), *bits)
+    return network, torch.from_numpy(inputs_of(network))

@@ -20,6 +20,7 @@ from exportable import (
     quantised,
     with_threshold,
 )
+from formats import through_file
 from sampling import tiered
 
 from coc_cli.errors import StageError
@@ -36,6 +37,8 @@ from coc_cli.runtime.writers.onnx_model import (
     unsigned_layers,
     whole,
 )
+from coc_cli.stages.quantize import Quantize
+from coc_cli.stages.stage import Lab
 
 RESNET = ("cifar:resnet20", {"depth": 8, "width": 5})
 NETWORKS = (
@@ -202,3 +205,18 @@ def test_constants_lie_inside_the_branches_under_names_of_their_own() -> None:
     assert len(names) == len(set(names))
     assert len(heavy) == 5, "the graph, and two branches at each of two exits"
     assert heavy[0] < sum(heavy) / 2
+
+
+@pytest.mark.parametrize("bits", [(8, 8), (4, 4)])
+def test_powers_of_two_give_equal_bits_in_the_network_too(bits: tuple[int, int], lab: Lab) -> None:
+    stage = Quantize(weights=bits[0], activations=bits[1], scales="power_of_two", epochs=1, teacher="none")
+    network = through_file(stage.apply(lab.baseline, lab))
+    graph, exported = lower(network)
+    for value in graph.values.values():
+        assert value.grid is None or np.log2(value.grid.scale) % 1 == 0
+    images = network.normalise(lab.data.test.images).contiguous()
+    interpreted = interpreter.run(graph, images.numpy())
+    found = exits_of(answers(batched(padded(graph), OnnxForm()), images.numpy()), graph)
+    with torch.no_grad():
+        told = [output.numpy() for output in exported(images)]
+    assert equal_rows(interpreted, found) == equal_rows(interpreted, told) == 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from coc_cli.registry import registered
-from coc_cli.runtime.writers.onnx import Onnx
 from coc_cli.runtime.writers.writer import Writer
+
+from coc_cli.runtime.writers.onnx import Onnx
+from coc_cli.runtime.writers.tflite import TFLite
+from coc_cli.runtime.writers.torch import TorchProgram
 
 WRITERS = {name: writer() for name, writer in registered(vars(), Writer).items()}

@@ -20,6 +20,7 @@ class Onnx(Writer):
     """For ONNX Runtime, and what reads QDQ: OpenVINO, TensorRT, converters of NPUs."""
 
     name = "onnx"
+    is_exact = True
     summary = "one file that stops by itself in ONNX Runtime, and one for batches"
 
     def code_limit(self, options: ExportOptions) -> int:

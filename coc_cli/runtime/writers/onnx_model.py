@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from coc_cli.nets.exit_rules import CONFIDENT_WHEN_LOW
+from coc_cli.nets.spec import CONFIDENT_WHEN_LOW
 from coc_cli.runtime.graph import (
     ZERO,
     Average,

@@ -48,6 +48,8 @@ class Writer:
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    is_exact: ClassVar[bool] = False  # whether what runs the files rounds as the integer interpreter does
+    is_integer: ClassVar[bool] = True  # whether it computes with whole numbers
     largest_code: ClassVar[int] = 127  # to which codes of weights may be enlarged for a finer bias
 
     def code_limit(self, options: ExportOptions) -> int:
