@@ -16,7 +16,7 @@ from coc_cli.data.images import Split
 from coc_cli.errors import RunError, StageError
 from coc_cli.nets.checkpoint import load
 from coc_cli.runtime.bench_peers import PEERS
-from coc_cli.runtime.bench_request import MOST_VALUES, BenchRequest, Candidate
+from coc_cli.runtime.bench_request import MOST_VALUES, BenchRequest, Candidate, file_name
 from coc_cli.runtime.bench_rows import Bench, Subject, measured
 from coc_cli.runtime.lowering import lower
 from coc_cli.runtime.writers import WRITERS
@@ -83,7 +83,7 @@ def _subjects(
     folder.mkdir()
     inputs = folder / "inputs.npy"
     np.save(inputs, _normalised(candidate, images))
-    files = {candidate.form: candidate.path / request.file_name(candidate.form)} if candidate.form else {}
+    files = {candidate.form: candidate.path / file_name(candidate.form, request.batch)} if candidate.form else {}
     files = files or _written(request, candidate, folder, _normalised(candidate, calibration))
     subject = Subject(candidate.name, files, inputs, candidate.has_exits)
     if not (request.peers and candidate.is_baseline):
@@ -121,7 +121,7 @@ def _written(
             if form == "onnx":
                 raise RunError(f"{candidate.name}: cannot be written as ONNX: {error.what}") from error
             continue
-        name = request.file_name(form)
+        name = file_name(form, request.batch)
         files[form] = folder / name
         files[form].write_bytes(content[name])
     return files

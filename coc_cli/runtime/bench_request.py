@@ -46,9 +46,10 @@ class BenchRequest:
     others: bool = True  # runtimes beside ONNX Runtime, where they are installed
     attempts: int = 1  # at a time when the machine has no other work
 
-    def file_name(self, form: str) -> str:
-        """Return which file of an export is timed."""
-        return BATCH_FILE if form == "onnx" and self.batch > 1 else FILES[form]
+
+def file_name(form: str, batch: int) -> str:
+    """Return which file of an export is timed."""
+    return BATCH_FILE if form == "onnx" and batch > 1 else FILES[form]
 
 
 def prepare(
@@ -67,7 +68,9 @@ def prepare(
             raise user_error(option, f"needs 1 to {most}, got {value}")
     if not 0 < seconds <= LONGEST_S:
         raise user_error("--seconds", f"needs a time above 0, at most {LONGEST_S:g}, got {seconds:g}")
-    found = [one for target in targets for one in _candidates(target, several=len(targets) > 1, trust_code=trust_code)]
+    found = [
+        one for target in targets for one in _candidates(target, batch, several=len(targets) > 1, trust_code=trust_code)
+    ]
     candidates = _distinct(found)
     _check_alike(candidates)
     if peers and not any(one.is_baseline for one in candidates):
@@ -87,9 +90,9 @@ def of_checkpoints(baseline: Path, result: Path, *, seconds: float, attempts: in
     return BenchRequest(both, None, seconds=seconds, others=False, attempts=attempts)
 
 
-def _candidates(target: Path, *, several: bool, trust_code: bool) -> Iterator[Candidate]:
+def _candidates(target: Path, batch: int, *, several: bool, trust_code: bool) -> Iterator[Candidate]:
     if target.is_dir() and (target / MANIFEST).exists():
-        yield _of_export(target)
+        yield _of_export(target, batch)
         return
     if target.is_file():
         raise user_error(target, "is a file; name a run directory, or a folder that coc export wrote")
@@ -112,15 +115,15 @@ def _of_checkpoints(baseline: Path, result: Path, prefix: str, *, trust_code: bo
         )
 
 
-def _of_export(target: Path) -> Candidate:
+def _of_export(target: Path, batch: int) -> Candidate:
     check_places(target)
     try:
         manifest = read_manifest(target)
         form = manifest["format"]
         if form not in FILES:
             raise user_error(target, f"is an export to {form}, which is not timed; use onnx or tflite")
-        for name, about in manifest["files"].items():
-            check_file(target / name, about)
+        name = file_name(form, batch)
+        check_file(target / name, manifest["files"][name])
         shape, *norm = (tuple(manifest["input"][key]) for key in ("shape", "mean", "std"))
         _check_numbers(shape, norm)
         stops = form == "onnx" and manifest["rule"] is not None

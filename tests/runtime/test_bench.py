@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,11 @@ WRONG = {
     "twice": (["run", "run"], "run: is given twice; name each once"),
     "a damaged export": (["cut"], "cut: manifest.json: damaged; export again"),
     "an export to torch": (["torch"], "torch: is an export to torch, which is not timed; use onnx or tflite"),
+    "another file": (
+        ["changed"],
+        "changed: model.onnx: damaged: does not match its checksum; export again",
+    ),
+    "a file that no manifest names": (["without"], "without/manifest.json: damaged; export again"),
     "numbers without sense": (["huge"], "huge/manifest.json: damaged; export again"),
     "peers of nothing": (["plain", "--peers"], "--peers: quantises the baseline of a run directory, and none is named"),
     "exits and no images": (
@@ -209,7 +215,9 @@ WRONG = {
 def write_manifest(folder: Path, **changes: Any) -> None:
     folder.mkdir()
     about = {"shape": [3, 4, 4], "mean": [0.5] * 3, "std": [0.25] * 3}
-    manifest = {"schema": 1, "format": "onnx", "input": about, "rule": None, "files": {}, **changes}
+    files = {"model.onnx": {"bytes": 1, "sha256": sha256(b"x").hexdigest()}}
+    (folder / "model.onnx").write_bytes(b"x")
+    manifest = {"schema": 1, "format": "onnx", "input": about, "rule": None, "files": files, **changes}
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
@@ -223,6 +231,9 @@ def places(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cut/manifest.json").write_text("{")
     shutil.copy(finished.directory / "model.safetensors", folder / "result")
     write_manifest(folder / "plain")
+    write_manifest(folder / "changed")
+    (folder / "changed/model.onnx").write_bytes(b"y")
+    write_manifest(folder / "without", files={})
     write_manifest(folder / "torch", format="torch")
     write_manifest(folder / "stops", rule={"measure": "max_softmax", "threshold": 0.5})
     write_manifest(folder / "huge", input={"shape": [3, 10**9, 10**9], "mean": [0.5] * 3, "std": [0.25] * 3})
