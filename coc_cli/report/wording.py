@@ -100,13 +100,17 @@ def latency(stage: StageView | None) -> str:
     if stage is None or stage.latency_ms is None:
         return "not measured"
     found = stage.latency_ms
-    threads = "1 thread" if found.threads == 1 else f"{bits(found.threads)} threads"
-    where = f"{found.runtime or 'unknown runtime'}, {threads}, batch {bits(found.batch)}"
-    wall = f"{milli(found.median, 'ms')} median, {milli(found.p95, 'ms')} p95 ({where}; measured)"
+    wall = f"{milli(found.median, 'ms')} median, {milli(found.p95, 'ms')} p95 ({timed_in(found)}; measured)"
     if found.cpu_median is None:
         return wall
     busy = f"; {BUSY}" if found.busy else ""
     return f"{milli(found.cpu_median, 'ms')} CPU time, {speedup(found)}; wall {wall}{busy}"
+
+
+def timed_in(found: LatencyView) -> str:
+    """Return in what a latency was measured."""
+    threads = "1 thread" if found.threads == 1 else f"{bits(found.threads)} threads"
+    return f"{found.runtime or 'unknown runtime'}, {threads}, batch {bits(found.batch)}"
 
 
 def speedup(found: LatencyView) -> str:
