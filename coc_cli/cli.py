@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from coc_cli.errors import CocError, ExitCode, UserError, did_you_mean, environment_error, user_error
+from coc_cli.errors import CocError, ExitCode, RunError, UserError, did_you_mean, environment_error, user_error
 from coc_cli.units import printable
 
 app = typer.Typer(
@@ -141,6 +141,8 @@ def compress(
         place = result.recipe.predict_exit.out  # the user's own recipe may choose it
         out = Path(place) if place else None
         _predict_exit(result.directory, out=out, device=device or result.recipe.device, trust_code=True)
+    if result.is_undecided:
+        raise RunError("not decided: busy machine; run the same command again when it has less to do")
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED
 
 
@@ -270,6 +272,37 @@ def run(
     from coc_cli.printing.export import print_answers
 
     print_answers(found, as_json=as_json)
+
+
+@app.command()
+@answers
+def bench(
+    targets: Annotated[
+        list[Path], typer.Argument(metavar="RUN|DIR...", help="run directories, or folders that coc export wrote")
+    ],
+    threads: Annotated[int, typer.Option(metavar="N", help="how many compute")] = 1,
+    batch: Annotated[int, typer.Option(metavar="N", help="images at a time; several run all exits")] = 1,
+    seconds: Annotated[float, typer.Option(metavar="S", help="how long to time, after a warm-up")] = 10.0,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="also the baseline as other tools quantise it to 8 bits")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option(metavar="RECIPE", help="whose test images go in  [default: the run's own]")
+    ] = None,
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Time networks on this machine, each in its own process, against the first: a run's baseline and its result."""
+    from coc_cli.runtime.bench_request import prepare
+
+    options = {"threads": threads, "batch": batch, "seconds": seconds, "peers": peers, "data": data}
+    request = prepare(targets, trust_code=trust_code, **options)  # type: ignore[arg-type]
+    from coc_cli.runtime.bench import bench as run_bench
+
+    found = run_bench(request, say=lambda text: print(printable(text), file=sys.stderr))
+    from coc_cli.printing.bench import print_bench
+
+    print_bench(found, request)
 
 
 class _Profiles(TyperGroup):

@@ -31,7 +31,7 @@ from coc_cli.exits.policies import POLICIES  # noqa: E402
 from coc_cli.learning.training import Training  # noqa: E402
 from coc_cli.nets.architectures import ARCHITECTURES  # noqa: E402
 from coc_cli.recipe.limits import LIMITS  # noqa: E402
-from coc_cli.recipe.model import Model, PredictExit, Recipe  # noqa: E402
+from coc_cli.recipe.model import Measure, Model, PredictExit, Recipe  # noqa: E402
 from coc_cli.stages import STAGES  # noqa: E402
 from coc_cli.stages.taught_stage import TaughtStage  # noqa: E402
 
@@ -211,6 +211,11 @@ def limits() -> str:
     return table(("key", "type (bounds)", "is"), rows)
 
 
+def measure() -> str:
+    """Return the keys of `measure`."""
+    return keys(Measure)
+
+
 def predict_exit() -> str:
     """Return the keys of `predict_exit`."""
     return keys(PredictExit)
@@ -260,6 +265,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "shared": shared,
     "stages": stages,
     "limits": limits,
+    "measure": measure,
     "predict_exit": predict_exit,
     "policies": policies,
     "governors": governors,

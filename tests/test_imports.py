@@ -82,6 +82,7 @@ WITH_TORCH = (
     "runtime.lowering",
     "runtime.folding",
     "runtime.patterns",
+    "runtime.bench",
     "runtime.writers.torch_program",
 )
 WITHOUT_TORCH = (
@@ -96,6 +97,12 @@ WITHOUT_TORCH = (
     "printing.profiles",
     "printing.cache",
     "printing.export",
+    "printing.bench",
+    "runtime.bench_peers",
+    "runtime.bench_request",
+    "runtime.bench_rounds",
+    "runtime.bench_rows",
+    "runtime.bench_worker",
     "exits.request",
     "profiling.measure_profile",
 )

@@ -20,7 +20,7 @@ from coc_cli.profiling.machine import processor_name
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Limits
 from coc_cli.report.schema.part import as_data
-from coc_cli.report.schema.run import Environment, Factor, LayerEntry, LimitEntry, StageEntry, StageResult
+from coc_cli.report.schema.run import Environment, Factor, LatencyEntry, LayerEntry, LimitEntry, StageEntry, StageResult
 from coc_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -49,9 +49,19 @@ def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
     return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
 
 
-def entries(stages: Sequence[MeasuredStage]) -> list[StageEntry]:
-    """Return the stages' entries in report.json, compared with the first, the baseline."""
-    return [_entry(stage, stages[0]) for stage in stages]
+def entries(
+    stages: Sequence[MeasuredStage], latencies: tuple[LatencyEntry | None, LatencyEntry | None] = (None, None)
+) -> list[StageEntry]:
+    """Return the stages' entries in report.json, compared with the first, the baseline.
+
+    Args:
+        stages: All of them.
+        latencies: The first one's and the last one's, if they were measured.
+    """
+    found = [_entry(stage, stages[0]) for stage in stages]
+    for place, latency in zip((0, -1), latencies, strict=True):
+        found[place] = found[place].model_copy(update={"latency_ms": latency})
+    return found
 
 
 def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> StageEntry:
@@ -87,11 +97,14 @@ def factors(stages: Sequence[StageEntry]) -> list[Factor]:
 
 
 def judged(limits: Limits, stages: Sequence[StageEntry], sign: int) -> list[LimitEntry]:
-    """Return the limits of the recipe, met or missed; `sign` is 1 if a larger metric is better, else -1."""
+    """Return the limits, met, missed or not decided; `sign` is 1 if a larger metric is better, else -1."""
     judged_limits = []
+    is_busy = stages[-1].latency_ms is not None and stages[-1].latency_ms.busy
     for name, limit in limits.active.items():
         value = LIMITS[name].value(stages[0], stages[-1], sign)
-        judged_limits.append(LimitEntry(name=name, limit=limit, value=value, ok=LIMITS[name].is_met(limit, value)))
+        decided = not (LIMITS[name].is_timed and is_busy)
+        ok = decided and LIMITS[name].is_met(limit, value)
+        judged_limits.append(LimitEntry(name=name, limit=limit, value=value, ok=ok, decided=decided))
     return judged_limits
 
 

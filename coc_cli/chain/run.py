@@ -17,6 +17,7 @@ import torch
 
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import data_key, lineages, stored_result
+from coc_cli.chain.latency import latencies
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
@@ -68,6 +69,11 @@ class Result:
     def ok(self) -> bool:
         """Whether every limit of the recipe is met."""
         return bool(self.report["ok"])
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether no limit is missed, but other work on the machine let a time not be judged."""
+        return not self.ok and all(limit["ok"] or not limit["decided"] for limit in self.report["limits"])
 
 
 def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False, device: str | None = None) -> Result:
@@ -267,14 +273,19 @@ class _Run:
             if STAGE_FOLDER.match(folder.name) and folder.name not in present and (folder / STAGE_RESULT).is_file():
                 shutil.rmtree(folder)
 
+    def _say_latency(self, text: str) -> None:
+        self.reporter.stage = "latency"
+        self.reporter.say(text, event="warning" if text.startswith("warning") else "latency", what=text)
+
     def _report(self, results: list[schema.StageResult]) -> schema.Report:
         task = task_of(self.plan.steps[0].spec)
-        paths = map(self._checkpoint, self.plan.steps)
+        paths = [self._checkpoint(step) for step in self.plan.steps]
         stages = entries(
             [
                 measured(step, result, read_header(path, trust_code=True).spec, path.stat().st_size)
                 for step, result, path in zip(self.plan.steps, results, paths, strict=True)
-            ]
+            ],
+            latencies(self.file.recipe, paths[0], paths[-1], self.data, self._say_latency),
         )
         limits = judged(self.file.recipe.limits, stages, task.sign)
         return schema.Report(

@@ -107,6 +107,16 @@ class LimitSettings(Frozen):
         """The limits that are set, by name."""
         return {name: limit for name in LIMITS if (limit := getattr(self, name)) is not None}
 
+    @property
+    def needing_latency(self) -> list[str]:
+        """The names of those for which the latency must be measured."""
+        return [name for name in self.active if LIMITS[name].needs_latency]
+
+    @property
+    def timed(self) -> bool:
+        """Whether one of them is judged by a time."""
+        return any(LIMITS[name].is_timed for name in self.active)
+
 
 if TYPE_CHECKING:
 
@@ -140,6 +150,14 @@ class PredictExit(Frozen):
     out: Annotated[str | None, Field(description="folder; by default predict-exit/PROFILE below the run's")] = None
 
 
+class Measure(Frozen):
+    """What is measured on this machine when the chain is done."""
+
+    latency: Annotated[
+        bool, Field(description="time baseline and result in ONNX Runtime, as coc bench does; some seconds")
+    ] = False
+
+
 class Recipe(Frozen):
     """A whole recipe."""
 
@@ -152,9 +170,15 @@ class Recipe(Frozen):
     model: Model
     chain: Annotated[tuple[Link, ...], Field(min_length=1, description="the stages, in the order in which they run")]
     limits: Limits = Limits()
+    measure: Annotated[Measure, Field(description="what is timed on this machine in the end")] = Measure()
     predict_exit: Annotated[
         PredictExit | None, Field(description="predict exits and plan frequencies when the chain is done")
     ] = None
+
+    @property
+    def needs_latency(self) -> bool:
+        """Whether baseline and result are to be timed: asked for, or needed by a limit."""
+        return self.measure.latency or bool(self.limits.needing_latency)
 
 
 def resolved(recipe: Recipe) -> str:

@@ -39,13 +39,19 @@ class EpochView:
 
 @dataclass(frozen=True)
 class LatencyView:
-    """A measured time for one batch."""
+    """What one batch took; of CPU time and what follows, files of before have nothing."""
 
     median: float | None
     p95: float | None
+    cpu_median: float | None
+    speedup: float | None
+    speedup_ci95: tuple[float, float] | None
+    busy: bool | None
     threads: float | None
     batch: float | None
     runtime: str | None
+    integer_convs: float | None
+    convs: float | None
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class LimitView:
     limit: float | None
     value: float | None
     ok: bool | None
+    decided: bool | None = None  # False: other work on the machine let no time be judged
 
 
 @dataclass(frozen=True)
@@ -265,6 +272,8 @@ class Run:
             return "not finished"
         if not self.limits:
             return "no limits set"
+        if not self.ok and all(limit.ok or limit.decided is False for limit in self.limits):
+            return "not decided: busy machine"
         return "limits met" if self.ok else "LIMIT MISSED"
 
     @property

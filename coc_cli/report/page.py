@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from coc_cli.report import wording
 from coc_cli.report.charts.benefit import benefit, benefit_table, savings, sensitivity
 from coc_cli.report.charts.figure import Figure, Table
+from coc_cli.report.charts.latency import latency
 from coc_cli.report.charts.layers import layers, training
 from coc_cli.report.charts.predictions import energy, policies
 from coc_cli.report.charts.stages import exits, trade_off, waterfall
@@ -46,6 +47,7 @@ class PageSection:
     figures: tuple[Figure, ...]
     devices: tuple[Device, ...]
     is_whole: bool
+    latency: Table | None
 
 
 def html(runs: tuple[Run, ...]) -> str:
@@ -89,7 +91,7 @@ def _part(run: Run, *, is_whole: bool, is_alone: bool) -> PageSection:
         figures.append(training(run))
         figures += layers(run.stages[0], run.stages[-1]) if len(run.stages) > 1 else ()
     devices = tuple(_devices(run)) if is_whole else ()
-    return PageSection(run, _there(figures), devices, is_whole)
+    return PageSection(run, _there(figures), devices, is_whole, latency(run))
 
 
 def _there(figures: list[Figure | None]) -> tuple[Figure, ...]:

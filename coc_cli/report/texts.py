@@ -50,6 +50,8 @@ CSV_COLUMNS = (
     "bytes_ratio",
     "latency_ms_median",
     "latency_ms_p95",
+    "latency_ms_cpu_median",
+    "latency_ms_speedup",
     "seconds",
 )
 
@@ -73,6 +75,8 @@ def _cells(stage: StageView) -> Iterator[object]:
         "metric_change": stage.change.value if stage.change else None,
         "latency_ms_median": stage.latency_ms.median if stage.latency_ms else None,
         "latency_ms_p95": stage.latency_ms.p95 if stage.latency_ms else None,
+        "latency_ms_cpu_median": stage.latency_ms.cpu_median if stage.latency_ms else None,
+        "latency_ms_speedup": stage.latency_ms.speedup if stage.latency_ms else None,
     }
     return (cells[column] for column in CSV_COLUMNS)
 

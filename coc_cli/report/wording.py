@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from coc_cli import units
-from coc_cli.report.model import DifferenceView, LimitView, PredictionView, Run, StageView
+from coc_cli.report.model import DifferenceView, LatencyView, LimitView, PredictionView, Run, StageView
 from coc_cli.units import count, metric_text
 
 NONE = "\u2013"  # a dash
 MODEL = "model"
+BUSY = "busy machine: only CPU times can be compared"
 SAME = 0.005  # a ratio so near to one
 WHOLE = 1000  # numbers from here on have no fraction worth reading
 
@@ -99,8 +100,28 @@ def latency(stage: StageView | None) -> str:
     if stage is None or stage.latency_ms is None:
         return "not measured"
     found = stage.latency_ms
-    where = f"{found.runtime or 'unknown runtime'}, {bits(found.threads)} threads, batch {bits(found.batch)}"
-    return f"{milli(found.median, 'ms')} median, {milli(found.p95, 'ms')} p95 ({where}; measured)"
+    wall = f"{milli(found.median, 'ms')} median, {milli(found.p95, 'ms')} p95 ({timed_in(found)}; measured)"
+    if found.cpu_median is None:
+        return wall
+    busy = f"; {BUSY}" if found.busy else ""
+    return f"{milli(found.cpu_median, 'ms')} CPU time, {speedup(found)}; wall {wall}{busy}"
+
+
+def timed_in(found: LatencyView) -> str:
+    """Return in what a latency was measured."""
+    threads = "1 thread" if found.threads == 1 else f"{bits(found.threads)} threads"
+    return f"{found.runtime or 'unknown runtime'}, {threads}, batch {bits(found.batch)}"
+
+
+def speedup(found: LatencyView) -> str:
+    """Return how many times less CPU time than the baseline's, with its interval."""
+    low, high = found.speedup_ci95 or (None, None)
+    return f"speed-up {times(found.speedup)} ({times(low)}..{times(high)})"
+
+
+def integer(found: LatencyView) -> str:
+    """Return how many layers run on integers."""
+    return f"{bits(found.integer_convs)} of {bits(found.convs)}"
 
 
 def energy(prediction: PredictionView) -> str:
@@ -120,6 +141,7 @@ def energies(run: Run) -> str:
 def judged(limit: LimitView) -> str:
     """Return whether a limit is met, in a word."""
     verdict = {True: "met", False: "MISSED", None: "not known"}[limit.ok]
+    verdict = "not decided" if limit.decided is False else verdict
     numbers = [
         NONE if number is None else f"{number:.6g}" if abs(number) >= WHOLE else f"{number:.4g}"
         for number in (limit.limit, limit.value)

@@ -25,7 +25,19 @@ BASELINE = {
     "params": 300,
     "checkpoint_bytes": 4000,
     "bytes_ratio": 1.0,
-    "latency_ms": None,
+    "latency_ms": {
+        "median": 6.0,
+        "p95": 7.0,
+        "cpu_median": 5.0,
+        "speedup": 1.0,
+        "speedup_ci95": [1.0, 1.0],
+        "busy": False,
+        "threads": 1,
+        "batch": 1,
+        "runtime": "onnxruntime 1.32.0",
+        "integer_convs": 0,
+        "convs": 22,
+    },
     "exits": [],
     "seconds": 12.0,
     "layers": [
@@ -44,6 +56,7 @@ QUANTIZE = {
     "bitops_ratio_nominal": 64.0,
     "checkpoint_bytes": 1000,
     "bytes_ratio": 4.0,
+    "latency_ms": None,
     "seconds": 3.4,
     "layers": [
         {"name": "conv1", "macs": 1000, "params": 100, "weight_bits": 4, "activation_bits": 4, "bitops": 16000},
@@ -58,7 +71,15 @@ EXITS = {
     "macs": 1500.0,
     "bitops_ratio": 128.0,
     "bitops_ratio_nominal": 130.0,
-    "latency_ms": {"median": 1.25, "p95": 1.5, "threads": 2, "batch": 1, "runtime": "onnxruntime"},
+    "latency_ms": {
+        **BASELINE["latency_ms"],  # type: ignore[dict-item]
+        "median": 1.5,
+        "p95": 1.75,
+        "cpu_median": 1.25,
+        "speedup": 4.0,
+        "speedup_ci95": [3.75, 4.25],
+        "integer_convs": 22,
+    },
     "exits": [
         {"index": 0, "share": 0.5, "metric_value": 1.0, "metric_all": 0.625},
         {"index": 1, "share": 0.5, "metric_value": 0.5, "metric_all": 0.75},

@@ -59,8 +59,9 @@ WRONG: dict[str, tuple[str, str, str]] = {
     ),
     "unknown key far from all": (
         "limits: {max_drop: 0.5}",
-        "limits: {speed: 1}",
-        "r.yaml:13: limits: no such key 'speed'; known: max_bytes, max_drop, min_bitops_ratio",
+        "limits: {colour: 1}",
+        "r.yaml:13: limits: no such key 'colour'; known: max_bytes, max_drop, max_latency_ms, min_bitops_ratio,"
+        " min_integer, min_speedup",
     ),
     "unknown key in a pattern": (
         "{bits: 2}",

@@ -36,6 +36,33 @@ def test_texts_are_as_the_golden_files_say(name: str, form: str, small: Path, ot
     assert text(directories, form) == (GOLDEN / f"{name}.{form}").read_text()
 
 
+def test_a_latency_of_an_older_file_is_its_wall_time(small: Path) -> None:
+    content = json.loads((small / "report.json").read_text())
+    old = {"median": 1.25, "p95": 1.5, "threads": 2, "batch": 1, "runtime": "onnxruntime"}
+    content["stages"][-1]["latency_ms"] = old
+    (small / "report.json").write_text(json.dumps(content))
+    [run] = read_runs([small])
+    said = "1.25 ms median, 1.5 ms p95 (onnxruntime, 2 threads, batch 1; measured)"
+    assert (wording.latency(run.last), run.missing) == (said, ())
+    page = deliver([small], "html", small / "page.html")
+    assert "1.25 ms" in page.read_text()
+    assert "Latency (measured)" not in page.read_text()
+
+
+def test_a_busy_machine_is_said_wherever_the_latency_is(small: Path) -> None:
+    content = json.loads((small / "report.json").read_text())
+    content["stages"][-1]["latency_ms"]["busy"] = True
+    content["limits"] = [{"name": "min_speedup", "limit": 2, "value": 4.0, "ok": False, "decided": False}]
+    content["ok"] = False
+    (small / "report.json").write_text(json.dumps(content))
+    for form in ("md", "terminal"):
+        assert "busy machine: only CPU times can be compared" in " ".join(text([small], form).split())
+        assert "min_speedup 2: 4, not decided" in text([small], form).replace("\\", "")
+    page = deliver([small], "html", small / "page.html").read_text()
+    assert "Measured on a <strong>busy machine: only CPU times can be compared</strong>." in page
+    assert read_runs([small])[0].verdict == "not decided: busy machine"
+
+
 def test_csv_has_a_row_a_stage_with_the_reports_numbers(small: Path, other: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(text([small, other], "csv"))))
     assert [(row["run"], row["name"]) for row in rows] == [

@@ -24,6 +24,8 @@ class Limit(ABC):
 
     name: ClassVar[str]
     annotation: ClassVar[Any]  # of the recipe's key, None included, with its bounds and its description
+    needs_latency: ClassVar[bool] = False  # a recipe that sets it has the latency measured
+    is_timed: ClassVar[bool] = False  # not to be judged on a busy machine
 
     @abstractmethod
     def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:

@@ -73,13 +73,19 @@ class StageResult(JsonPart):
 
 
 class LatencyEntry(JsonPart):
-    """A measured time for one batch; reserved: `latency_ms` is null as yet."""
+    """What one batch of test images took, exits counted; of the baseline and of the result."""
 
     median: float = Field(description="median wall time in ms")
     p95: float = Field(description="95th percentile of the wall time in ms")
+    cpu_median: Added[float] = Field(description="CPU time in ms: median over turns of the mean over their images")
+    speedup: Added[float] = Field(description="CPU time of the baseline by this one's")
+    speedup_ci95: Added[Interval] = Field(description="its 95 % interval, low and high (bootstrap over rounds)")
+    busy: Added[bool] = Field(description="whether wall and CPU time parted by over 10 %: other work ran")
     threads: Added[int] = Field(description="threads of the runtime")
     batch: Added[int] = Field(description="images in a batch")
     runtime: str = Field(description="what it was run with")
+    integer_convs: Added[int] = Field(description="convolutions and products of matrices that run on integers")
+    convs: Added[int] = Field(description="all of them in the graph that the runtime makes")
 
 
 class LayerEntry(JsonPart):
@@ -140,6 +146,7 @@ class LimitEntry(JsonPart):
     limit: Number = Field(description="what the recipe allows, in the unit of the value")
     value: Number = Field(description="what the result has")
     ok: bool = Field(description="whether it is met")
+    decided: Added[bool] = Field(default=True, description="false where a busy machine let no time be judged")
 
 
 class Report(JsonPart):
