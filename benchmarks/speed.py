@@ -21,8 +21,8 @@ import torch
 
 from coc_cli.data.images import Split
 from coc_cli.nets.architectures import resolve
-from coc_cli.nets.checkpoint import load, save
-from coc_cli.nets.network import Network, fresh
+from coc_cli.nets.checkpoint import save
+from coc_cli.nets.network import Network, build, fresh
 from coc_cli.nets.precision import LayerBits, Precision, with_precision
 from coc_cli.nets.quantizer_initialization import initialize_quantizers
 from coc_cli.nets.slicing import sliced
@@ -87,13 +87,13 @@ def turns(models: dict[str, tuple[bytes, dict[str, Any]]]) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
-def stopping(folder: Path) -> dict[str, Any]:
+def stopping() -> dict[str, Any]:
     """Return what stopping costs: three exits on w32 w8a8."""
     network = untrained("cifar:resnet18", 32)
     network = sliced(network, choose_channels(network, SelectionSettings(), 0.5))
     spec = EarlyExit(exits=3, head="pool").expect(network.spec)
-    made = fresh(spec.with_changes(exits=(), rule=None))
-    made = load_with_exits(made, spec)
+    made = build(spec.with_changes(rule=ExitRule(measure="max_softmax", threshold=2.0, max_drop=0.0)))
+    made.load_state_dict(network.state_dict(), strict=False)
     graph, _ = lower(rounded(made, 8, 8))
     graph = padded(graph)
     form = OnnxForm(unsigned=unsigned_layers(graph, portable=False))
@@ -108,21 +108,11 @@ def stopping(folder: Path) -> dict[str, Any]:
             "segment 0 alone": (whole(first, form).SerializeToString(), {}),
         }
     )
-    del folder
     return {
         "ms": times,
         "never_by_all_heads": times["the file that stops, never"] / times["all heads in one graph"],
         "exit_0_by_segment_0": times["the file that stops, at exit 0"] / times["segment 0 alone"],
     }
-
-
-def load_with_exits(network: Network, spec: Spec) -> Network:
-    from coc_cli.nets.network import build
-
-    rule = ExitRule(measure="max_softmax", threshold=2.0, max_drop=0.0)
-    wide = build(spec.with_changes(rule=rule))
-    wide.load_state_dict(network.state_dict(), strict=False)
-    return wide
 
 
 def sizes(folder: Path) -> dict[str, Any]:
@@ -145,13 +135,12 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made(folder)
     about = {"command": "benchmarks/speed.py", "machine": processor_name(), "targets": TARGETS}
-    about |= {"stopping": stopping(folder), "sizes": sizes(folder)}
+    about |= {"stopping": stopping(), "sizes": sizes(folder)}
     command = [sys.executable, "-m", "coc_cli", "bench", *(folder / name for name in ("float", *SHAPES))]
     done = subprocess.run([*command, "--seconds", str(SECONDS)], check=True, capture_output=True, text=True)
     about["bench"] = done.stdout.splitlines()
     out.write_text(json.dumps(about, indent=1) + "\n")
     print(done.stdout, json.dumps({key: about[key] for key in ("stopping", "sizes")}, indent=1))
-    load(folder / "w16-w8a8.safetensors")
 
 
 if __name__ == "__main__":

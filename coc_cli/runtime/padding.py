@@ -13,7 +13,7 @@ import numpy as np
 
 from coc_cli.runtime.graph import Array, Average, IntegerGraph, Layer, Node, Operation, Round, Sum, Value
 
-WIDE, NARROW, WORTH = 16, 4, 1.15
+WIDE, NARROW, WORTH = 16, 4, 1.25
 BY_CHANNEL = frozenset(
     ("maxpool2d", "max_pool2d", "adaptivemaxpool2d", "adaptive_max_pool2d", "zeropad2d", "upsample", "interpolate")
 )

@@ -161,8 +161,7 @@ def _stretch(
     is_last = index == len(stretches) - 1
     condition = None if is_last else leaves(scope, index, numbers)
     if is_last:
-        for name, value in answer(scope, numbers[-1], index).items():
-            scope.op("Identity", [value], name=name)
+        scope.rename(answer(scope, numbers[-1], index))
     elif condition is None:
         _stretch(scope, form, stretches, index + 1, numbers)
     else:
@@ -191,13 +190,9 @@ def _stretch(
 
 def _renamed(scope: Scope, count: int) -> list[str]:
     """Rename the outputs of a branch as no name may be used twice in a file; return the new ones in order."""
-    known = {VALUE, EXIT, CONFIDENCE, PROBABILITIES}
-    new = {}
-    for node in scope.nodes:
-        for place, name in enumerate(node.output):
-            if name in known:
-                node.output[place] = new[name] = scope.names.fresh(name)
-    return [new[name] for name in (VALUE, EXIT, CONFIDENCE, PROBABILITIES)[:count]]
+    new = {scope.names.fresh(name): name for name in (VALUE, EXIT, CONFIDENCE, PROBABILITIES)[:count]}
+    scope.rename(new)
+    return list(new)
 
 
 # Nodes

@@ -61,11 +61,26 @@ class Scope:
     def packed(self, codes: Array, kind: int) -> str:
         """Add a constant of 4 or 2 bits a number."""
         name = self.names.fresh("w")
-        self.constants.append(helper.make_tensor(name, kind, codes.shape, codes.flatten()))
+        bits = 4 if kind == TensorProto.INT4 else 2
+        per_byte = 8 // bits
+        flat = codes.flatten().astype(np.int8).view(np.uint8) & (2**bits - 1)
+        rows = np.pad(flat, (0, -len(flat) % per_byte)).reshape(-1, per_byte)  # the first number lowest
+        content = (rows << (np.arange(per_byte, dtype=np.uint8) * bits)).sum(1, dtype=np.uint8).tobytes()
+        self.constants.append(helper.make_tensor(name, kind, codes.shape, content, raw=True))
         return name
 
     def ints(self, *values: int) -> str:
         return self.constant(values, np.int64)
+
+    def rename(self, outputs: dict[str, str]) -> None:
+        """Let what is called by the values of `outputs` have the names of the keys."""
+        new = {value: name for name, value in outputs.items()}
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    names[place] = new.get(name, name)
+        for constant in self.constants:
+            constant.name = new.get(constant.name, constant.name)
 
     # Codes
 
