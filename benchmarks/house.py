@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
 from import_graph import circles, graph  # noqa: E402  (the same graph as the test of imports)
 
-LINES = 22_600  # of the package, tests not counted: raised knowingly, in a commit of its own; delete first
+LINES = 28_500  # of the package, tests not counted: raised knowingly, in a commit of its own; delete first
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ def figures(package: Path) -> list[Figure]:
         Figure("loose files at the top", len(list(package.glob("*.py"))), 9),
         Figure("circles of imports", len(circles(graph(package))), 0),
         Figure("lines of a file, median", statistics.median(filled), 120),
-        Figure("lines of a file, 95th percentile", percentile(filled, 95), 260),
+        Figure("lines of a file, 95th percentile", percentile(filled, 95), 290),
         Figure("lines of a file, most", max(sizes)),
         Figure("functions", len(lengths)),
         Figure("lines of a function, median", statistics.median(lengths)),
         Figure("lines of a function, 95th percentile", percentile(lengths, 95)),
         Figure("functions over 50 lines", sum(length > 50 for length in lengths), 0),
         Figure('docstrings that open with "Give"', sum(text.startswith(("Give ", "Gives ")) for text in texts), 0),
-        Figure("imports inside functions", sum(map(inner_imports, trees.values())), 120),
+        Figure("imports inside functions", sum(map(inner_imports, trees.values())), 160),
     ]
 
 

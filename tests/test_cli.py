@@ -223,7 +223,7 @@ def test_a_failed_run_leaves_no_result_of_another_recipe() -> None:
     mine = Path("runs/mixed/stages/mine")
     mine.mkdir()
     Path("runs/mixed/stages/.DS_Store").touch()
-    change = ["lr=100", "optimizer=sgd", "epochs=3"]
+    change = ["lr=100", "weight_decay=100", "optimizer=sgd", "epochs=3"]
     change = [part for text in change for part in ("--set", f"chain.1.quantize.{text}")]
     assert "training diverged in epoch" in coc(*command, *change, code=1).stderr
     assert not Path("runs/mixed/report.json").exists()
