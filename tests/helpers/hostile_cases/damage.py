@@ -83,7 +83,9 @@ def changed_json(content: Any, dice: random.Random, value: Any = None) -> Any:
     """Return a JSON content with one to three things changed; a value that was drawn may be put somewhere too."""
     changed = copy.deepcopy(content)
     for _ in range(dice.choice((1, 1, 2, 3))):
-        changed = mutated(changed, dice, under=(), value=value) if changed else changed
+        changed = (
+            mutated(changed, dice, under=(), value=value) if changed and isinstance(changed, dict | list) else changed
+        )
     return changed
 
 
