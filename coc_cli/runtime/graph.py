@@ -6,13 +6,14 @@ and rounds the sum once, to the codes of its output. What is no integer operatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coc_cli.nets.operations import OPERATIONS
 from coc_cli.nets.spec import ExitRule
 
 Array: TypeAlias = NDArray[Any]
@@ -137,6 +138,14 @@ class Operation(Node):
     attributes: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Array] = field(default_factory=dict)
     layer: str = ""  # the name in the network, if it is a convolution or a linear layer
+
+    def bound(self, arguments: Sequence[Any]) -> dict[str, Any]:
+        """Return what stands for its arguments, in their order, by the operation's names; with all attributes."""
+        if self.kind in OPERATIONS and not self.attributes:
+            given = OPERATIONS[self.kind].parameters.bind(*arguments)
+            given.apply_defaults()
+            return dict(given.arguments)
+        return {"x": arguments[0] if arguments else None, **self.attributes}
 
     def tensors(self) -> Iterator[Array]:
         yield from self.parameters.values()

@@ -97,11 +97,7 @@ def whole(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
     scope = _scope(graph, form, batch=False)
     shape = [1, *graph.values[graph.input].shape]
     _stretch(scope, form, graph.stretches(), 0, None)
-    threshold = [] if graph.rule is None else [described(THRESHOLD, [1])]
-    if graph.rule is not None:
-        scope.constants.append(onnx.numpy_helper.from_array(np.array([graph.rule.threshold], np.float32), THRESHOLD))
-    inputs = [described(INPUT, shape), *threshold]
-    return _model(scope, form, inputs, described_outputs(graph, [1]))
+    return _model(scope, form, shape, described_outputs(graph, [1]))
 
 
 def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
@@ -127,19 +123,20 @@ def batched(graph: IntegerGraph, form: OnnxForm) -> onnx.ModelProto:
             chosen[name] = scope.op("Where", [column if is_row else condition, value, chosen[name]])
     for name, value in chosen.items():
         scope.op("Identity", [value], name=name)
-    threshold = [] if graph.rule is None else [described(THRESHOLD, [1])]
-    if graph.rule is not None:
-        scope.constants.append(onnx.numpy_helper.from_array(np.array([graph.rule.threshold], np.float32), THRESHOLD))
     each = [described(f"exit_{i}", ["n", graph.values[name].shape[-1]]) for i, name in enumerate(graph.outputs)]
-    inputs = [described(INPUT, ["n", *graph.values[graph.input].shape]), *threshold]
-    return _model(scope, form, inputs, [*described_outputs(graph, ["n"]), *each])
+    return _model(scope, form, ["n", *graph.values[graph.input].shape], [*described_outputs(graph, ["n"]), *each])
 
 
 def _scope(graph: IntegerGraph, form: OnnxForm, *, batch: bool) -> Scope:
     return Scope(graph, Names(), {graph.input: INPUT}, batch, WEIGHTS[form.weights].opset)
 
 
-def _model(scope: Scope, form: OnnxForm, inputs: Sequence[Any], outputs: Sequence[Any]) -> onnx.ModelProto:
+def _model(scope: Scope, form: OnnxForm, shape: Sequence[Any], outputs: Sequence[Any]) -> onnx.ModelProto:
+    """Return the file of a written network, whose threshold is an input with a default."""
+    inputs = [described(INPUT, shape)]
+    if (rule := scope.graph.rule) is not None:
+        inputs.append(described(THRESHOLD, [1]))
+        scope.constants.append(onnx.numpy_helper.from_array(np.array([rule.threshold], np.float32), THRESHOLD))
     kind = WEIGHTS[form.weights]
     opsets = [helper.make_opsetid("", kind.opset)]
     graph = scope.to_proto("coc", inputs, outputs)

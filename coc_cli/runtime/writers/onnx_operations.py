@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 from coc_cli.errors import StageError
-from coc_cli.nets.operations import OPERATIONS
 from coc_cli.runtime.graph import Operation, Ref
 from coc_cli.runtime.writers import onnx_elementwise, onnx_layers, onnx_maps, onnx_moves
 from coc_cli.runtime.writers.onnx_emitters import EMITTERS
@@ -33,11 +32,4 @@ def emit(scope: Scope, node: Operation) -> Any:
             return tuple(filled(item) for item in argument)
         return argument
 
-    arguments = [filled(argument) for argument in node.arguments]
-    if node.kind in OPERATIONS and not node.attributes:
-        bound = OPERATIONS[node.kind].parameters.bind(*arguments)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
-    else:
-        given = {"x": arguments[0] if arguments else None, **node.attributes}
-    return emitter(scope, node, SimpleNamespace(**given))
+    return emitter(scope, node, SimpleNamespace(**node.bound([filled(argument) for argument in node.arguments])))

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from coc_cli.errors import StageError
-from coc_cli.nets.operations import OPERATIONS
 from coc_cli.runtime.graph import Grid, IntegerGraph, Operation, Ref, Window
 from coc_cli.runtime.writers.tflite_channels import Affine, averages, clipped, norm
 from coc_cli.runtime.writers.tflite_file import schema
@@ -47,14 +46,7 @@ def emit(scope: Scope, node: Operation) -> Any:
             return tuple(filled(item) for item in argument)
         return argument
 
-    arguments = [filled(argument) for argument in node.arguments]
-    if node.kind in OPERATIONS and not node.attributes:
-        bound = OPERATIONS[node.kind].parameters.bind(*arguments)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
-    else:
-        given = {"x": arguments[0], **node.attributes}
-    return emitter(scope, node, SimpleNamespace(**given))
+    return emitter(scope, node, SimpleNamespace(**node.bound([filled(argument) for argument in node.arguments])))
 
 
 def refusal(node: Operation, why: str) -> StageError:
