@@ -82,7 +82,8 @@ class Reporter:
             self._advance(epoch, text)
         elif epoch.epoch in (1, epoch.epochs) or time.monotonic() - self._printed_at > QUIET_SECONDS:
             seconds_left = (epoch.epochs - epoch.epoch) * epoch.seconds
-            line = f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {text}  {seconds_left:.0f} s left"
+            anew = f"  statistics of {epoch.norms_estimated} norms estimated anew" if epoch.norms_estimated else ""
+            line = f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {text}{anew}  {seconds_left:.0f} s left"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
             self._printed_at = time.monotonic()
 

@@ -19,6 +19,7 @@ from coc_cli.data.images import Data, Split, augmented
 from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
 from coc_cli.learning.evaluation import learning
+from coc_cli.learning.norm_statistics import refresh_statistics
 from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, Training, derived_seed
 from coc_cli.learning.training_state import TrainingState, not_finite
 from coc_cli.nets.network import Network
@@ -122,13 +123,15 @@ def fit(
         began = time.monotonic()
         slower = settings.model_copy(update={"lr": settings.lr * SLOWER}) if training.is_slowed else settings
         mean = _one_pass(network, data.train, slower, loss, optimizer, epoch, augment=augment, seed=seed)
+        steps = (epoch + 1) * math.ceil(len(data.train) / settings.batch)
+        anew = refresh_statistics(network, data.train, steps, batch=settings.batch, seed=seed)
         result = learning(network, data.validation)
         if what := _divergence(network, mean, result.negative_loss):
             text = f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}"
             warn(_next_try(settings, f"{text}: {what}", is_slowed=training.is_slowed))
             training.start_again(*start)
             continue
-        finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began)
+        finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began, anew)
         training.add(finished, (result.score, result.negative_loss))
         training.save()
         log(finished)

@@ -55,6 +55,7 @@ class Epoch:
     loss: float
     metric: float  # on validation, mean over exits
     seconds: float
+    norms_estimated: int = 0  # norms whose statistics were estimated anew, as too few steps went by
     restored: bool = False  # reported again after a resume, not trained now
 
 

@@ -40,6 +40,7 @@ class EpochEntry(JsonPart):
     loss: float = Field(description="mean training loss")
     metric: float = Field(description="the metric on validation, mean over exits")
     seconds: Added[float] = Field(description="duration in s")
+    norms_estimated: Added[int] = Field(description="norms whose statistics were estimated anew before validation")
     restored: Added[bool] = Field(description="reported again after a resume, not trained then")
 
 
