@@ -116,8 +116,10 @@ def hidden_for(macs: float, count: int, exits: int) -> int:
 def calibration_error(probabilities: Array, left_at: Array, bins: int = 10) -> float:
     """Return the expected calibration error of "has left by exit j", mean over j.
 
-    `probabilities` [n, E + 1] are those predicted, `left_at` [n] the exits at which inputs left.
+    `probabilities` [n, E + 1] are those predicted, `left_at` [n] the exits at which inputs left; 0 of no inputs.
     """
+    if not len(left_at):
+        return 0.0
     by = np.cumsum(probabilities, 1)[:, :-1]
     true = left_at[:, None] <= np.arange(by.shape[1])
     errors = []

@@ -18,6 +18,7 @@ from coc_cli.data.sources.source import SPLIT_KEYS, KeyFault, Source, repeats
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.files import budget
 from coc_cli.registry import registered
+from coc_cli.units import clipped
 
 from coc_cli.data.sources.digits import Digits, RotatedDigits
 from coc_cli.data.sources.folder import Folder
@@ -133,7 +134,10 @@ def _place_fault(source: Source, settings: DataSettings) -> str | None:
         return f"'{settings.kind}' takes nothing behind it, got '{settings.source}'"
     if source.place and not settings.place:
         return f"'{settings.kind}' needs more: {form(settings.kind)}"
-    return source.place_fault(settings.place) if source.place else None
+    try:
+        return source.place_fault(settings.place) if source.place else None
+    except OSError as error:
+        return f"'{clipped(settings.place)}' cannot be looked at: {error.strerror}"
 
 
 def _foreign_keys(source: Source, settings: DataSettings) -> Iterator[KeyFault]:
