@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -118,7 +119,10 @@ def images(data: Data) -> torch.Tensor:
 @pytest.fixture(scope="session")
 def quickstart() -> Path:
     """The quickstart's run directory; README's first command has left it, or it is made now."""
-    subprocess.run(QUICKSTART, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    (ROOT / "runs").mkdir(exist_ok=True)
+    with (ROOT / "runs/.tests.lock").open("w") as lock:  # another process may want it, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(QUICKSTART, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return ROOT / "runs/quickstart"
 
 

@@ -95,7 +95,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Record if asked to."""
-    if (file := config.getoption("--record")) is not None:
+    is_worker = hasattr(config, "workerinput")  # of several processes, the one that hears of all tests writes
+    if (file := config.getoption("--record")) is not None and not is_worker:
         config.pluginmanager.register(Recorder(file.absolute(), config.getoption("markexpr")))
 
 

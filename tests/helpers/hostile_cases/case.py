@@ -187,7 +187,8 @@ def _names(folder: Path) -> list[str]:
 def _faults_of_places(case: Case, place: Path, before: dict[str, tuple[int, str]]) -> list[str]:
     changed = tree_of(place / "canary") != before or _names(place) != ["canary", "case"]
     inputs = {name.split("/")[0] for name in case.files}
-    beside = {name for name in _names(place / "case") if name not in inputs and name not in ("runs", "report.html")}
+    outputs = {"runs", "report.html", *(["predict-exit"] if case.verb == "predict-exit" else [])}
+    beside = set(_names(place / "case")) - inputs - outputs
     return ["the canary has changed"] * changed + [f"left {sorted(beside)}"] * bool(beside)
 
 

@@ -74,6 +74,8 @@ def _unnamed() -> bytes:
 
 
 FOUND: dict[str, Callable[[], Case]] = {
+    "recipes: a folder whose name no disk takes": partial(_of_data, f"source: 'folder:{'p' * 5000}'"),
+    "recipes: weights whose name no disk takes": partial(_recipe, RECIPE.replace("PATH", "w" * 5000)),
     "recipes: a key of a hundred thousand characters": partial(_recipe, CHAIN + "x" * 100_000 + ": 1\n"),
     "recipes: a list of one class": partial(_of_data, "source: 'folder:pets', size: 8, channels: 1, classes: [a]"),
     "recipes: two billion classes": partial(
