@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def compress(
-    path: Path,
+    path: Path | str,
     *,
     out: Path | None = None,
     overrides: tuple[str, ...] = (),
@@ -24,7 +24,7 @@ def compress(
 
     Raises `UserError` before any work, `RunError` on the way.
     """
-    file = read(path, overrides, trust_code=trust_code)
+    file = read(Path(path), overrides, trust_code=trust_code)
     from coc_cli.chain.run import run_chain
 
     return run_chain(file, out=out, fresh=fresh, device=device)

@@ -87,9 +87,9 @@ def _pad(s: Scope, node: Operation, a: Any) -> str:
     rank, around = len(value.dims), list(getattr(a, "pad", None) or a.padding)
     before = [0] * (rank - len(around) // 2) + around[::2][::-1]
     after = [0] * (rank - len(around) // 2) + around[1::2][::-1]
-    with_what = [] if mode != "constant" else [s.constant(getattr(a, "value", 0) or 0)]
-    if value.grid is not None:
-        with_what = [s.zero(value.grid)] if mode == "constant" else []
+    with_what = []
+    if mode == "constant":
+        with_what = [s.zero(value.grid) if value.grid else s.constant(getattr(a, "value", 0) or 0)]
     return s.op("Pad", [a.x, s.ints(*before, *after), *with_what], mode=mode)
 
 
