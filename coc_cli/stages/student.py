@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coc_cli.errors import StageError
+from coc_cli.nets.cost import cost
 from coc_cli.nets.exit_places import Places, spread
 from coc_cli.nets.network import Network
 from coc_cli.nets.precision import Precision, layers_with_own_bits, precision_of, with_precision
@@ -12,6 +13,7 @@ from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.slicing import sliced
 from coc_cli.nets.spec import Exit, Spec
 from coc_cli.stages.channel_selection import SelectionSettings, backbone_macs, choose_channels, sliced_dry
+from coc_cli.units import count
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class StudentPlan:
     def notes(self, incoming: Spec) -> list[str]:
         """Return what a user should know of what the student takes over from the incoming network."""
         notes = []
+        ours, theirs = cost(self.expected()).macs, cost(incoming).macs
+        if ours > theirs:
+            notes.append(f"the student costs more than what it replaces: {count(ours)} MACs, not {count(theirs)}")
         if self.macs_fraction < 1:
             notes.append(f"the student is pruned like the incoming network, to {self.macs_fraction:.0%} of its MACs")
         if self.precision is not None:

@@ -24,6 +24,7 @@ from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Link
 from coc_cli.stages.pruning_widths import TOLERANCE
 from coc_cli.stages.stage import Lab, Stage
+from coc_cli.units import count
 
 
 def stage(name: str, **keys: object) -> Stage:
@@ -206,10 +207,14 @@ def test_a_new_student_takes_over_what_came_before_and_says_so(spec: Spec) -> No
     whole = cost(made.with_changes(modules={})).macs
     assert cost(made).macs / whole == pytest.approx(0.7, abs=2 * TOLERANCE)
     notes = deeper.notes(had)
-    assert len(notes) == 3
-    assert notes[0].startswith("the student is pruned like the incoming network, to 7")
-    assert notes[1] == "the student takes over the bits by role: first w6a6, inner w3a4, last w7a7, sums 5"
-    assert notes[2].startswith("the student has exits at the same shares of its MACs: stages_")
+    assert len(notes) == 4
+    assert (
+        notes[0]
+        == f"the student costs more than what it replaces: {count(cost(made).macs)} MACs, not {count(cost(had).macs)}"
+    )
+    assert notes[1].startswith("the student is pruned like the incoming network, to 7")
+    assert notes[2] == "the student takes over the bits by role: first w6a6, inner w3a4, last w7a7, sums 5"
+    assert notes[3].startswith("the student has exits at the same shares of its MACs: stages_")
 
 
 def test_bits_of_layers_set_apart_do_not_vanish_unannounced(spec: Spec) -> None:
