@@ -91,7 +91,7 @@ def main() -> int:
     found = figures(asked.package)
     for one in found:
         limit = "" if one.limit is None else f"  (at most {one.limit:,})"
-        print(f"{one.value:>8,.10g}  {one.name}{limit}{'' if one.is_kept else '  PASSED'}")
+        print(f"{one.value:>8,.10g}  {one.name}{limit}{'' if one.is_kept else '  OVER'}")
     return int(asked.check and not all(one.is_kept for one in found))
 
 

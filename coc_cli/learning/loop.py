@@ -123,8 +123,7 @@ def fit(
         began = time.monotonic()
         slower = settings.model_copy(update={"lr": settings.lr * SLOWER}) if training.is_slowed else settings
         mean = _one_pass(network, data.train, slower, loss, optimizer, epoch, augment=augment, seed=seed)
-        steps = (epoch + 1) * math.ceil(len(data.train) / settings.batch)
-        anew = refresh_statistics(network, data.train, steps, batch=settings.batch, seed=seed)
+        anew = refresh_statistics(network, data.train, epoch + 1, batch=settings.batch, seed=seed)
         result = learning(network, data.validation)
         if what := _divergence(network, mean, result.negative_loss):
             text = f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}"
@@ -135,8 +134,7 @@ def fit(
         training.add(finished, (result.score, result.negative_loss))
         training.save()
         log(finished)
-    if training.best_weights is not None:  # else there were no epochs
-        network.load_state_dict(training.best_weights)
+    training.load_best()
 
 
 def _next_try(settings: Training, text: str, *, is_slowed: bool) -> str:

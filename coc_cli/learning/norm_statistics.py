@@ -19,20 +19,20 @@ IMAGES = 1000  # at least, where there are as many
 STALE = 0.01  # the largest share of where it started that a running mean may still hold
 
 
-def refresh_statistics(network: Network, train: Split, steps: int, *, batch: int, seed: int) -> int:
+def refresh_statistics(network: Network, train: Split, epochs: int, *, batch: int, seed: int) -> int:
     """Estimate the statistics of the norms that train anew where a running mean lags behind the weights, in place.
 
     Args:
         network: Left in eval mode.
         train: The images; a fixed sample is drawn, without augmentation.
-        steps: That were trained so far.
+        epochs: That were trained so far.
         batch: Images of a batch.
         seed: Of the sample.
 
     Returns:
         How many norms there were.
     """
-    stale = _stale(network, steps)
+    stale = _stale(network, epochs * math.ceil(len(train) / batch))
     if stale:
         _estimate(network, stale, train, batch, derived_seed(seed, "norm statistics"))
     network.eval()

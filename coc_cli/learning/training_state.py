@@ -93,6 +93,11 @@ class TrainingState:
             self.best = figure
             self.best_weights = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
+    def load_best(self) -> None:
+        """Load the weights of the best epoch."""
+        if self.best_weights is not None:  # else there were no epochs
+            self.network.load_state_dict(self.best_weights)
+
     def save(self) -> None:
         """Write the state, completely or not at all, over the older of the two."""
         content = {

@@ -32,7 +32,7 @@ def test_statistics_are_estimated_while_a_hundredth_is_left(
 ) -> None:
     for norm in norms(network):
         norm.momentum = momentum  # type: ignore[assignment]
-    anew = refresh_statistics(network, data.train, steps, batch=32, seed=1)
+    anew = refresh_statistics(network, data.train, steps, batch=96, seed=1)  # an epoch is a step
     assert anew == (len(norms(network)) if stale else 0)  # 0.9^43 = 0.0108, 0.9^44 = 0.0097; 0.99^458 = 0.01002
 
 
