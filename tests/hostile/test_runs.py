@@ -40,14 +40,18 @@ def made_a_folder(path: Path) -> None:
     (path / "mine.txt").write_text("a user's")
 
 
+def made_a_link(path: Path) -> None:
+    """Put a link in a file's place, to the same content elsewhere."""
+    path.rename(Path("elsewhere"))
+    path.symlink_to(Path("elsewhere").absolute())
+
+
+PLACES = 19  # at which a bit is flipped, and the first
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "emptied": lambda path: path.write_bytes(b""),
-    "first bit": flipped(0),
-    "early bit": flipped(0.3),
-    "middle bit": flipped(0.5),
-    "late bit": flipped(0.8),
-    "last bit": flipped(1),
+    **{f"bit at {place} of {PLACES}": flipped(place / PLACES) for place in range(PLACES + 1)},
+    "a link": made_a_link,
     "deleted": Path.unlink,
     "a folder": made_a_folder,
 }
@@ -66,10 +70,10 @@ HALF = (
     *(f"lock {stage} .lock" for stage in STAGES),
 )
 QUICK = (
-    ("finished", "only stages/01-quantize model.safetensors", "middle bit"),
+    ("finished", "only stages/01-quantize model.safetensors", "bit at 10 of 19"),
     ("finished", "run report.json", "a folder"),
     ("half", "state stages/01-quantize training.1.pt", "a folder"),
-    ("half", "state stages/01-quantize training.1.pt", "middle bit"),
+    ("half", "state stages/01-quantize training.1.pt", "bit at 10 of 19"),
 )
 CASES = [("finished", what, how) for what in FINISHED for how in DAMAGES]
 CASES += [("half", what, how) for what in HALF for how in DAMAGES]
@@ -127,13 +131,19 @@ def test_a_damaged_file(
     path = place(what)
     DAMAGES[how](path)
     is_refused = how == "a folder" and RUN in path.parents
-    ended = coc("compress", "recipe.yaml", code=2 if is_refused else 0)
-    if is_refused:
+    elsewhere = path.read_bytes() if how == "a link" else b""
+    ended = coc("compress", "recipe.yaml", code=None if how == "a link" else 2 if is_refused else 0)
+    if ended.code == 2 and how == "a link":
+        assert ended.stderr.splitlines()[-1].startswith(f"{path}: ")
+        path.unlink()
+        coc("compress", "recipe.yaml")
+    elif is_refused:
         assert ended.stderr == f"{path}: is a folder; move it away, or choose another run directory with --out\n"
         assert (path / "mine.txt").read_text() == "a user's"
         shutil.rmtree(path)
         coc("compress", "recipe.yaml")
     assert results(RUN) == results(runs["finished"] / RUN)
+    assert how != "a link" or Path("elsewhere").read_bytes() == elsewhere
     with locked(RUN / ".lock", wait=False):
         pass
 
@@ -147,7 +157,7 @@ def test_many_damaged_files(
     shutil.copytree(runs[dice.choice(["finished", "half"])], tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     for path in dice.sample(sorted(path for path in Path("runs").rglob("*") if path.is_file()), 6):
-        DAMAGES[dice.choice([how for how in DAMAGES if how != "a folder"])](path)
+        DAMAGES[dice.choice([how for how in DAMAGES if how not in ("a folder", "a link")])](path)
     coc("compress", "recipe.yaml")
     assert results(RUN) == results(runs["finished"] / RUN)
 
