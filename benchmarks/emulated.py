@@ -60,15 +60,12 @@ def measured(run: Path, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure each pair and write the record."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
-    import checkout
-    from record import machine, versions
+    from record import provenance
 
+    head = {**provenance(), "emulator": " ".join(EMULATOR)}
     file, *pairs = map(Path, sys.argv[1:])
-    found = {
-        run.name + ("-portable" if folder.name.endswith("p") else ""): measured(run.absolute(), folder.absolute())
-        for run, folder in zip(pairs[::2], pairs[1::2], strict=True)
-    }
-    head = {"commit": checkout.commit(), "emulator": " ".join(EMULATOR), "machine": machine(), "versions": versions()}
+    by_pair = zip(pairs[::2], pairs[1::2], strict=True)
+    found = {folder.name: measured(run.absolute(), folder.absolute()) for run, folder in by_pair}
     file.write_text(json.dumps({**head, "exports": found}, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

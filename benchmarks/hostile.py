@@ -20,12 +20,11 @@ from typing import Any
 PART = 250
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
-import checkout  # noqa: E402
 from forked import Server  # noqa: E402
 from hostile_cases import GROUPS  # noqa: E402
 from hostile_cases.case import Stock  # noqa: E402
 from hostile_cases.tally import MUTANTS, run_group  # noqa: E402
-from record import machine, versions  # noqa: E402
+from record import provenance  # noqa: E402
 from sampling import seed  # noqa: E402
 
 
@@ -72,11 +71,8 @@ def main() -> int:
     )
     head = {
         "command": f"python benchmarks/hostile.py {asked.cases} {asked.mutants} {asked.file}",
-        "commit": checkout.commit(),
-        "uncommitted_changes": checkout.has_uncommitted_changes(),
+        **provenance(),
         "seed": seed(),
-        "machine": machine(),
-        "versions": versions(),
     }
     parts: dict[str, list[dict[str, Any]]] = {}
     for start, group in every:

@@ -18,9 +18,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
-import checkout  # noqa: E402
 from kills import SIGNALS, Runs, drawn, has_struck, left_over  # noqa: E402
-from record import machine, versions  # noqa: E402
+from record import provenance  # noqa: E402
 from sampling import seed  # noqa: E402
 from tiny import results  # noqa: E402
 
@@ -32,7 +31,7 @@ KILLS, STEPS = 20, 250  # steps of writes, five an epoch: so many into a run, at
 def main() -> None:
     """Kill runs until 20 kills have struck, finish each, and write the record."""
     dice, rows, began = random.Random(seed()), list[dict[str, Any]](), time.monotonic()  # noqa: S311
-    commit, is_changed = checkout.commit(), checkout.has_uncommitted_changes()
+    head = provenance()
     with tempfile.TemporaryDirectory() as place:
         undisturbed, killed = Path(place) / "undisturbed", Path(place) / "killed 0"
         undisturbed.mkdir()
@@ -55,10 +54,7 @@ def main() -> None:
                     killed = killed.with_name(f"killed {len(equal)}")
     record = {
         "command": "python benchmarks/kills.py",
-        "commit": commit,
-        "uncommitted_changes": is_changed,
-        "machine": machine(),
-        "versions": versions(),
+        **head,
         "undisturbed_seconds": round(seconds),
         "seconds": round(time.monotonic() - began),
         "runs_end_in_the_same_bytes": equal,

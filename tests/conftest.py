@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from tiny import TINY_EXITS, TINY_RECIPE
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import Augment
+from coc_cli.files.atomic import locked
 from coc_cli.nets.entry import with_graph
 from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.spec import Scale, Spec
@@ -120,8 +120,7 @@ def images(data: Data) -> torch.Tensor:
 def quickstart() -> Path:
     """The quickstart's run directory; README's first command has left it, or it is made now."""
     (ROOT / "runs").mkdir(exist_ok=True)
-    with (ROOT / "runs/.tests.lock").open("w") as lock:  # another process may want it, too
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(ROOT / "runs/.tests.lock", wait=True):  # another process may want it, too
         subprocess.run(QUICKSTART, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return ROOT / "runs/quickstart"
 

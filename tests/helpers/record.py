@@ -32,6 +32,16 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
 
 
+def provenance() -> dict[str, Any]:
+    """Return what every record says of where it comes from: commit, machine and versions."""
+    return {
+        "commit": checkout.commit(),
+        "uncommitted_changes": checkout.has_uncommitted_changes(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -64,12 +74,9 @@ class Recorder:
         totals = Counter(self.outcomes.values())
         return {
             "selected": self.selected,
-            "commit": checkout.commit(),
-            "uncommitted_changes": checkout.has_uncommitted_changes(),
+            **provenance(),
             "date": datetime.now(timezone.utc).date().isoformat(),
             "seconds": round(time.monotonic() - self.began, 1),
-            "machine": machine(),
-            "versions": versions(),
             "totals": {name: totals[name] for name in ("passed", "failed", "skipped")},
             "tests": self._tests(),
         }

@@ -46,7 +46,7 @@ def made_a_link(path: Path) -> None:
     path.symlink_to(Path("elsewhere").absolute())
 
 
-PLACES = 19  # at which a bit is flipped, and the first
+PLACES = 19  # behind the first, at which a bit is flipped: 20 in all
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "emptied": lambda path: path.write_bytes(b""),
@@ -133,6 +133,7 @@ def test_a_damaged_file(
     is_refused = how == "a folder" and RUN in path.parents
     elsewhere = path.read_bytes() if how == "a link" else b""
     ended = coc("compress", "recipe.yaml", code=None if how == "a link" else 2 if is_refused else 0)
+    assert ended.code in (0, 2)
     if ended.code == 2 and how == "a link":
         assert ended.stderr.splitlines()[-1].startswith(f"{path}: ")
         path.unlink()
