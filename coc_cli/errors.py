@@ -103,11 +103,11 @@ class DataError(StageError):
 def environment_error(error: OSError) -> CocError:
     """Return what the system refused in plain words: the file, why, and what to do."""
     where = error.filename if error.filename is not None else "a file"
+    what, remedy = error.strerror or type(error).__name__, _REMEDIES.get(error.errno or 0)
+    what = f"{what}; {remedy}" if remedy else what
     if error.errno == errno.ENAMETOOLONG:  # no name that coc makes is
-        return user_error(clipped(str(where)), f"{error.strerror}; {_REMEDIES[error.errno]}")
-    what = f"{where}: {error.strerror or type(error).__name__}"
-    remedy = _REMEDIES.get(error.errno or 0)
-    return RunError(f"{what}; {remedy}" if remedy else what)
+        return user_error(clipped(str(where)), what)
+    return RunError(f"{where}: {what}")
 
 
 def user_error(where: object, what: str) -> UserError:

@@ -77,13 +77,13 @@ class Reporter:
     def epoch(self, epoch: Epoch) -> None:
         """Show one epoch."""
         self.event("epoch", index=self.index, **vars(epoch))
-        text = f"loss {epoch.loss:.4f}  validation {epoch.metric:.4f}"
+        anew = f"  statistics of {epoch.norms_estimated} norms estimated anew" if epoch.norms_estimated else ""
+        text = f"loss {epoch.loss:.4f}  validation {epoch.metric:.4f}{anew}"
         if self._bar:
             self._advance(epoch, text)
         elif epoch.epoch in (1, epoch.epochs) or time.monotonic() - self._printed_at > QUIET_SECONDS:
             seconds_left = (epoch.epochs - epoch.epoch) * epoch.seconds
-            anew = f"  statistics of {epoch.norms_estimated} norms estimated anew" if epoch.norms_estimated else ""
-            line = f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {text}{anew}  {seconds_left:.0f} s left"
+            line = f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {text}  {seconds_left:.0f} s left"
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
             self._printed_at = time.monotonic()
 

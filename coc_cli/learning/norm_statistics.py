@@ -6,6 +6,7 @@ Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3 ("precise BN")
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import torch
 from torch import nn
@@ -32,6 +33,7 @@ def refresh_statistics(network: Network, train: Split, epochs: int, *, batch: in
     Returns:
         How many norms there were.
     """
+    network.train()  # which leaves frozen norms in eval mode
     stale = _stale(network, epochs * math.ceil(len(train) / batch))
     if stale:
         _estimate(network, stale, train, batch, derived_seed(seed, "norm statistics"))
@@ -41,7 +43,6 @@ def refresh_statistics(network: Network, train: Split, epochs: int, *, batch: in
 
 def _stale(network: Network, steps: int) -> list[nn.Module]:
     """Return the norms that train and whose statistics, after so many steps, still hold much of where they started."""
-    network.train()
     return [
         norm
         for norm in network.modules()
@@ -61,8 +62,8 @@ def _estimate(network: Network, norms: list[nn.Module], train: Split, batch: int
         norm.reset_running_stats()  # type: ignore[operator]
         norm.train()
         norm.momentum = None  # type: ignore[assignment]  # the mean of all batches that follow
-    sample = list(train.shuffled(batch, torch.Generator().manual_seed(seed)))[: math.ceil(IMAGES / batch)]
-    for images, _ in train.read(sample):
+    shuffled = train.shuffled(batch, torch.Generator().manual_seed(seed))
+    for images, _ in train.read(islice(shuffled, math.ceil(IMAGES / batch))):
         network(network.normalise(images))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -9,7 +9,7 @@ from torch import nn
 
 from coc_cli.nets.module_kinds import MODULES
 
-_LEAST = {"padding": 0, "output_padding": 0, "dilation": 1}  # of convolutions: torch looks only when it computes
+_LEAST = {"padding": 0, "output_padding": 0, "dilation": 1}  # torch looks only when it computes
 
 
 def kind_of(module: nn.Module) -> str | None:
@@ -51,9 +51,14 @@ def made(kind: str, arguments: dict[str, Any]) -> nn.Module:
     if unknown:
         raise ValueError(f"{kind} takes no {min(unknown)}")
     module: nn.Module = getattr(nn, kind)(**arguments)
+    if kind.startswith(("Conv", "Unfold")):
+        _check_sizes(module)
+    return module
+
+
+def _check_sizes(module: nn.Module) -> None:
     for name, least in _LEAST.items():
         value = getattr(module, name, None)
         numbers = value if isinstance(value, tuple) else (value,)
-        if kind.startswith(("Conv", "Unfold")) and any(isinstance(one, int) and one < least for one in numbers):
+        if any(isinstance(one, int) and one < least for one in numbers):
             raise ValueError(f"{name} {value} is less than {least}")
-    return module

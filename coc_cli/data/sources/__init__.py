@@ -60,10 +60,7 @@ def faults(settings: DataSettings, *, may_be_absent: bool = False) -> Iterator[K
         yield ("source",), f"no such source '{settings.source}'; {did_you_mean(settings.source, map(form, SOURCES))}"
         yield from repeats(settings)
     else:
-        what = _place_fault(source, settings)
-        if what and may_be_absent and source.is_absent(settings.place):
-            needs = _undeclared(settings)
-            what = f"{what}; to plan without it, give {' and '.join(needs)}" if needs else None
+        what = _place_fault(source, settings, may_be_absent=may_be_absent)
         yield from [(("source",), what)] if what else []
         yield from _foreign_keys(source, settings)
         yield from source.faults(settings)
@@ -129,15 +126,19 @@ def _before_place(name: str) -> str:
     return f"{name}:" if SOURCES[name].place else name
 
 
-def _place_fault(source: Source, settings: DataSettings) -> str | None:
+def _place_fault(source: Source, settings: DataSettings, *, may_be_absent: bool) -> str | None:
     if not source.place and ":" in settings.source:
         return f"'{settings.kind}' takes nothing behind it, got '{settings.source}'"
     if source.place and not settings.place:
         return f"'{settings.kind}' needs more: {form(settings.kind)}"
     try:
-        return source.place_fault(settings.place) if source.place else None
+        what = source.place_fault(settings.place) if source.place else None
+        if what is None or not may_be_absent or not source.is_absent(settings.place):
+            return what
     except OSError as error:
         return f"'{clipped(settings.place)}' cannot be looked at: {error.strerror}"
+    needs = _undeclared(settings)
+    return f"{what}; to plan without it, give {' and '.join(needs)}" if needs else None
 
 
 def _foreign_keys(source: Source, settings: DataSettings) -> Iterator[KeyFault]:
