@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from coc_cli.files.checksum import sealed
 from coc_cli.nets.checkpoint import save
 from coc_cli.runtime import standalone
 from coc_cli.runtime.session import ExportError, Session
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +183,29 @@ def test_the_folder_works_with_numpy_and_onnxruntime_alone(folder: Path, tmp_pat
         "(2,) []",
         f"{picture}: image files need Pillow; pip install pillow, or pass arrays",
     ], done.stderr
+
+
+@pytest.mark.full
+def test_the_least_runtime_gives_the_same_answers(folder: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (32, 3, 16, 16), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    (least,) = re.findall(r'"onnxruntime>=([0-9.]+)"', (ROOT / "pyproject.toml").read_text())
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    install = ["-m", "pip", "install", "--quiet", f"onnxruntime=={least}.*", "numpy"]
+    done = subprocess.run([tmp_path / "venv/bin/python", *install], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"onnxruntime {least} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    code = (
+        "import sys, numpy as np, onnxruntime; sys.path.insert(0, sys.argv[1]); from coc_runtime import Session\n"
+        "answer = Session(sys.argv[1]).predict(np.load('images.npy')); print(onnxruntime.__version__)\n"
+        "np.savez('answer.npz', value=answer.value, exit=answer.exit, probabilities=answer.probabilities)"
+    )
+    program = [tmp_path / "venv/bin/python", "-I", "-c", code, folder / "export"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.startswith(f"{least}."), done.stderr
+    here, there = Session(folder / "export").predict(images), np.load(tmp_path / "answer.npz")
+    for name in ("value", "exit", "probabilities"):
+        np.testing.assert_array_equal(getattr(here, name), there[name])
 
 
 @pytest.mark.full
