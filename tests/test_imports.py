@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "coc_cli"
 LAYERS = (  # highest first; a folder may import from those below its own, and from itself
     ("", "__main__"),  # the package itself: two functions that import when they are called
     ("cli",),
+    ("verbs",),
     ("printing",),
     ("chain",),
     ("profiling",),

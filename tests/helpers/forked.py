@@ -104,8 +104,8 @@ def _coc(arguments: list[str]) -> None:
 
 def _images(arguments: list[str]) -> None:
     """Read all images of a recipe, which `coc compress` does before it trains."""
-    from coc_cli.cli import answers
     from coc_cli.recipe.reading import read
+    from coc_cli.verbs.command import answers
 
     _ended(answers(lambda: say(sum(map(len, _splits(read(Path(arguments[0])).images()))))))
 
@@ -116,7 +116,7 @@ def _splits(data: Any) -> list[Any]:
 
 def _answers(arguments: list[str]) -> None:
     """Print what the network of a checkpoint answers; what is refused is an error."""
-    from coc_cli.cli import answers
+    from coc_cli.verbs.command import answers
 
     _ended(answers(lambda: say(answers_of(Path(arguments[0])))))
 

@@ -1,0 +1,96 @@
+"""What verbs share: options, how an error becomes a line and an exit code, and where they say what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coc_cli.errors import CocError, ExitCode, UserError, environment_error
+from coc_cli.units import printable
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML recipe")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="a.b=c", help="change a key of the recipe, e.g. chain.0.distill.epochs=5")
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names, where it is needed")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+
+def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
+    """Turn what a verb gives or raises into an exit code, errors into lines on stderr."""
+
+    @functools.wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background job comes with SIGINT ignored
+            signal.signal(stop, _interrupt)
+        try:
+            code = verb(*args, **kwargs) or ExitCode.DONE
+            sys.stdout.flush()  # a full disk, or a pipe that nobody reads, shows only now
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                raise
+            if kwargs.get("debug"):
+                traceback.print_exc()
+            text, code = _ending(error)
+            with contextlib.suppress(OSError):
+                print(text, end="\n" if text else "", file=sys.stderr, flush=True)
+        raise typer.Exit(int(code))
+
+    return wrapped
+
+
+def _ending(error: BaseException) -> tuple[str, ExitCode]:
+    """Return what is said of an error, and the exit code; nothing of a pipe that nobody reads on."""
+    if _is_interrupt(error):
+        return "interrupted; the same command goes on from the last epoch", ExitCode.INTERRUPTED
+    if isinstance(error, OSError) and error.filename is None:
+        _discard_output()
+        error.filename = "standard output"  # what coc writes to a file names it
+    if isinstance(error, BrokenPipeError):
+        return "", ExitCode.FAILED
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno:
+        error = environment_error(error)
+    if isinstance(error, CocError):
+        return printable(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory; lower 'batch', 'size' or 'limit' in the recipe", ExitCode.FAILED
+    first = (str(error).splitlines() or [""])[0]
+    return printable(f"coc failed: {type(error).__name__}: {first}; --debug shows where"), ExitCode.FAILED
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: while a library is imported that makes another of it."""
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return _is_interrupt(error.__cause__ or error.__context__)
+
+
+def _discard_output() -> None:
+    """Let what could not be printed not fail again when the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # noqa: PERF203  (there are two)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def say(text: str) -> None:
+    """Print what a verb is doing, beside its result."""
+    print(printable(text), file=sys.stderr)

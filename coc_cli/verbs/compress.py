@@ -1,0 +1,38 @@
+"""coc compress: apply a recipe's chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coc_cli.errors import ExitCode, RunError
+from coc_cli.verbs.command import Debug, Overrides, RecipePath, TrustCode, answers
+from coc_cli.verbs.exit_prediction import predict_and_print
+
+
+@answers
+def compress(
+    recipe: RecipePath,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory  [default: runs/NAME]")] = None,
+    overrides: Overrides = [],  # noqa: B006  (typer copies it)
+    fresh: Annotated[bool, typer.Option("--fresh", help="make every stage again, whatever the cache holds")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the recipe's")] = None,
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> ExitCode:
+    """Apply a recipe's chain; leaves a compressed checkpoint and a report in the run directory."""
+    from coc_cli.chain.compress import compress as run
+
+    result = run(recipe, out=out, overrides=tuple(overrides), fresh=fresh, device=device, trust_code=trust_code)
+    from coc_cli.printing.result import print_result
+
+    print_result(result.report, result.directory)
+    if result.recipe.predict_exit is not None:
+        place = result.recipe.predict_exit.out  # the user's own recipe may choose it
+        out = Path(place) if place else None
+        predict_and_print(result.directory, out=out, device=device or result.recipe.device, trust_code=True)
+    if result.is_undecided:
+        raise RunError("not decided: busy machine; run the same command again when it has less to do")
+    return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED

@@ -1,0 +1,21 @@
+"""What coc predict-exit does, and coc compress where its recipe asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from coc_cli.verbs.command import say
+
+
+def predict_and_print(target: Path, **options: Any) -> None:
+    """Predict exits of a run or checkpoint, with the options of the verb, and print what was found."""
+    from coc_cli.exits.request import prepare
+
+    request = prepare(target, **options)
+    from coc_cli.exits.predict_exit import predict_exit as run
+
+    outcome = run(request, say=say)
+    from coc_cli.printing.policies import print_policies
+
+    print_policies(outcome.report, outcome.directory)

@@ -1,0 +1,23 @@
+"""coc inspect: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coc_cli.verbs.command import Debug, TrustCode, answers
+
+
+@answers
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model.safetensors that coc wrote")],
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Show what a checkpoint holds: architecture, lineage, and each layer's shape, bits and BitOps."""
+    from coc_cli.nets.checkpoint import checked_header
+    from coc_cli.printing.checkpoint import print_header
+
+    print_header(checked_header(checkpoint, trust_code=trust_code), checkpoint)

@@ -1,0 +1,30 @@
+"""coc predict-exit: predict exits and plan frequencies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from coc_cli.verbs.command import Debug, TrustCode, answers
+from coc_cli.verbs.exit_prediction import predict_and_print
+
+
+@answers
+def predict_exit(
+    target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="a run directory, or a model.safetensors")],
+    data: Annotated[Path | None, typer.Option(metavar="RECIPE", help="whose images  [default: the run's own]")] = None,
+    profile: Annotated[str | None, typer.Option(help="a device (see coc profiles), or a profile's path")] = None,
+    deadline: Annotated[
+        str | None, typer.Option(help="12ms, or 1.25x: times the longest path at the highest frequency")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/predict-exit/PROFILE]")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the network runs once")] = "auto",
+    trust_code: TrustCode = False,
+    debug: Debug = False,  # noqa: ARG001
+) -> None:
+    """Predict where inputs leave, and plan a frequency and voltage for each; compares exit policies."""
+    predict_and_print(
+        target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code
+    )
