@@ -21,6 +21,7 @@ from coc_cli.chain.latency import latencies
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
+from coc_cli.chain.uselessness import uselessness
 from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
@@ -38,7 +39,7 @@ from coc_cli.files.run_directory import (
     check_places,
     sweep,
 )
-from coc_cli.learning.evaluation import evaluate
+from coc_cli.learning.evaluation import evaluate, triviality
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
 from coc_cli.nets.architectures import users_files
@@ -189,6 +190,8 @@ class _Run:
                 os.utime(folder)  # when it was used last
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
+        for what in uselessness(result, task_of(step.spec)):
+            self.reporter.say(f"warning: {what}", event="warning", what=what)
         return result
 
     @contextmanager
@@ -250,16 +253,16 @@ class _Run:
 
     def _measure(self, folder: Path, history: list[Epoch]) -> schema.StageResult:
         network = load(folder / RESULT, trust_code=True).to(self.device)
-        test = evaluate(network, self.data.test)
+        task, test = task_of(network.spec), evaluate(network, self.data.test)
         validation = evaluate(network, self.data.validation)
         return schema.StageResult(
             metric_value=test.value,
             metric_ci95=(test.low, test.high),
             n_test=test.n,
             validation_value=validation.value,
-            scores=packed(task_of(network.spec), test.scores),
+            scores=packed(task, test.scores),
             exits=[schema.ExitEntry(**asdict(exit_)) for exit_ in test.exits],
-            details=schema.Details(**test.details),
+            details=schema.Details(**triviality(test, task, self.data.test, self.data.train), **test.details),
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[schema.EpochEntry(**asdict(epoch)) for epoch in history],
             sha256=sha256_of(folder / RESULT),
@@ -297,6 +300,7 @@ class _Run:
             stages=stages,
             factors=factors(stages),
             limits=limits,
+            warnings=[f"stage {one.index} {one.name}: {what}" for one in stages for what in uselessness(one, task)],
             environment=environment(self.device),
             command=_command(),
             seed=self.file.recipe.seed,

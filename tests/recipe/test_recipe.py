@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "limits: {max_drop: 0.5}",
         "limits: {colour: 1}",
         "r.yaml:13: limits: no such key 'colour'; known: max_bytes, max_drop, max_latency_ms, min_bitops_ratio,"
-        " min_integer, min_speedup",
+        " min_integer, min_metric, min_speedup",
     ),
     "unknown key in a pattern": (
         "{bits: 2}",

@@ -109,6 +109,7 @@ def _read(directory: Path) -> Run:
         settings=settings,
         predictions=predictions,
         missing=missing.sentences,
+        warnings=report.get("warnings") or () if report else (),
         damaged=tuple(missing.damaged),
     )
 

@@ -45,8 +45,17 @@ class EpochEntry(JsonPart):
 
 
 class Details(JsonPart):
-    """Further figures, which depend on the task: those of regression."""
+    """Further figures, which depend on the task and the network."""
 
+    trivial_value: Added[float | None] = Field(
+        default=None, description="the metric on test of always answering the training images' majority class or median"
+    )
+    answer_spread: Added[float | None] = Field(
+        default=None, description="how much answers vary over the test images by how much targets do; 0 if not at all"
+    )
+    top5: Added[float | None] = Field(
+        default=None, description="fraction of test images whose class is among the five likeliest, of over ten classes"
+    )
     r2: float | None = Field(default=None, description="R2 on test, mean over targets")
     r2_ci95: Interval | None = Field(default=None, description="its 95 % interval, low and high (bootstrap)")
     mae_by_target: dict[str, float] | None = Field(
@@ -161,6 +170,7 @@ class Report(JsonPart):
     stages: list[StageEntry] = Field(description="the networks of the chain, the baseline first")
     factors: list[Factor] = Field(description="what each stage behind the baseline contributes to the ratio of BitOps")
     limits: list[LimitEntry] = Field(description="the limits that the recipe sets")
+    warnings: Added[list[str]] = Field(default=[], description="why a network may be of no use, in sentences")
     environment: Added[Environment] = Field(description="on what the report was made")
     command: str = Field(description="the command line")
     seed: Added[int] = Field(description="seed of the recipe")
