@@ -21,7 +21,7 @@ from coc_cli.chain.latency import latencies
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
-from coc_cli.chain.uselessness import uselessness
+from coc_cli.chain.uselessness import useless_stages, uselessness
 from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
@@ -39,6 +39,7 @@ from coc_cli.files.run_directory import (
     check_places,
     sweep,
 )
+from coc_cli.learning.breakdown import breakdown
 from coc_cli.learning.evaluation import evaluate, triviality
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
@@ -51,6 +52,7 @@ from coc_cli.recipe.model import Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.delivery import write_page_for
 from coc_cli.report.schema import run as schema
+from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import as_data, as_file
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Lab
@@ -190,7 +192,8 @@ class _Run:
                 os.utime(folder)  # when it was used last
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
-        for what in uselessness(result, task_of(step.spec)):
+        task, figures = task_of(step.spec), (result.metric_value, result.metric_ci95, result.n_test)
+        for what in uselessness(task, result.details, *figures):
             self.reporter.say(f"warning: {what}", event="warning", what=what)
         return result
 
@@ -260,6 +263,7 @@ class _Run:
             metric_ci95=(test.low, test.high),
             n_test=test.n,
             validation_value=validation.value,
+            answers=AnswersEntry(**asdict(breakdown(test.answers, self.data.test.targets, network.spec.labels))),
             scores=packed(task, test.scores),
             exits=[schema.ExitEntry(**asdict(exit_)) for exit_ in test.exits],
             details=schema.Details(**triviality(test, task, self.data.test, self.data.train), **test.details),
@@ -300,7 +304,7 @@ class _Run:
             stages=stages,
             factors=factors(stages),
             limits=limits,
-            warnings=[f"stage {one.index} {one.name}: {what}" for one in stages for what in uselessness(one, task)],
+            warnings=useless_stages(task, stages),
             environment=environment(self.device),
             command=_command(),
             seed=self.file.recipe.seed,

@@ -67,7 +67,7 @@ def cut_listing(listing: Listing, settings: DataSettings, seed: int, *, validati
         listing.classes,
         validation=validation,
         test=settings.test or TEST_FRACTION,
-        limit=settings.limit,
+        limits=settings.limits,
         seed=seed,
     )
 

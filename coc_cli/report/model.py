@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coc_cli.report.answers import AnswersView
+
 
 @dataclass(frozen=True)
 class ExitView:
@@ -255,6 +257,7 @@ class Run:
     settings: dict[str, Any]  # the same, read
     predictions: tuple[PredictionView, ...]
     missing: tuple[str, ...]
+    answers: AnswersView | None = None  # of the last stage
     warnings: tuple[str, ...] = ()  # why a network may be of no use
     damaged: tuple[str, ...] = ()  # what does not match its checksum, said above all else
 

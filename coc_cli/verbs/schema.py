@@ -14,7 +14,7 @@ from coc_cli.verbs.command import Debug, answers
 @answers
 def schema(
     of: Annotated[
-        str, typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit or schedule")
+        str, typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit, schedule or evaluate")
     ] = "recipe",
     debug: Debug = False,  # noqa: ARG001
 ) -> None:

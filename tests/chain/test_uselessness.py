@@ -12,7 +12,7 @@ from coc_cli.chain.uselessness import uselessness
 from coc_cli.learning import loop
 from coc_cli.learning.tasks import Classification, Regression
 from coc_cli.nets.spec import Scale
-from coc_cli.report.schema.run import Details, StageResult
+from coc_cli.report.schema.run import Details
 
 STEERING = """\
 name: steering
@@ -38,9 +38,11 @@ def build(in_channels):
 """
 
 
-def result(value: float, ci95: tuple[float, float], trivial: float | None, spread: float | None) -> StageResult:
-    details = Details(trivial_value=trivial, answer_spread=spread)
-    return StageResult.model_construct(metric_value=value, metric_ci95=ci95, n_test=360, details=details)
+Figures = tuple[Details, float, tuple[float, float], int]
+
+
+def result(value: float, ci95: tuple[float, float], trivial: float | None, spread: float | None) -> Figures:
+    return Details(trivial_value=trivial, answer_spread=spread), value, ci95, 360
 
 
 @pytest.mark.parametrize(
@@ -50,22 +52,22 @@ def result(value: float, ci95: tuple[float, float], trivial: float | None, sprea
         (result(0.1, (0.07, 0.14), 0.1, 0.5),
          ["its accuracy of 10.00% is no better than answering always the same, which has 10.00%"]),
         (result(0.12, (0.09, 0.16), 0.1, 0.5),
-         ["its accuracy of 12.00% on 360 test images cannot be told from answering always the same, which has 10.00%"]),
+         ["its accuracy of 12.00% on 360 images cannot be told from answering always the same, which has 10.00%"]),
         (result(0.9, (0.87, 0.93), 0.1, 0.09),
          ["it answers nearly the same for all images: answers vary 9.0% as much as targets"]),
         (result(0.9, (0.87, 0.93), None, None), []),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_useless_network(found: StageResult, said: list[str]) -> None:
-    assert list(uselessness(found, Classification())) == said
+def test_what_is_said_of_a_useless_network(found: Figures, said: list[str]) -> None:
+    assert list(uselessness(Classification(), *found)) == said
 
 
 def test_of_an_error_more_is_worse() -> None:
     task = Regression(("angle",), Scale.plain(1))
-    assert list(uselessness(result(2.0, (1.8, 2.3), 7.0, 0.9), task)) == []
-    (said,) = uselessness(result(6.5, (6.0, 7.1), 7.0, 0.9), task)
-    assert said == "its mae of 6.5 on 360 test images cannot be told from answering always the same, which has 7"
-    assert len(list(uselessness(result(8.0, (7.0, 9.0), 7.0, 0.0), task))) == 2
+    assert list(uselessness(task, *result(2.0, (1.8, 2.3), 7.0, 0.9))) == []
+    (said,) = uselessness(task, *result(6.5, (6.0, 7.1), 7.0, 0.9))
+    assert said == "its mae of 6.5 on 360 images cannot be told from answering always the same, which has 7"
+    assert len(list(uselessness(task, *result(8.0, (7.0, 9.0), 7.0, 0.0)))) == 2
 
 
 @pytest.mark.parametrize("estimated", [False, True])

@@ -292,11 +292,6 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "    quantize:",
         "r.yaml:8: chain[0]: needs exactly one stage; begin each with its own '-'",
     ),
-    "empty chain": (
-        GOOD[GOOD.index("chain:") : GOOD.index("limits")],
-        "chain: []\n",
-        "r.yaml:7: chain: needs at least one item",
-    ),
     "missing file": (
         "train: {epochs: 1}",
         "checkpoint: nowhere.pt",

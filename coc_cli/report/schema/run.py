@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import Added, Count, Interval, JsonPart, Number
 
 
@@ -70,6 +71,7 @@ class StageResult(JsonPart):
     metric_ci95: Interval = Field(description="its 95 % interval, low and high")
     n_test: Count = Field(description="number of test images")
     validation_value: float = Field(description="the metric on validation")
+    answers: Added[AnswersEntry | None] = Field(default=None, description="where they are right and wrong on test")
     scores: str | list[float] = Field(
         description="of each test image: hexadecimal, a bit each if right, first image highest; or its absolute error"
     )
