@@ -7,13 +7,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coc_cli.version import __version__
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from coc_cli.chain.run import Result
+    from coc_cli.learning.own_functions import OwnAugmentation, OwnLoss, OwnMetric
     from coc_cli.nets.network import Network
 
 __all__ = ["__version__", "compress", "load"]
@@ -42,18 +46,31 @@ def load(path: str | Path, *, trust_code: bool = False) -> Network:
 
 
 def compress(
-    recipe: str | Path,
+    recipe: str | Path | Mapping[str, Any],
     *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    loss: OwnLoss | None = None,
+    metric: OwnMetric | None = None,
+    augment: OwnAugmentation | None = None,
     out: str | Path | None = None,
     overrides: tuple[str, ...] = (),
     fresh: bool = False,
     device: str | None = None,
     trust_code: bool = False,
 ) -> Result:
-    """Run a recipe as `coc compress` does.
+    """Run a recipe as `coc compress` does, also of a live network and arrays.
 
     Args:
-        recipe: The recipe's path.
+        recipe: The recipe's path, or its content.
+        model: The baseline, a live torch module, in place of the recipe's; it is not changed. Its outputs are logits
+            [B, C], or numbers [B, T] in the targets' own units.
+        data: Images uint8 [N, C, H, W] and targets (classes int [N], or numbers float [N, T]), arrays or tensors, in
+            place of `data.source`: a pair of both, or a mapping of train, validation and test to such pairs, which may
+            have `labels`, the names of classes or targets.
+        loss: `loss(output, targets)` in place of the task's; see `coc_cli.learning.own_functions.OwnFunctions`.
+        metric: `metric(answers, targets)`, a score for each image, more is better, in place of accuracy or error.
+        augment: `augment(images, generator)`, after the recipe's own augmentation.
         out: The run directory; by default runs/NAME.
         overrides: Texts of `--set`, such as "seed=3" or "chain.0.distill.epochs=5".
         fresh: Whether to recompute stages that are in the cache.
@@ -64,13 +81,17 @@ def compress(
         The run directory, the content of report.json and the resolved recipe.
 
     Raises:
-        UserError: If the recipe is wrong; nothing has been done then.
+        UserError: If the recipe, or what is handed over, is wrong; no stage has been made then.
         RunError: If the run fails on the way.
     """
     from coc_cli.chain.compress import compress as run_compress
+    from coc_cli.learning.own_functions import OwnFunctions
 
     return run_compress(
-        Path(recipe),
+        recipe,
+        model=model,
+        data=data,
+        own=OwnFunctions(loss=loss, metric=metric, augment=augment),
         out=Path(out) if out else None,
         overrides=overrides,
         fresh=fresh,

@@ -19,6 +19,7 @@ from coc_cli.files import budget
 from coc_cli.files.checksum import is_whole, sha256_of
 from coc_cli.files.opening import parse_json, read_text
 from coc_cli.files.run_directory import RESULT, STAGE_RESULT
+from coc_cli.learning.own_functions import own_functions
 from coc_cli.nets.architectures import fingerprint
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
 from coc_cli.recipe.reading import RecipeFile
@@ -40,6 +41,8 @@ def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[
     about = {name: value for name, value in asdict(data.info).items() if name != "images"}  # which the splits tell
     root: list[Any] = [__version__, torch.__version__, weight_inputs, device.partition(":")[0]]
     root += [file.recipe.data.augment.model_dump(mode="json"), about, code[0], spec.mean, spec.std]
+    if own := own_functions().fingerprint():
+        root.append(own)
     lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=settings, key=cache_key(root, settings)))
     yield lineage
     for index, link in enumerate(file.recipe.chain, start=1):

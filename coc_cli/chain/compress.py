@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from coc_cli.recipe.reading import read
+from coc_cli.errors import user_error
+from coc_cli.files.run_directory import RUNS
+from coc_cli.recipe.model import NAME_FORM
+from coc_cli.recipe.reading import IN_PYTHON, read, recipe_content
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from coc_cli.chain.run import Result
+    from coc_cli.learning.own_functions import OwnFunctions
+
+
+NAME = re.compile(NAME_FORM)
 
 
 def compress(
-    path: Path | str,
+    recipe: Path | str | Mapping[str, Any],
     *,
+    model: nn.Module | None = None,
+    data: Any = None,
+    own: OwnFunctions | None = None,
     out: Path | None = None,
     overrides: tuple[str, ...] = (),
     fresh: bool = False,
@@ -24,7 +38,34 @@ def compress(
 
     Raises `UserError` before any work, `RunError` on the way.
     """
-    file = read(Path(path), overrides, trust_code=trust_code)
+    if model is not None or data is not None:
+        recipe, out = _complete(recipe, model, data, overrides, out)
+    file = read(Path(recipe) if isinstance(recipe, str) else recipe, overrides, trust_code=trust_code)
     from coc_cli.chain.run import run_chain
+    from coc_cli.learning.own_functions import NONE, active
 
-    return run_chain(file, out=out, fresh=fresh, device=device)
+    with active(own or NONE):
+        return run_chain(file, out=out, fresh=fresh, device=device)
+
+
+def _complete(
+    recipe: Path | str | Mapping[str, Any],
+    model: nn.Module | None,
+    data: Any,
+    overrides: tuple[str, ...],
+    out: Path | None,
+) -> tuple[Mapping[str, Any], Path]:
+    """Return a recipe with what Python handed over, which the run directory then holds, and that directory."""
+    content = recipe if isinstance(recipe, Mapping) else recipe_content(Path(recipe))
+    name = content.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        read(content, overrides)  # says what is wrong with it
+        raise user_error(IN_PYTHON, "name: needs a text")
+    directory = out or RUNS / name
+    from coc_cli.chain.handed_over import with_data, with_module
+
+    if data is not None:
+        content = with_data(content, data, directory)
+    if model is not None:
+        content = with_module(content, model, overrides, directory)
+    return content, directory

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from coc_cli.learning.tasks import Task
 
 
+ACCURACY = "accuracy"  # the metric whose scores are right or wrong
+
+
 @dataclass(frozen=True)
 class MeasuredStage:
     """A step of the plan with its result, mean cost and the size of its checkpoint."""
@@ -43,9 +46,12 @@ def measured(step: Step, result: StageResult, spec: Spec, checkpoint_bytes: int)
 
 
 def packed(task: Task, scores: tuple[float, ...]) -> str | list[float]:
-    """Return the images' scores for a file: errors to six digits, or a bit each if correct, the highest bit first."""
-    if task.sign < 0:
-        return [float(f"{-score:.6g}") for score in scores]
+    """Return the images' scores for a file: numbers to six digits, or a bit each if correct, the highest bit first.
+
+    Of an error its size is kept, so that numbers have the metric's sign.
+    """
+    if task.metric != ACCURACY:
+        return [float(f"{task.sign * score:.6g}") for score in scores]
     return np.packbits(np.array(scores, dtype=bool)).tobytes().hex()
 
 

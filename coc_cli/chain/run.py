@@ -41,6 +41,7 @@ from coc_cli.files.run_directory import (
 )
 from coc_cli.learning.breakdown import breakdown
 from coc_cli.learning.evaluation import evaluate, triviality
+from coc_cli.learning.own_functions import own_functions
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
 from coc_cli.nets.architectures import users_files
@@ -138,6 +139,8 @@ class _Run:
         """Run every stage, or take it from the cache unless `fresh`, and write the report."""
         self._forget_other_recipe()
         self._warn_of_seen_images()
+        for text in own_functions().warnings():
+            self.reporter.say(f"warning: {text}", event="warning", what=text)
         steps = zip(self.plan.steps, lineages(self.file, self.plan, self.data, self.device), strict=True)
         results = [self._stage(step, lineage, fresh=fresh) for step, lineage in steps]
         self._clear_old_stages()

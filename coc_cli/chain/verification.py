@@ -23,7 +23,8 @@ def follows(result: StageResult, spec: Spec, n: int) -> bool:
         spec: Of the network that it is of.
         n: The number of test images.
     """
-    scores, task = _scores(result.scores, n), task_of(spec)
+    task = task_of(spec)
+    scores = _scores(result.scores, n, task.sign)
     if scores is None or result.n_test != n or len(result.exits) != len(spec.exits) + 1:
         return False
     figures = (result.metric_value, *result.metric_ci95)
@@ -43,9 +44,9 @@ def _alike(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=ROUNDED, abs_tol=ROUNDED)
 
 
-def _scores(packed: str | list[float], n: int) -> Tensor | None:
+def _scores(packed: str | list[float], n: int, sign: int) -> Tensor | None:
     """Return the scores of n images, larger is better; None if there are not so many."""
     if isinstance(packed, list):
-        return -torch.tensor(packed, dtype=torch.float64) if len(packed) == n else None
+        return sign * torch.tensor(packed, dtype=torch.float64) if len(packed) == n else None
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(packed), np.uint8))
     return torch.from_numpy(bits[:n].astype(np.float64)) if 0 <= len(bits) - n < 8 else None  # noqa: PLR2004  (a byte)

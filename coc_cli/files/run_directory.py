@@ -16,7 +16,7 @@ RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in it
 STAGE_RESULT = "result.json"  # what a stage measured
 REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"
 LOCK = ".lock"
-STAGES, PREDICTIONS = "stages", "predict-exit"  # folders
+STAGES, PREDICTIONS, GIVEN = "stages", "predict-exit", "given"  # folders; the last of what Python handed over
 _OWN = re.compile(rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT)))})(\.[0-9]+)?")
 
 
@@ -45,7 +45,7 @@ def _own(folder: Path, *, is_entry: bool) -> Iterator[Path]:
         yield from [folder] if folder.is_symlink() else folder.rglob("*")
         return
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.name in (STAGES, PREDICTIONS):
+        if path.name in (STAGES, PREDICTIONS, GIVEN):
             yield path
             yield from () if path.is_symlink() else path.rglob("*")
         elif _OWN.fullmatch(path.name):

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from coc_cli.data.images import Data, Split, augmented
 from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
 from coc_cli.learning.evaluation import learning
 from coc_cli.learning.norm_statistics import refresh_statistics
+from coc_cli.learning.own_functions import own_functions
 from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, Training, derived_seed
 from coc_cli.learning.training_state import TrainingState, not_finite
 from coc_cli.nets.network import Network
@@ -75,7 +77,7 @@ def _one_pass(
     for step, (images, targets) in enumerate(train.read(batches), epoch * len(batches)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, settings.epochs * len(batches))
-        inputs = network.normalise(augmented(images, augment, generator))
+        inputs = network.normalise(_changed(images, augment, generator))
         with mixed_precision(inputs.device.type):
             value = loss(network, Batch(inputs, targets))
         optimizer.zero_grad(set_to_none=True)
@@ -83,6 +85,17 @@ def _one_pass(
         optimizer.step()
         total += value.detach() * len(targets)
     return float(total) / len(train)
+
+
+def _changed(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Return the images of a batch, randomly changed, by the recipe's keys and then by a function of the user's own."""
+    images, own = augmented(images, augment, generator), own_functions().augment
+    if own is None:
+        return images
+    changed = own(images, generator)
+    if not isinstance(changed, Tensor) or (changed.shape, changed.dtype) != (images.shape, images.dtype):
+        raise RunError(f"own augmentation: must give uint8 images {list(images.shape)} as it was given")
+    return changed
 
 
 def fit(

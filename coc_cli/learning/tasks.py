@@ -8,15 +8,17 @@ log-variances to them, [N, 2T].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coc_cli.errors import RunError
 from coc_cli.intervals import middle_95, resampled_indices, wilson
 from coc_cli.learning.losses import distillation
+from coc_cli.learning.own_functions import OwnFunctions, own_functions
 from coc_cli.nets.spec import Scale, Spec
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ SMOOTH = 0.1  # standard deviations: below, errors count by their square, above 
 class Task(ABC):
     """Losses and metric of a task; the metric is the images' mean score times `sign`, and larger scores are better."""
 
-    metric: ClassVar[str]
-    sign: ClassVar[int]
+    metric: str
+    sign: int
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
@@ -111,8 +113,8 @@ class Task(ABC):
 class Classification(Task):
     """Accuracy, 0..1: the fraction of images whose largest logit is that of their class."""
 
-    metric: ClassVar[str] = "accuracy"
-    sign: ClassVar[int] = 1
+    metric = "accuracy"
+    sign = 1
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(output, targets)
@@ -148,8 +150,8 @@ class Classification(Task):
 class Regression(Task):
     """Mean absolute error in the targets' unit, over images and targets; R2 and the error of each target beside it."""
 
-    metric: ClassVar[str] = "mae"
-    sign: ClassVar[int] = -1
+    metric = "mae"
+    sign = -1
 
     def __init__(self, labels: tuple[str, ...], scale: Scale) -> None:
         self.labels, self.scale = labels, scale
@@ -178,9 +180,7 @@ class Regression(Task):
         return self.scale.values(self._split(output)[0])
 
     def interval(self, scores: Tensor) -> tuple[float, float]:
-        errors = -scores.cpu().numpy()
-        low, high = middle_95(errors[index].mean() for index in resampled_indices(len(errors)))
-        return low, high
+        return _mean_interval(-scores)
 
     def constant(self, targets: Tensor) -> Tensor:
         return targets.median(0).values
@@ -201,11 +201,67 @@ class Regression(Task):
         }
 
 
+class OwnTask(Task):
+    """A task with a loss or a metric of the user's own in place of its own."""
+
+    def __init__(self, task: Task, own: OwnFunctions) -> None:
+        self.task, self.own = task, own
+        self.metric, self.sign = (own.metric_name, 1) if own.metric else (task.metric, task.sign)
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        if self.own.loss is None:
+            return self.task.loss(output, targets)
+        value = self.own.loss(output, targets)
+        if not isinstance(value, Tensor) or value.dim():
+            raise RunError(f"own loss: must give a scalar tensor, gave {_described(value)}")
+        return value
+
+    def distillation_loss(self, output: Tensor, teacher_output: Tensor, temperature: float) -> Tensor:
+        return self.task.distillation_loss(output, teacher_output, temperature)
+
+    def answers(self, output: Tensor) -> Tensor:
+        return self.task.answers(output)
+
+    def score_answers(self, answers: Tensor, targets: Tensor) -> Tensor:
+        if self.own.metric is None:
+            return self.task.score_answers(answers, targets)
+        scores = self.own.metric(answers, targets)
+        if not isinstance(scores, Tensor) or scores.shape != targets.shape[:1] or not scores.isfinite().all():
+            what = f"must give a finite score for each of {len(targets)} images, gave {_described(scores)}"
+            raise RunError(f"own metric: {what}")
+        return scores.double()
+
+    def interval(self, scores: Tensor) -> tuple[float, float]:
+        return _mean_interval(scores) if self.own.metric else self.task.interval(scores)
+
+    def constant(self, targets: Tensor) -> Tensor:
+        return self.task.constant(targets)
+
+    def spread(self, answers: Tensor, targets: Tensor) -> float:
+        return self.task.spread(answers, targets)
+
+    def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        return self.task.details(outputs, targets)
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _mean_interval(values: Tensor) -> tuple[float, float]:
+    """Return the 95 % interval of a mean, by bootstrap, of one value [N] an image."""
+    numbers = values.cpu().numpy()
+    low, high = middle_95(numbers[index].mean() for index in resampled_indices(len(numbers)))
+    return low, high
+
+
 def task_of(spec: Spec) -> Task:
-    """Return the task of a network's spec."""
-    if spec.task == "classification":
-        return Classification()
-    return Regression(spec.labels, spec.scale or Scale.plain(len(spec.labels)))
+    """Return the task of a network's spec, with the functions of the run that is going on."""
+    task: Task = Classification()
+    if spec.task == "regression":
+        task = Regression(spec.labels, spec.scale or Scale.plain(len(spec.labels)))
+    own = own_functions()
+    return OwnTask(task, own) if own.loss or own.metric else task
 
 
 def scale_of(targets: Tensor) -> Scale:

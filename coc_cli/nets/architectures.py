@@ -60,6 +60,7 @@ class Architecture:
 
 
 LARGEST_ARGUMENT = 4096
+HANDED_OVER = "module"  # a live torch module, in Python
 _THIN_DEPTHS = tuple(range(8, 111, 6))
 _WIDE_DEPTHS = (10, 18, 34)
 
@@ -138,7 +139,8 @@ def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
     prefix, _, name = arch.partition(":")
     family = FAMILIES.get(prefix)
     if family is None:
-        names = [*ARCHITECTURES, *(f"{prefix}:{family.form}" for prefix, family in FAMILIES.items())]
+        known = (f"{prefix}:{family.form}" for prefix, family in FAMILIES.items() if prefix != HANDED_OVER)
+        names = [*ARCHITECTURES, *known]
         raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, names)}", "arch")
     if not re.fullmatch(family.pattern, name):
         what = f"does not fit; it needs the form {prefix}:{family.form}"
@@ -312,6 +314,11 @@ def _refused(arch: str) -> Iterator[None]:
         raise StageError(f"{arch} cannot be made: {first_line(error)}", "args") from error
 
 
+def _handed_over(name: str, *_: object) -> nn.Module:
+    what = f"is a torch module '{name}' that was handed over in Python, of which only what was traced is left"
+    raise StageError(f"{what}; give an 'arch' that can be made, or 'same'", "arch")
+
+
 def _from_file(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) -> nn.Module:
     from torch import nn
 
@@ -384,6 +391,7 @@ FAMILIES: dict[str, Family] = {
         _timm,
         lambda _: metadata.version("timm"),
     ),
+    "module": Family("CLASS", r"[\w.<>]+", (), _handed_over, lambda _: ""),
     "file": Family(
         "PATH.py:FUNCTION",
         r"[^:]+\.py:[A-Za-z_]\w*",

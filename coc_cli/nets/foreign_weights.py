@@ -47,10 +47,10 @@ def load_foreign(path: Path, keys: Keys, spec: Spec, fault: FaultAt, *, entry: s
                 raise UserError([fault(HERE, f"{path} holds numbers that are none: '{name}' is not finite throughout")])
             own[name].copy_(value)
     network = fresh(spec, module)
-    return network if spec.scale is None else _in_deviations(network, fault)
+    return network if spec.scale is None else in_deviations(network, fault)
 
 
-def _in_deviations(network: Network, fault: FaultAt) -> Network:
+def in_deviations(network: Network, fault: FaultAt) -> Network:
     """Rescale a network's outputs, in place, from the targets' units to standard deviations from their mean.
 
     That is what fresh students and heads learn as well. The last layer absorbs mean and deviation; raises `UserError`

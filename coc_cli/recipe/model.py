@@ -158,12 +158,13 @@ class Measure(Frozen):
     ] = False
 
 
+NAME_FORM = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
 class Recipe(Frozen):
     """A whole recipe."""
 
-    name: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="names the run directory")
-    ]
+    name: Annotated[str, Field(pattern=NAME_FORM, max_length=100, description="names the run directory")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
     data: DataSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from coc_cli.errors import Fault, StageError, UserError, user_error
 from coc_cli.files import budget
 from coc_cli.files.opening import read_text
 from coc_cli.files.run_directory import CACHE
-from coc_cli.files.yaml_source import Loc, YamlSource
+from coc_cli.files.yaml_source import Loc, YamlSource, written
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.checks import cross_key_faults, parse_section
 from coc_cli.recipe.messages import readable
@@ -25,6 +26,9 @@ from coc_cli.recipe.model import Recipe
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
     from coc_cli.data.images import Data
+
+
+IN_PYTHON = "recipe"  # where a fault is of content that was handed over
 
 
 @dataclass(frozen=True)
@@ -75,25 +79,29 @@ def _data_faults(source: YamlSource, error: StageError) -> list[Fault]:
 
 
 def read(
-    path: Path, overrides: tuple[str, ...] = (), *, trust_code: bool = False, data_may_be_absent: bool = False
+    recipe: Path | Mapping[str, Any],
+    overrides: tuple[str, ...] = (),
+    *,
+    trust_code: bool = False,
+    data_may_be_absent: bool = False,
 ) -> RecipeFile:
-    """Read a recipe; raises `UserError` with every fault in it.
+    """Read a recipe, a file or its content; raises `UserError` with every fault in it.
 
     With `data_may_be_absent` a recipe that declares its data can be read, and planned, without them.
     """
-    source = _source(path, overrides)
+    source = _source(recipe, overrides) if isinstance(recipe, Path) else _given(recipe, overrides)
     faults = list(source.faults)
-    recipe = None
+    parsed = None
     try:
-        recipe = Recipe.model_validate_json(json.dumps(source.content), strict=True)
+        parsed = Recipe.model_validate_json(json.dumps(source.content), strict=True)
     except ValidationError as error:
         faults += readable(error, source)
     info, declared, about_data = _described(source, may_be_absent=data_may_be_absent)
     info = info or declared
     faults += [*about_data, *cross_key_faults(source, info)]
-    if faults or recipe is None or info is None:
+    if faults or parsed is None or info is None:
         raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
-    return RecipeFile(recipe, source, info, trust_code, is_data_absent=declared is not None)
+    return RecipeFile(parsed, source, info, trust_code, is_data_absent=declared is not None)
 
 
 def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
@@ -106,6 +114,26 @@ def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
     source = YamlSource(str(path), text)
     if not isinstance(source.content, dict):
         raise user_error(f"{path}:1", "is not a recipe: it needs the keys name, data, model and chain")
+    return _overridden(source, overrides)
+
+
+def recipe_content(path: Path) -> Mapping[str, Any]:
+    """Return what a recipe's file holds, of which nothing is checked yet; raises `UserError`."""
+    return _source(path, ()).content  # type: ignore[no-any-return]
+
+
+def _given(content: Mapping[str, Any], overrides: tuple[str, ...]) -> YamlSource:
+    """Return content that was handed over as a source without lines."""
+    try:
+        text = written(json.loads(json.dumps(content)))
+    except (TypeError, ValueError) as error:
+        raise user_error(IN_PYTHON, f"holds what a recipe cannot: {error}") from error
+    source = YamlSource(IN_PYTHON, text)
+    source.lines = dict.fromkeys(source.lines, IN_PYTHON)
+    return _overridden(source, overrides)
+
+
+def _overridden(source: YamlSource, overrides: tuple[str, ...]) -> YamlSource:
     for override in overrides:
         source.override(override)
     return source

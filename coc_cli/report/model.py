@@ -295,7 +295,7 @@ class Run:
 
 def sign(metric: str) -> int:
     """Return 1 for a metric of which more is better, -1 for an error."""
-    return 1 if metric == "accuracy" else -1
+    return -1 if metric == "mae" else 1
 
 
 KEYS = {"predictions": "forecasts"}  # how `coc report --format json` names a field

@@ -127,5 +127,9 @@ class Quantize(TaughtStage):
             network = clone(network)
             fold_norms(network)
         quantized = initialize_quantizers(network, expected, lab.data.train, lab.device)
+        if self.epochs == 0:
+            from coc_cli.nets.post_training import calibrate
+
+            calibrate(quantized, network, lab.data.train)
         lab.train(quantized, self, self.loss(teacher))
         return quantized

@@ -22,7 +22,7 @@ class MinMetric(Limit):
     ]
 
     def value(self, baseline: StageEntry, result: StageEntry, sign: int) -> float:  # noqa: ARG002
-        return result.metric_value if result.r2 is None else result.r2
+        return result.metric_value if sign > 0 or result.r2 is None else result.r2
 
     def is_met(self, limit: float, value: float) -> bool:
         return value >= limit
