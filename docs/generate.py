@@ -252,7 +252,8 @@ def named_commands() -> Iterator[tuple[str, Any]]:
 def help_text(command: Any, name: str) -> str:
     """Return what `--help` says, without the frames of a terminal."""
     command.rich_markup_mode = None
-    context = typer.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, color=False)
+    settings = {"terminal_width": WIDTH, "max_content_width": WIDTH, "color": False}
+    context = typer.Context(command, info_name=name, help_option_names=["-h", "--help"], **settings)
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
 
 

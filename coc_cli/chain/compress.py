@@ -19,12 +19,16 @@ def compress(
     fresh: bool = False,
     device: str | None = None,
     trust_code: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> Result:
     """Apply a recipe's chain; stages that are done, in this run or another, come from the cache.
+
+    `quiet` leaves the progress out but for warnings, `verbose` says more.
 
     Raises `UserError` before any work, `RunError` on the way.
     """
     file = read(Path(path), overrides, trust_code=trust_code)
     from coc_cli.chain.run import run_chain
 
-    return run_chain(file, out=out, fresh=fresh, device=device)
+    return run_chain(file, out=out, fresh=fresh, device=device, quiet=quiet, verbose=verbose)

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from coc_cli.chain.latency import latencies
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
+from coc_cli.chain.speeds import Machine, note_speed
+from coc_cli.chain.stage_log import StageLog
 from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
@@ -76,13 +79,22 @@ class Result:
         return not self.ok and all(limit["ok"] or not limit["decided"] for limit in self.report["limits"])
 
 
-def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False, device: str | None = None) -> Result:
+def run_chain(
+    file: RecipeFile,
+    *,
+    out: Path | None = None,
+    fresh: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Result:
     """Apply the chain of a recipe that has been read; see `chain.compress`."""
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
     _check_files(directory, [step.folder for step in plan.steps])
-    with _locked(directory), Reporter(directory / LOG, len(plan.steps) - 1) as reporter:
+    reporter = Reporter(directory / LOG, len(plan.steps) - 1, quiet=quiet, verbose=verbose)
+    with _locked(directory), reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
         data = file.images(reporter.decoding).to(chosen)
         return _Run(file, plan, chosen, directory, reporter, data).finish(fresh=fresh)
@@ -211,12 +223,7 @@ class _Run:
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)
         seed = derived_seed(self.file.recipe.seed, step.name, self.plan.occurrence(step.index))
-        history: list[Epoch] = []
-
-        def log(epoch: Epoch) -> None:
-            history.append(epoch)
-            if not epoch.restored:
-                self.reporter.epoch(epoch)
+        log, began = StageLog(self.reporter), time.monotonic()
 
         def lab(baseline: Network) -> Lab:
             return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log, warn)
@@ -227,8 +234,11 @@ class _Run:
         with _faults_of(step):
             network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
             save(network, lineage, folder / RESULT)
-        result = self._measure(folder, history)
+        self.reporter.at_work(f"measured on {len(self.data.test):,} test images")
+        result = self._measure(folder, log.history)
         write_atomically(folder / STAGE_RESULT, as_file(result))
+        seconds = time.monotonic() - began
+        note_speed(Machine.of(self.device), self.file, step, len(self.data.train), log.trained, seconds)
         return result
 
     def _apply(self, step: Step, lab: Callable[[Network], Lab]) -> Network:

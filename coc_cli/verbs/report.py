@@ -29,7 +29,7 @@ def report(
     ] = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Show what runs found and how they differ, unfinished ones as far as they go; a missed limit ends with 0."""
+    """Show what runs found and how they differ. Unfinished ones as far as they go; a missed limit ends with 0."""
     from coc_cli.report.delivery import deliver
 
     made = deliver(runs, form, out)
