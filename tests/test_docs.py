@@ -22,6 +22,7 @@ from coc_cli.data.sources.digits import Digits
 from coc_cli.dvfs.governors import GOVERNORS
 from coc_cli.errors import ExitCode
 from coc_cli.exits.policies import POLICIES
+from coc_cli.loggers import LOGGERS
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Recipe
 from coc_cli.recipe.reading import read
@@ -73,7 +74,9 @@ def test_all_that_is_registered_is_documented() -> None:
     for name, stage in STAGES.items():
         assert f"### `{name}`" in recipes
         assert all(f"| `{key}` |" in recipes for key in stage.model_fields)
-    assert all(f"| `{key}` |" in recipes for key in (*Recipe.model_fields, *DataSettings.model_fields, *LIMITS))
+    assert all(
+        f"| `{key}` |" in recipes for key in (*Recipe.model_fields, *DataSettings.model_fields, *LIMITS, *LOGGERS)
+    )
     assert all(f"| `{name}" in data for name in SOURCES)
     assert all(f"| `{name}` |" in exits for name in (*POLICIES, *(governor.name for governor in GOVERNORS)))
 

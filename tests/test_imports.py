@@ -28,6 +28,7 @@ LAYERS = (  # highest first; a folder may import from those below its own, and f
     ("learning",),
     ("nets", "data"),
     ("dvfs",),
+    ("loggers",),
     ("files",),
     ("errors", "units", "frozen", "intervals", "registry", "version"),
 )

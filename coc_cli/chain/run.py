@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import data_key, lineages, stored_result
 from coc_cli.chain.latency import latencies
+from coc_cli.chain.logging import RunLogging
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
@@ -97,7 +99,8 @@ def run_chain(
     with _locked(directory), reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
         data = file.images(reporter.decoding).to(chosen)
-        return _Run(file, plan, chosen, directory, reporter, data).finish(fresh=fresh)
+        with RunLogging(file.recipe, directory, partial(reporter.say, event="warning")) as logging:
+            return _Run(file, plan, chosen, directory, reporter, data, logging).finish(fresh=fresh)
 
 
 def _check_files(directory: Path, folders: list[str]) -> None:
@@ -142,6 +145,7 @@ class _Run:
     directory: Path
     reporter: Reporter
     data: Data  # on the device
+    logging: RunLogging
 
     def finish(self, *, fresh: bool) -> Result:
         """Run every stage, or take it from the cache unless `fresh`, and write the report."""
@@ -154,6 +158,10 @@ class _Run:
         write_atomically(self.directory / RESULT, self._checkpoint(self.plan.steps[-1]).read_bytes())
         write_atomically(self.directory / REPORT, as_file(report, indent=2))
         write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
+        names = [step.name_in_files for step in self.plan.steps]
+        self.logging.end(
+            dict(zip(names, report.stages, strict=True)), [self.directory / name for name in (RESULT, REPORT, PAGE)]
+        )
         self.reporter.event("end", ok=report.ok)
         return Result(self.directory, as_data(report), self.file.recipe)
 
@@ -199,6 +207,9 @@ class _Run:
             _copy(folder, own)
             with suppress(PermissionError):
                 os.utime(folder)  # when it was used last
+        if not source.startswith("trained"):
+            for epoch in result.epochs:
+                self.logging.epoch(step.name_in_files, Epoch(**vars(epoch)), restored=True)
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
         return result
@@ -223,7 +234,7 @@ class _Run:
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)
         seed = derived_seed(self.file.recipe.seed, step.name, self.plan.occurrence(step.index))
-        log, began = StageLog(self.reporter), time.monotonic()
+        log, began = StageLog(self.reporter, step.name_in_files, self.logging), time.monotonic()
 
         def lab(baseline: Network) -> Lab:
             return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log, warn)

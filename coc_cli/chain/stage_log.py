@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from coc_cli.chain.logging import RunLogging
 from coc_cli.chain.progress import Reporter
 from coc_cli.learning.training import Epoch
 
@@ -13,6 +14,8 @@ class StageLog:
     """A listener to the trainings of one stage; see `StepLog`."""
 
     reporter: Reporter
+    stage: str  # its folder in the run directory
+    logging: RunLogging
     history: list[Epoch] = field(default_factory=list)
 
     def __call__(self, epoch: Epoch) -> None:
@@ -20,6 +23,7 @@ class StageLog:
         self.history.append(epoch)
         if not epoch.restored:
             self.reporter.epoch(epoch)
+        self.logging.epoch(self.stage, epoch, restored=epoch.restored)
 
     def step(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """Pass on how far a training is."""

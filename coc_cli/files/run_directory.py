@@ -19,7 +19,8 @@ REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.js
 PREDICTION = "predict-exit.json"  # in a folder below `PREDICTIONS`, or wherever coc predict-exit was to write
 LOCK = ".lock"
 STAGES, PREDICTIONS = "stages", "predict-exit"  # folders
-_OWN = re.compile(rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT)))})(\.[0-9]+)?")
+LOGS = ("metrics.csv", "tensorboard", "mlruns", "wandb")  # of the recipe's logger
+_OWN = re.compile(rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT, *LOGS)))})(\.[0-9]+)?")
 
 
 def check_places(folder: Path, *, is_entry: bool = False) -> None:
