@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from coc_cli.verbs.init import init
 from coc_cli.verbs.compress import compress
 from coc_cli.verbs.plan import plan
 from coc_cli.verbs.predict_exit import predict_exit
