@@ -1,8 +1,8 @@
 """coc: compress convolutional networks by a chain of techniques, and plan the energy of running them.
 
 >>> import coc_cli
->>> network = coc_cli.load("runs/quickstart/model.safetensors")
->>> prediction = network.predict(network.normalise(images))
+>>> network = coc_cli.load("runs/quickstart")
+>>> prediction = network.predict("digit.png")
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ def load(path: str | Path, *, trust_code: bool = False) -> Network:
     """Rebuild the network of a checkpoint, in eval mode on the CPU.
 
     Args:
-        path: A checkpoint that coc wrote, such as a run's model.safetensors.
+        path: A run directory, or a checkpoint that coc wrote, such as a run's model.safetensors.
         trust_code: Whether to run the Python file that the checkpoint may name for its architecture (`file:`).
 
     Returns:
-        The network; see `Network.normalise` and `Network.predict`.
+        The network; see `Network.prepare` and `Network.predict`.
 
     Raises:
         UserError: If the file is not a checkpoint, is damaged, or names code that is not trusted.
     """
-    from coc_cli.nets.checkpoint_header import read_header
+    from coc_cli.nets.checkpoint_header import checkpoint_at, read_header
 
-    header = read_header(Path(path), trust_code=trust_code)  # what is wrong is said before torch is imported
+    checkpoint = checkpoint_at(Path(path))
+    header = read_header(checkpoint, trust_code=trust_code)  # what is wrong is said before torch is imported
     from coc_cli.nets.checkpoint import load_with
 
-    return load_with(header, Path(path))
+    return load_with(header, checkpoint)
 
 
 def compress(

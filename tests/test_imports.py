@@ -27,6 +27,7 @@ LAYERS = (  # highest first; a folder may import from those below its own, and f
     ("stages",),
     ("learning",),
     ("nets", "data"),
+    ("pixels",),
     ("dvfs",),
     ("loggers",),
     ("files",),

@@ -26,6 +26,7 @@ from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
 from coc_cli.chain.speeds import Machine, note_speed
 from coc_cli.chain.stage_log import StageLog
+from coc_cli.chain.uselessness import useless_stages, uselessness
 from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
@@ -43,7 +44,8 @@ from coc_cli.files.run_directory import (
     check_places,
     sweep,
 )
-from coc_cli.learning.evaluation import evaluate
+from coc_cli.learning.breakdown import breakdown
+from coc_cli.learning.evaluation import evaluate, triviality
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
 from coc_cli.nets.architectures import users_files
@@ -55,6 +57,7 @@ from coc_cli.recipe.model import Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.delivery import write_page_for
 from coc_cli.report.schema import run as schema
+from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import as_data, as_file
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Lab
@@ -212,6 +215,9 @@ class _Run:
                 self.logging.epoch(step.name_in_files, Epoch(**vars(epoch)), restored=True)
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
+        task, figures = task_of(step.spec), (result.metric_value, result.metric_ci95, result.n_test)
+        for what in uselessness(task, result.details, *figures):
+            self.reporter.say(f"warning: {what}", event="warning", what=what)
         return result
 
     @contextmanager
@@ -271,16 +277,17 @@ class _Run:
 
     def _measure(self, folder: Path, history: list[Epoch]) -> schema.StageResult:
         network = load(folder / RESULT, trust_code=True).to(self.device)
-        test = evaluate(network, self.data.test)
+        task, test = task_of(network.spec), evaluate(network, self.data.test)
         validation = evaluate(network, self.data.validation)
         return schema.StageResult(
             metric_value=test.value,
             metric_ci95=(test.low, test.high),
             n_test=test.n,
             validation_value=validation.value,
-            scores=packed(task_of(network.spec), test.scores),
+            answers=AnswersEntry(**asdict(breakdown(test.answers, self.data.test.targets, network.spec.labels))),
+            scores=packed(task, test.scores),
             exits=[schema.ExitEntry(**asdict(exit_)) for exit_ in test.exits],
-            details=schema.Details(**test.details),
+            details=schema.Details(**triviality(test, task, self.data.test, self.data.train), **test.details),
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[schema.EpochEntry(**asdict(epoch)) for epoch in history],
             sha256=sha256_of(folder / RESULT),
@@ -318,6 +325,7 @@ class _Run:
             stages=stages,
             factors=factors(stages),
             limits=limits,
+            warnings=useless_stages(task, stages),
             environment=environment(self.device),
             command=_command(),
             seed=self.file.recipe.seed,

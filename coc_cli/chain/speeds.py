@@ -160,5 +160,6 @@ def _train_images(file: RecipeFile, speeds: Sequence[Speed]) -> int | None:
     """Return how many images an epoch has: known if the same data were trained on here, else about."""
     key = data_hash(file)
     known = next((speed.images for speed in reversed(speeds) if speed.data == key), None)
-    total = file.info.images
-    return known or (round(TRAIN_FRACTION * total) if 0 < total < UNKNOWN_COUNT else None)
+    total, most = file.info.images, file.recipe.data.limits[0]
+    about = round(TRAIN_FRACTION * total) if 0 < total < UNKNOWN_COUNT else None
+    return known or (about and min(about, most or about))

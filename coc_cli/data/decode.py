@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coc_cli.data.listing import Fetch, Listing, opener
-from coc_cli.data.pixels import pixels_of
 from coc_cli.data.read_ahead import ahead
 from coc_cli.data.unusable import UnusableImages
 from coc_cli.errors import StageError
@@ -26,6 +25,7 @@ from coc_cli.files import budget
 from coc_cli.files.atomic import locked
 from coc_cli.files.opening import parse_json, read_text
 from coc_cli.files.run_directory import DATA, check_places
+from coc_cli.pixels.decoding import pixels_of
 
 FORMAT = 2  # of the cache; increase it when decoding yields other pixels
 CHUNK = 64  # images a thread decodes at a time, fewer if they are large

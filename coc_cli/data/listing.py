@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coc_cli.data.info import DataInfo
-from coc_cli.data.pixels import Unusable, shape_of
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from coc_cli.data.splitting import Rows, cut_all
 from coc_cli.errors import StageError, raise_if_any
 from coc_cli.files import budget
 from coc_cli.files.opening import read_bytes
+from coc_cli.pixels.decoding import Unusable, shape_of
 from coc_cli.units import counted, named
 
 TEST_FRACTION = 0.2
@@ -67,7 +67,7 @@ def cut_listing(listing: Listing, settings: DataSettings, seed: int, *, validati
         listing.classes,
         validation=validation,
         test=settings.test or TEST_FRACTION,
-        limit=settings.limit,
+        limits=settings.limits,
         seed=seed,
     )
 

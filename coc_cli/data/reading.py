@@ -91,18 +91,18 @@ def _measured(data: Data) -> Data:
 
 
 def _limited(data: Data, settings: DataSettings, seed: int) -> Data:
-    """Return the data with at most `limit` images in each split."""
-    if settings.limit is None:
-        return data
+    """Return the data with at most as many images in each split as the settings' `limit` allows."""
     splits = [
-        _drawn(split, data.info.task, settings.limit, [seed, number, settings.limit])
-        for number, split in enumerate(data.splits)
+        _drawn(split, data.info.task, limit, [seed, number])
+        for number, (split, limit) in enumerate(zip(data.splits, settings.limits, strict=True))
     ]
     return Data(*splits, info=data.info)
 
 
-def _drawn(split: Split, task: str, limit: int, seed: list[int]) -> Split:
-    return split if len(split) <= limit else _parted(split, task, limit, seed)[1]
+def _drawn(split: Split, task: str, limit: int | None, seed: list[int]) -> Split:
+    if limit is None or len(split) <= limit:
+        return split
+    return _parted(split, task, limit, [*seed, limit])[1]
 
 
 def _parted(split: Split, task: str, total: int, seed: list[int], *, leave: int = 0) -> tuple[Split, Split]:

@@ -6,9 +6,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Tag
 
-from coc_cli.frozen import INTEGER, LIST, TEXT, Frozen, by_kind
+from coc_cli.frozen import INTEGER, LIST, MAPPING, TEXT, Frozen, by_kind
 
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+Images: TypeAlias = Annotated[int, Field(ge=2, le=1_000_000_000)]
 Fraction: TypeAlias = Annotated[float, Field(gt=0, le=0.5)]
 
 
@@ -18,6 +19,14 @@ class Augment(Frozen):
     shift: Annotated[int, Field(ge=0, le=64, description="pixels, at most, in each direction")] = 0
     rotate: Annotated[float, Field(ge=0, le=180, description="degrees, at most, to either side")] = 0.0
     flip: Annotated[bool, Field(description="mirror half of the images left to right")] = False
+
+
+class SplitLimits(Frozen):
+    """Images of single splits, at most."""
+
+    train: Annotated[Images | None, Field(description="images that are trained on")] = None
+    validation: Annotated[Images | None, Field(description="images that decide")] = None
+    test: Annotated[Images | None, Field(description="images that are reported")] = None
 
 
 class DataSettings(Frozen):
@@ -46,7 +55,12 @@ class DataSettings(Frozen):
         Fraction | None, Field(description="share of the training images that nothing but predict-exit learns from")
     ] = None
     limit: Annotated[
-        int | None, Field(ge=2, le=1_000_000_000, description="images of each split, at most; for quick tries")
+        Annotated[
+            Annotated[Images, Tag(INTEGER)] | Annotated[SplitLimits, Tag(MAPPING)],
+            by_kind("a whole number or a mapping of splits to them"),
+        ]
+        | None,
+        Field(description="images of each split, at most, or of those named; for quick tries"),
     ] = None
     image: Annotated[str | None, Field(description="csv column: path from the csv's folder; default image")] = None
     label: Annotated[str | None, Field(description="csv column with the class, any text")] = None
@@ -93,6 +107,13 @@ class DataSettings(Frozen):
             return None
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         return height, width
+
+    @property
+    def limits(self) -> tuple[int | None, int | None, int | None]:
+        """How many images train, validation and test may keep, at most."""
+        if isinstance(self.limit, SplitLimits):
+            return self.limit.train, self.limit.validation, self.limit.test
+        return (self.limit,) * 3
 
     @property
     def declared_labels(self) -> tuple[str, ...]:

@@ -55,8 +55,8 @@ def cut_all(
     *,
     validation: float,
     test: float,
-    limit: int | None,
     seed: int,
+    limits: tuple[int | None, ...] = (None, None, None),
 ) -> tuple[Rows, Rows, Rows]:
     """Return the rows of train, validation and test.
 
@@ -70,11 +70,10 @@ def cut_all(
         labels = None if classes is None else classes[rows]
         total = amount(len(rows), fraction, 0 if labels is None else len(np.unique(labels)))
         parts[TRAIN], parts[split] = draw(rows, labels, total, [seed, split], leave=len(missing) - done)
-    if limit:
-        for split, rows in enumerate(parts):
-            if len(rows) > limit:
-                labels = None if classes is None else classes[rows]
-                parts[split] = draw(rows, labels, limit, [seed, split, limit])[1]
+    for split, (rows, limit) in enumerate(zip(parts, limits, strict=True)):
+        if limit is not None and len(rows) > limit:
+            labels = None if classes is None else classes[rows]
+            parts[split] = draw(rows, labels, limit, [seed, split, limit])[1]
     order = np.random.Generator(np.random.PCG64([seed, TRAIN])).random(len(parts[TRAIN])).argsort(kind="stable")
     return parts[TRAIN][order], parts[VALIDATION], parts[TEST]
 

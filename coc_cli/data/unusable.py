@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from coc_cli.data.pixels import Coloured, OtherSize, Unusable
 from coc_cli.errors import at_key, raise_if_any
+from coc_cli.pixels.decoding import Coloured, OtherSize, Unusable
 from coc_cli.units import counted, named
 
 

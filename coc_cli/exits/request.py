@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coc_cli.dvfs.profile import Profile, read_profile
-from coc_cli.errors import UserError, user_error
+from coc_cli.errors import user_error
 from coc_cli.files.run_directory import RECIPE
 from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.recipe.device import torch_device
@@ -69,11 +69,7 @@ def prepare(
     text = deadline or settings.deadline
     if not (match := DEADLINE.match(text)) or float(match[1]) <= 0:
         raise user_error("--deadline", f"'{text}' is none; it needs a form like 1.25x or 12ms")
-    info, spec = recipe.info, header.spec
-    if (info.task, info.shape, len(info.labels)) != (spec.task, spec.input_shape, len(spec.labels)):
-        what = f"{info.task} of {info.shape} images with {len(info.labels)} labels"
-        needs = f"{spec.task} of {spec.input_shape} with {len(spec.labels)}"
-        raise UserError([recipe.fault(("data",), f"is {what}; the checkpoint is for {needs}")])
+    recipe.check_fits(header.spec)
     base = target if target.is_dir() else target.parent
     directory = out or (Path(settings.out) if settings.out and data else base / "predict-exit" / device_profile.name)
     chosen = torch_device(recipe, device)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from coc_cli.learning.tasks import task_of
+from coc_cli.learning.tasks import Task, task_of
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.spec import ExitRule
 
@@ -37,6 +37,7 @@ class Evaluation:
     scores: tuple[float, ...]  # image by image, larger is better, for paired comparisons
     exits: tuple[ExitEvaluation, ...]
     details: dict[str, Any]  # further figures of the task
+    answers: torch.Tensor  # classes [N], or numbers [N, T] in the targets' own units
 
 
 SMALLEST_BATCH, LARGEST_BATCH = 16, 512
@@ -90,11 +91,29 @@ def evaluate(network: Network, split: Split) -> Evaluation:
         here = exits == index
         value = task.value(all_scores[here]) if here.any() else None
         by_exit.append(ExitEvaluation(index, float(here.double().mean()), value, task.value(all_scores)))
-    answers = torch.stack([task.answers(output) for output in exit_outputs])  # [E, N, ...]
-    answer = answers[exits, torch.arange(len(exits), device=exits.device)]
+    width = exit_outputs[-1].shape[1]  # inner exits may have log-variances behind
+    heads = torch.stack([output[:, :width] for output in exit_outputs])  # [E, N, K]
+    output = heads[exits, torch.arange(len(exits), device=exits.device)]
     low, high = task.interval(chosen)
-    details = task.details(answer, split.targets)
-    return Evaluation(task.value(chosen), low, high, len(split), tuple(chosen.tolist()), tuple(by_exit), details)
+    details = task.details(output, split.targets)
+    value, scores_ = task.value(chosen), tuple(chosen.tolist())
+    return Evaluation(value, low, high, len(split), scores_, tuple(by_exit), details, task.answers(output))
+
+
+def triviality(evaluation: Evaluation, task: Task, split: Split, train: Split) -> dict[str, float]:
+    """Return what a useless network would score on the split, and how much the answers of this one vary.
+
+    Args:
+        evaluation: Of the network on the split.
+        task: The network's.
+        split: Images and targets.
+        train: The training images, which decide what is always answered.
+    """
+    constant = task.constant(train.targets).expand_as(split.targets)
+    return {
+        "trivial_value": task.value(task.score_answers(constant, split.targets)),
+        "answer_spread": task.spread(evaluation.answers, split.targets),
+    }
 
 
 @dataclass(frozen=True)

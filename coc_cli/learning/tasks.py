@@ -22,6 +22,7 @@ from coc_cli.nets.spec import Scale, Spec
 if TYPE_CHECKING:
     import numpy as np
 
+SHOW_TOP_FIVE_ABOVE = 10  # classes
 SMOOTH = 0.1  # standard deviations: below, errors count by their square, above by their size
 
 
@@ -56,7 +57,6 @@ class Task(ABC):
             A scalar, the mean over the batch.
         """
 
-    @abstractmethod
     def scores(self, output: Tensor, targets: Tensor) -> Tensor:
         """Return the score of each image, larger is better.
 
@@ -67,6 +67,11 @@ class Task(ABC):
         Returns:
             float64 [N]: 1 or 0, or minus the mean absolute error in the targets' units.
         """
+        return self.score_answers(self.answers(output), targets)
+
+    @abstractmethod
+    def score_answers(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """Return the score float64 [N] of each image from answers and targets, [N] or [N, T]."""
 
     @abstractmethod
     def answers(self, output: Tensor) -> Tensor:
@@ -83,9 +88,20 @@ class Task(ABC):
     def interval(self, scores: Tensor) -> tuple[float, float]:
         """Return the 95 % interval [low, high] of the metric, from the images' scores [N]."""
 
-    def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:  # noqa: ARG002
-        """Return further figures for the report, from predictions and targets, [N] or [N, T]."""
-        return {}
+    @abstractmethod
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return the best constant answer: the majority class [] of [N], or the medians [T] of [N, T]."""
+
+    @abstractmethod
+    def spread(self, answers: Tensor, targets: Tensor) -> float:
+        """Return how much answers vary over images by how much targets do, [N] or [N, T] each; 0 if not at all.
+
+        Gini's impurity of classes, or the standard deviation of numbers: of the target where the ratio is least.
+        """
+
+    @abstractmethod
+    def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        """Return further figures for the report, from outputs [N, C] or [N, T] and targets [N] or [N, T]."""
 
     def value(self, scores: Tensor) -> float:
         """Return the metric, from the images' scores [N]."""
@@ -104,11 +120,26 @@ class Classification(Task):
     def distillation_loss(self, output: Tensor, teacher_output: Tensor, temperature: float) -> Tensor:
         return distillation(output, teacher_output, temperature)
 
-    def scores(self, output: Tensor, targets: Tensor) -> Tensor:
-        return (output.argmax(1) == targets).double()
+    def score_answers(self, answers: Tensor, targets: Tensor) -> Tensor:
+        return (answers == targets).double()
 
     def answers(self, output: Tensor) -> Tensor:
         return output.argmax(1)
+
+    def constant(self, targets: Tensor) -> Tensor:
+        return torch.bincount(targets).argmax()
+
+    def spread(self, answers: Tensor, targets: Tensor) -> float:
+        impurities = [
+            1 - float(each.unique(return_counts=True)[1].double().div(len(each)).square().sum())
+            for each in (answers, targets)
+        ]
+        return impurities[0] / impurities[1] if impurities[1] > 0 else 1.0
+
+    def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        if outputs.shape[1] <= SHOW_TOP_FIVE_ABOVE:
+            return {}
+        return {"top5": float((outputs.topk(5, 1).indices == targets[:, None]).any(1).double().mean())}
 
     def interval(self, scores: Tensor) -> tuple[float, float]:
         return wilson(int(scores.sum()), len(scores))
@@ -140,8 +171,8 @@ class Regression(Task):
     def distillation_loss(self, output: Tensor, teacher_output: Tensor, temperature: float) -> Tensor:  # noqa: ARG002
         return F.smooth_l1_loss(self._split(output)[0], teacher_output, beta=SMOOTH)
 
-    def scores(self, output: Tensor, targets: Tensor) -> Tensor:
-        return -(self.answers(output).double() - targets).abs().mean(1)
+    def score_answers(self, answers: Tensor, targets: Tensor) -> Tensor:
+        return -(answers.double() - targets).abs().mean(1)
 
     def answers(self, output: Tensor) -> Tensor:
         return self.scale.values(self._split(output)[0])
@@ -151,8 +182,16 @@ class Regression(Task):
         low, high = middle_95(errors[index].mean() for index in resampled_indices(len(errors)))
         return low, high
 
-    def details(self, answers: Tensor, targets: Tensor) -> dict[str, Any]:
-        predicted, true = answers.double().cpu().numpy(), targets.double().cpu().numpy()
+    def constant(self, targets: Tensor) -> Tensor:
+        return targets.median(0).values
+
+    def spread(self, answers: Tensor, targets: Tensor) -> float:
+        deviations = [each.double().std(0, correction=0) for each in (answers, targets)]
+        varied = deviations[1] > 0
+        return float((deviations[0] / deviations[1])[varied].min()) if varied.any() else 1.0
+
+    def details(self, outputs: Tensor, targets: Tensor) -> dict[str, Any]:
+        predicted, true = self.answers(outputs).double().cpu().numpy(), targets.double().cpu().numpy()
         low, high = middle_95(_r2(predicted[index], true[index]) for index in resampled_indices(len(true)))
         errors = abs(predicted - true).mean(0).tolist()
         return {

@@ -21,6 +21,7 @@ from coc_cli.nets.names import module_path
 from coc_cli.nets.quantizer_places import input_bits, insert
 from coc_cli.nets.segments import Segment, segments, splice
 from coc_cli.nets.spec import Spec
+from coc_cli.pixels.preparation import PREPARE, InputError, Preparation
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -97,10 +98,39 @@ class Network(nn.Module):
 
         Returns:
             float32 [N, C, H, W] on the network's device, channels last.
+
+        Raises:
+            InputError: For images that are not uint8.
         """
+        if images.dtype != torch.uint8:
+            raise InputError(f"takes uint8 pixels, 0 to 255, got {images.dtype}; {PREPARE}")
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
         normalised: Tensor = (images.to(mean.device, torch.float32) / 255).sub_(mean).div_(std)
         return normalised.contiguous(memory_format=torch.channels_last)
+
+    def prepare(self, images: Any) -> Tensor:
+        """Return images as the network reads them, prepared as in training.
+
+        Args:
+            images: One or several of: a path, a PIL image, a uint8 array or tensor [C, H, W] of pixels; or a uint8
+                array or tensor [N, C, H, W]. Files and PIL images are turned, recoloured and resized; arrays are not.
+
+        Returns:
+            float32 [N, C, H, W] on the network's device, channels last.
+
+        Raises:
+            InputError: For a file that is no image, or an array of another size, type or range.
+        """
+        if isinstance(images, Tensor):
+            images = images.cpu().numpy()
+        elif isinstance(images, list | tuple):
+            images = [image.cpu().numpy() if isinstance(image, Tensor) else image for image in images]
+        prepared = torch.from_numpy(self._preparation.prepare(images)).to(self.get_buffer("_mean").device)
+        return prepared.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _preparation(self) -> Preparation:
+        return Preparation(self.spec.input_shape, self.spec.mean, self.spec.std)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Compute the outputs of all exits.
@@ -133,15 +163,24 @@ class Network(nn.Module):
         return outputs, list(live)
 
     @torch.no_grad()
-    def predict(self, x: Tensor) -> Prediction:
+    def predict(self, images: Any) -> Prediction:
         """Predict with early exits: an image that leaves at an exit is not computed any further.
 
         Args:
-            x: Normalised images [N, C, H, W].
+            images: Normalised images, a tensor float32 [N, C, H, W]; or whatever `prepare` takes.
 
         Returns:
-            For each image its class, or targets in their own units, with the exit and the confidence there.
+            For each image its class and the probabilities of all, or targets in their own units, with the exit and the
+            confidence there.
+
+        Raises:
+            InputError: For images of another size or type, or numbers that are not normalised pixels.
         """
+        if isinstance(images, Tensor) and images.is_floating_point():
+            self._preparation.check(images)
+            x = images.to(self.get_buffer("_mean").device, torch.float32)
+        else:
+            x = self.prepare(images)
         rows = torch.arange(len(x), device=x.device)  # which image each row of the batch is
         live: tuple[Tensor, ...] = (x,)
         before: Tensor | None = None

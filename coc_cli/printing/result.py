@@ -20,6 +20,8 @@ def print_result(report: dict[str, Any], directory: Path) -> None:
     for exit_ in report["stages"][-1]["exits"]:
         here = "" if exit_["metric_value"] is None else f", {metric} there {metric_text(metric, exit_['metric_value'])}"
         print_line(f"exit {exit_['index']}: {exit_['share']:.1%} of the images leave{here}")
+    for sentence in run.warnings:
+        print_line(f"warning: {sentence}")
     if run.last and run.last.latency_ms:
         print_line(f"latency: {latency(run.last)}")
     for limit in report["limits"]:

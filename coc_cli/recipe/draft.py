@@ -50,7 +50,13 @@ class Draft:
             "# By coc init. coc plan says what it would do and cost; every key is in docs/recipes.md.",
             f"name: {self.name}",
         ]
-        lines += ["seed: 0", f"device: auto  # {self.device} here", *self._data(), *self._model(), "chain:"]
+        lines += [
+            "seed: 0",
+            f"device: auto  # {self.device} here",
+            *self._data(),
+            *self._model(),
+            "chain:" if self.stages else "chain: []",
+        ]
         for name in STAGES:
             if (keys := self._keys(name)) is not None:
                 why = self.left_out.get(name)

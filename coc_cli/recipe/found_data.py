@@ -48,7 +48,7 @@ class _Guess:
 
 
 def find_data(text: str) -> FoundData:
-    """Return the section for a folder, a .zip, a .csv, a data set's name or a `data.source`; raises `UserError`."""
+    """Return the section for a folder, .zip, .csv, .npz, data set's name or `data.source`; raises `UserError`."""
     guess = _Guess({"source": _source(text)})
     kind, _, place = guess.section["source"].partition(":")
     if kind == "csv":
@@ -77,15 +77,17 @@ def _source(text: str) -> str:
         return text
     if path.suffix.lower() == ".csv" and path.is_file():
         return f"csv:{text}"
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return f"arrays:{text}"
     if path.is_dir() or (path.suffix.lower() == ".zip" and path.is_file()):
         return f"folder:{text}"
     if sources.SOURCES["torchvision"].place_fault(text) is None:
         return f"torchvision:{text}"
     if path.exists():
-        raise user_error(OPTION, f"'{text}' is neither a folder nor a .zip nor a .csv; see docs/data.md")
+        raise user_error(OPTION, f"'{text}' is no folder, .zip, .csv or .npz; see docs/data.md")
     near = sorted(str(path.parent / one.name) for one in path.parent.iterdir()) if path.parent.is_dir() else []
     hint = did_you_mean(text, [*near, *sources.SOURCES], otherwise="give", most=3)
-    raise user_error(OPTION, f"no such folder, .zip, .csv or data set '{text}'; {hint}")
+    raise user_error(OPTION, f"no such folder, .zip, .csv, .npz or data set '{text}'; {hint}")
 
 
 def _guess_columns(guess: _Guess, path: Path) -> None:
@@ -176,7 +178,7 @@ def _look_at_images(guess: _Guess, settings: DataSettings) -> float | None:
 def _shapes(listing: Any) -> Iterator[tuple[int, int, int]]:
     """Yield the shapes [C, H, W] of some images; those that cannot be opened are left out."""
     from coc_cli.data.listing import opener
-    from coc_cli.data.pixels import shape_of
+    from coc_cli.pixels.decoding import shape_of
 
     fetch, names = opener(listing.container), listing.names
     for name in names[:: max(1, len(names) // LOOKED_AT)]:

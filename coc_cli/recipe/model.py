@@ -172,7 +172,9 @@ class Recipe(Frozen):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
     data: DataSettings
     model: Model
-    chain: Annotated[tuple[Link, ...], Field(min_length=1, description="the stages, in the order in which they run")]
+    chain: Annotated[
+        tuple[Link, ...], Field(description="the stages, in the order in which they run; may be empty: []")
+    ]
     limits: Limits = Limits()
     measure: Annotated[Measure, Field(description="what is timed on this machine in the end")] = Measure()
     predict_exit: Annotated[

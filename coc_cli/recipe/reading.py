@@ -17,6 +17,7 @@ from coc_cli.files import budget
 from coc_cli.files.opening import read_text
 from coc_cli.files.run_directory import CACHE
 from coc_cli.files.yaml_source import Loc, YamlSource
+from coc_cli.nets.spec import Spec
 from coc_cli.recipe.checks import cross_key_faults, parse_section
 from coc_cli.recipe.messages import readable
 from coc_cli.recipe.model import Recipe
@@ -39,6 +40,14 @@ class RecipeFile:
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key of the recipe."""
         return self.source.fault(loc, what)
+
+    def check_fits(self, spec: Spec) -> None:
+        """Raise `UserError` unless the recipe's images and labels are of the kind that a network is for."""
+        info = self.info
+        if (info.task, info.shape, len(info.labels)) != (spec.task, spec.input_shape, len(spec.labels)):
+            what = f"{info.task} of {info.shape} images with {len(info.labels)} labels"
+            needs = f"{spec.task} of {spec.input_shape} with {len(spec.labels)}"
+            raise UserError([self.fault(("data",), f"is {what}; the checkpoint is for {needs}")])
 
     @property
     def code_files(self) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coc_cli.report.answers import AnswersView
+
 
 @dataclass(frozen=True)
 class ExitView:
@@ -70,6 +72,8 @@ class StageView:
     name: str
     metric_value: float | None
     metric_ci95: tuple[float, float] | None
+    r2: float | None  # of numbers
+    trivial_value: float | None  # the metric of answering always the same
     n_test: float | None
     macs: float | None
     bitops: float | None
@@ -253,6 +257,8 @@ class Run:
     settings: dict[str, Any]  # the same, read
     predictions: tuple[PredictionView, ...]
     missing: tuple[str, ...]
+    answers: AnswersView | None = None  # of the last stage
+    warnings: tuple[str, ...] = ()  # why a network may be of no use
     damaged: tuple[str, ...] = ()  # what does not match its checksum, said above all else
 
     @property
@@ -264,6 +270,11 @@ class Run:
     def last(self) -> StageView | None:
         """The result, if there is any stage."""
         return self.stages[-1] if self.stages else None
+
+    @property
+    def has_r2(self) -> bool:
+        """Whether R2 is known of any stage."""
+        return any(stage.r2 is not None for stage in self.stages)
 
     @property
     def verdict(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coc_cli.report import wording
+from coc_cli.report.charts.answers import answers
 from coc_cli.report.charts.benefit import benefit, benefit_table, savings, sensitivity
 from coc_cli.report.charts.figure import Figure, Table
 from coc_cli.report.charts.latency import latency
@@ -88,7 +89,7 @@ def _part(run: Run, *, is_whole: bool, is_alone: bool) -> PageSection:
         exits(run, run.stages[-1]) if run.stages else None,
     ]
     if is_whole:
-        figures.append(training(run))
+        figures += [*answers(run.answers), training(run)]
         figures += layers(run.stages[0], run.stages[-1]) if len(run.stages) > 1 else ()
     devices = tuple(_devices(run)) if is_whole else ()
     return PageSection(run, _there(figures), devices, is_whole, latency(run))

@@ -50,7 +50,20 @@ def _table(title: str, *columns: str) -> Table:
 def _stages(run: Run) -> Table:
     n = run.last.n_test if run.last else None
     title = f"{run.label}: {run.metric} measured on {wording.images(n)}, 95 % interval; {run.verdict}"
-    names = ("stage", run.metric, "95 %", "change", "MACs", "BitOps", "factor", "ratio (strict)", "nominal", "bytes")
+    r2 = ("R2",) if run.has_r2 else ()
+    names = (
+        "stage",
+        run.metric,
+        "95 %",
+        *r2,
+        "change",
+        "MACs",
+        "BitOps",
+        "factor",
+        "ratio (strict)",
+        "nominal",
+        "bytes",
+    )
     table = _table(title, *names)
     for stage in run.stages:
         table.add_row(*map(Text, _row(run, stage)))
@@ -66,6 +79,8 @@ def _run(run: Run) -> Iterator[Table | str]:
             f"{one.index}: {wording.percent(one.share)} ({wording.value(run.metric, one.metric_value)})" for one in used
         )
         yield f"images that leave at an exit ({run.metric} there): {', '.join(each)}"
+    for sentence in run.warnings:
+        yield f"warning: {sentence}"
     for limit in run.limits:
         yield f"limit {wording.judged(limit)}"
     yield f"latency: {wording.latency(run.last)}"
@@ -78,6 +93,8 @@ def _row(run: Run, stage: StageView) -> Iterator[str]:
     yield stage.title
     yield wording.value(run.metric, stage.metric_value)
     yield wording.interval(run.metric, stage.metric_ci95)
+    if run.has_r2:
+        yield wording.r2(stage.r2)
     yield wording.change(run.metric, stage.change)
     yield wording.counted(stage.macs)
     yield wording.counted(stage.bitops)

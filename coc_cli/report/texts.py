@@ -39,6 +39,8 @@ CSV_COLUMNS = (
     "metric_change",
     "metric_change_ci95_low",
     "metric_change_ci95_high",
+    "r2",
+    "trivial_value",
     "n_test",
     "macs",
     "bitops",
@@ -90,7 +92,10 @@ def markdown(runs: tuple[Run, ...]) -> str:
     """Return a comment for a pull request: verdict, a small table, and differences where there are several runs."""
     named = len(runs) > 1
     damaged = [f"**{escaped(f'{run.label}: {what}' if named else what)}**" for run in runs for what in run.damaged]
-    parts = [*damaged[:MOST_NOTES], _single(runs[0]) if len(runs) == 1 else _several(runs)]
+    warned = [
+        f"**Warning: {escaped(f'{run.label}: {what}' if named else what)}**" for run in runs for what in run.warnings
+    ]
+    parts = [*damaged[:MOST_NOTES], *warned[:MOST_NOTES], _single(runs[0]) if len(runs) == 1 else _several(runs)]
     missing = [f"- {escaped(f'{run.label}: {what}' if named else what)}" for run in runs for what in run.missing]
     if len(missing) > MOST_NOTES:
         missing[MOST_NOTES:] = [f"- and {len(missing) - MOST_NOTES} more"]
@@ -116,7 +121,17 @@ def _single(run: Run) -> str:
     metric, last = escaped(run.metric), run.last
     if last is None:
         return f"{heading}\n\nNo stage has a result yet."
-    head = ("stage", metric, "95 %", "BitOps", "factor", "ratio (strict)", "nominal", "bytes")
+    head = (
+        "stage",
+        metric,
+        "95 %",
+        *(["R2"] if run.has_r2 else []),
+        "BitOps",
+        "factor",
+        "ratio (strict)",
+        "nominal",
+        "bytes",
+    )
     rows = ([escaped(cell) for cell in _row(run, stage)] for stage in run.stages)
     limits = "; ".join(escaped(wording.judged(limit)) for limit in run.limits)
     return "\n\n".join([heading, _sentence(run, last), _table(head, rows), *([f"Limits: {limits}"] if limits else [])])
@@ -137,6 +152,8 @@ def _row(run: Run, stage: StageView) -> Iterator[str]:
     yield stage.title
     yield wording.value(run.metric, stage.metric_value)
     yield wording.interval(run.metric, stage.metric_ci95)
+    if run.has_r2:
+        yield wording.r2(stage.r2)
     yield wording.counted(stage.bitops)
     yield wording.times(stage.factor)
     yield wording.times(stage.bitops_ratio)

@@ -36,6 +36,11 @@ def interval(metric: str, ends: tuple[float, float] | None) -> str:
     return f"{low}..{high}"
 
 
+def r2(number: float | None) -> str:
+    """Return R2 to four digits behind the point."""
+    return NONE if number is None else f"{number:.4f}"
+
+
 def counted(number: float | None) -> str:
     """Return a count with a unit of a thousand."""
     return NONE if number is None else count(number)

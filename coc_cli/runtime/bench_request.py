@@ -10,8 +10,9 @@ from typing import Any
 from coc_cli.errors import UserError, user_error
 from coc_cli.files.run_directory import RECIPE, RESULT, STAGES, check_places
 from coc_cli.nets.checkpoint_header import checkpoint_at, read_header
+from coc_cli.pixels.preparation import InputError
 from coc_cli.recipe.reading import RecipeFile, read
-from coc_cli.runtime.session import MANIFEST, ExportError, check_file, read_manifest
+from coc_cli.runtime.session import MANIFEST, check_file, read_manifest
 
 BASELINE = Path(STAGES) / "00-baseline" / RESULT
 MOST_THREADS, MOST_IMAGES, LONGEST_S = 256, 1024, 3600.0
@@ -128,7 +129,7 @@ def _of_export(target: Path, batch: int) -> Candidate:
         _check_numbers(shape, norm)
         stops = form == "onnx" and manifest["rule"] is not None
         return Candidate(str(target), target, shape, norm[0], norm[1], stops, form)  # type: ignore[arg-type]
-    except ExportError as error:
+    except InputError as error:
         raise user_error(target, str(error).removeprefix(f"{target}/")) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise user_error(target / MANIFEST, "damaged; export again") from error

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from coc_cli.errors import UserError, did_you_mean, user_error
+from coc_cli.errors import did_you_mean, user_error
 from coc_cli.files.run_directory import RECIPE, check_places
 from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.recipe.reading import RecipeFile, read
@@ -59,11 +59,7 @@ def prepare(
     recipe_path = data or (run / RECIPE if run else None)
     recipe = None if unchecked or recipe_path is None else read(recipe_path)
     if recipe is not None:
-        info, spec = recipe.info, header.spec
-        if (info.task, info.shape, len(info.labels)) != (spec.task, spec.input_shape, len(spec.labels)):
-            what = f"{info.task} of {info.shape} images with {len(info.labels)} labels"
-            needs = f"{spec.task} of {spec.input_shape} with {len(spec.labels)}"
-            raise UserError([recipe.fault(("data",), f"is {what}; the checkpoint is for {needs}")])
+        recipe.check_fits(header.spec)
     options = ExportOptions(weights=weights, portable=portable)
     return ExportRequest(run, checkpoint, header, recipe, WRITERS[to], options, directory)
 

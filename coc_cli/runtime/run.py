@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from coc_cli.errors import Fault, UserError, user_error
-from coc_cli.runtime.session import MANIFEST, Answer, ExportError, Session, image_pixels, said
+from coc_cli.pixels.preparation import InputError, image_pixels
+from coc_cli.runtime.session import MANIFEST, Answer, Session, said
 
 
 def answers(target: Path, images: list[Path], *, trust_code: bool = False) -> list[dict[str, Any]]:
@@ -30,13 +31,13 @@ def answers(target: Path, images: list[Path], *, trust_code: bool = False) -> li
             predict, labels, shape = session.predict, session.labels, session.shape
         else:
             predict, labels, shape = _of_checkpoint(target, trust_code=trust_code)
-    except ExportError as error:
+    except InputError as error:
         raise user_error(target, str(error).removeprefix(f"{target}: ")) from error
     pixels, faults = [], []
     for path in images:
         try:
             pixels.append(image_pixels(path, shape))
-        except ExportError as error:  # noqa: PERF203  (all are to be named)
+        except InputError as error:  # noqa: PERF203  (all are to be named)
             faults.append(Fault(str(path), str(error).removeprefix(f"{path}: ")))
     if faults:
         raise UserError(faults)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coc_cli.data.pixels import pixels_of
+from coc_cli.pixels.preparation import InputError, Preparation, content_of
 
 MANIFEST, MODEL = "manifest.json", "model.onnx"
 LARGEST_MANIFEST = 16_000_000  # bytes
-LARGEST_IMAGE_FILE = 256_000_000
 KNOWN_FORMATS = (1,)
-
-
-class ExportError(ValueError):
-    """An export, or what it is asked, cannot be used; the text says which, why and what to do, in one line."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Session:
         threads: How many threads compute an answer.
 
     Raises:
-        ExportError: If a file is missing, damaged, or needs a newer runtime.
+        InputError: If a file is missing, damaged, or needs a newer runtime.
     """
 
     def __init__(self, directory: str | Path, *, threads: int = 1) -> None:
@@ -58,28 +53,13 @@ class Session:
         about = self.manifest["input"]
         self.labels: tuple[str, ...] = tuple(self.manifest["labels"])
         self.shape: tuple[int, int, int] = tuple(about["shape"])
-        self.mean, self.std = (np.array(about[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
+        self._preparation = Preparation(self.shape, tuple(about["mean"]), tuple(about["std"]))
         self._session = _opened(self.directory / MODEL, self.manifest, threads)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def prepare(self, images: Any) -> NDArray[np.float32]:
-        """Return normalised images [N, C, H, W], prepared as in training.
-
-        Args:
-            images: One or several of: a path, a PIL image, an array [C, H, W] of uint8 pixels or of normalised
-                float32; or an array [N, C, H, W] of either.
-        """
-        if isinstance(images, np.ndarray) and images.ndim == 4:  # noqa: PLR2004
-            return np.stack([self._normalised(image) for image in images]) if len(images) else self._none()
-        if isinstance(images, str | Path | np.ndarray) or hasattr(images, "getexif"):
-            images = [images]
-        if not isinstance(images, Iterable):
-            raise ExportError(f"takes paths, images or arrays, got {type(images).__name__}")
-        made = [self._one(image) for image in images]
-        return np.stack(made) if made else self._none()
-
-    def _none(self) -> NDArray[np.float32]:
-        return np.empty((0, *self.shape), np.float32)
+        """Return normalised images [N, C, H, W], prepared as in training; what it takes, `Preparation.prepare` says."""
+        return self._preparation.prepare(images)
 
     def predict(self, images: Any, *, threshold: float | None = None) -> Answer:
         """Answer for images as `prepare` takes them; each leaves at the first exit that is sure enough.
@@ -91,7 +71,7 @@ class Session:
         batch = self.prepare(images)
         extra = {} if threshold is None else {"threshold": np.array([threshold], np.float32)}
         if extra and self.manifest["rule"] is None:
-            raise ExportError("has no exits, so it takes no threshold")
+            raise InputError("has no exits, so it takes no threshold")
         found: list[list[Any]] = []
         seconds = []
         for image in batch:
@@ -105,67 +85,37 @@ class Session:
         probabilities = columns.get("probabilities")
         return Answer(columns["value"], columns["exit"], columns["confidence"], probabilities, np.array(seconds))
 
-    def _one(self, image: Any) -> NDArray[np.float32]:
-        if isinstance(image, np.ndarray):
-            return self._normalised(image)
-        return self._normalised(image_pixels(image, self.shape))
-
-    def _normalised(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        if image.shape != self.shape:
-            wants = "x".join(map(str, self.shape))
-            raise ExportError(f"takes arrays of {wants} (channels first), got {'x'.join(map(str, image.shape))}")
-        if image.dtype == np.uint8:
-            pixels = image.astype(np.float32) / np.float32(255)
-            return ((pixels - self.mean) / self.std).astype(np.float32)
-        if image.dtype != np.float32:
-            raise ExportError(f"takes uint8 pixels or normalised float32, got {image.dtype}")
-        if not np.isfinite(image).all():
-            raise ExportError("got numbers that are not finite")
-        return image
-
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Return an export's manifest, its checksum compared; raises `ExportError`."""
+    """Return an export's manifest, its checksum compared; raises `InputError`."""
     path = directory / MANIFEST
-    text = _content(path, LARGEST_MANIFEST, "there is none; name the folder that coc export wrote")
+    text = content_of(path, LARGEST_MANIFEST, "there is none; name the folder that coc export wrote")
     try:
         content = json.loads(text)
         rest = {key: value for key, value in content.items() if key != "checksum"}
         canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
         is_whole = content["checksum"] == hashlib.sha256(canonical.encode()).hexdigest()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ExportError(f"{path}: damaged; export again") from error
+        raise InputError(f"{path}: damaged; export again") from error
     if not is_whole:
-        raise ExportError(f"{path}: damaged: does not match its checksum; export again")
+        raise InputError(f"{path}: damaged: does not match its checksum; export again")
     if content.get("schema") not in KNOWN_FORMATS:
-        raise ExportError(f"{path}: is of format {content.get('schema')}, which this runtime does not know; update it")
+        raise InputError(f"{path}: is of format {content.get('schema')}, which this runtime does not know; update it")
     return content  # type: ignore[no-any-return]
-
-
-def _content(path: Path, largest: int, absent: str) -> bytes:
-    """Return a regular file's bytes, of which there may be so many; raises `ExportError`."""
-    try:
-        if not path.is_file():
-            raise ExportError(f"{path}: {absent}")
-        if path.stat().st_size > largest:
-            raise ExportError(f"{path}: larger than {largest:,} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _opened(path: Path, manifest: dict[str, Any], threads: int) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ExportError("needs onnxruntime; pip install onnxruntime") from error
+        raise InputError("needs onnxruntime; pip install onnxruntime") from error
     about = manifest["files"].get(MODEL)
     if about is None:
-        raise ExportError(f"{path.parent}: is an export to {manifest['format']}, which ONNX Runtime does not run")
+        raise InputError(f"{path.parent}: is an export to {manifest['format']}, which ONNX Runtime does not run")
     check_file(path, about)
     least = manifest["runtime"]["least"]
     if _version(onnxruntime.__version__) < _version(least):
-        raise ExportError(f"{path}: needs onnxruntime {least} or newer, this is {onnxruntime.__version__}")
+        raise InputError(f"{path}: needs onnxruntime {least} or newer, this is {onnxruntime.__version__}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
@@ -173,44 +123,26 @@ def _opened(path: Path, manifest: dict[str, Any], threads: int) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         first = (str(error).splitlines() or [""])[0][:200]
-        raise ExportError(f"{path}: onnxruntime {onnxruntime.__version__} does not take it: {first}") from error
+        raise InputError(f"{path}: onnxruntime {onnxruntime.__version__} does not take it: {first}") from error
 
 
 def check_file(path: Path, about: dict[str, Any]) -> None:
-    """Raise `ExportError` unless a file has the size and the checksum that the manifest says."""
+    """Raise `InputError` unless a file has the size and the checksum that the manifest says."""
     try:
         if not path.is_file() or path.stat().st_size != about["bytes"]:
-            raise ExportError(f"{path}: missing, cut or of another export; export again")
+            raise InputError(f"{path}: missing, cut or of another export; export again")
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
     except OSError as error:
-        raise ExportError(f"{path}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     if digest.hexdigest() != about["sha256"]:
-        raise ExportError(f"{path}: damaged: does not match its checksum; export again")
+        raise InputError(f"{path}: damaged: does not match its checksum; export again")
 
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
-
-
-def image_pixels(image: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Return the pixels of a file or of a PIL image, uint8 [C, H, W], as training decoded them."""
-    name = f"{image}" if isinstance(image, str | Path) else "the image"
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ExportError(f"{name}: image files need Pillow; pip install pillow, or pass arrays") from error
-    content: Any = image
-    if isinstance(image, str | Path):
-        content = _content(Path(image), LARGEST_IMAGE_FILE, "no such file")
-    try:
-        return pixels_of(content, shape, resize=True)
-    except OSError as error:
-        raise ExportError(f"{name}: {error.strerror or 'not an image, or damaged'}") from error
-    except Exception as error:
-        raise ExportError(f"{name}: cannot be used: {(str(error).splitlines() or ['damaged'])[0]}") from error
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -220,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
         for path in arguments:
             answer = session.predict(path)
             print(json.dumps({"image": path, **said(answer, 0, session.labels)}))
-    except ExportError as error:
+    except InputError as error:
         print(error)
         return 2
     return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 
-from coc_cli.data import pixels
 from coc_cli.files.budget import IMAGE_PIXELS
+from coc_cli.pixels import decoding, preparation
 from coc_cli.runtime import session
 from coc_cli.version import __version__
 
@@ -15,8 +15,8 @@ _OURS = re.compile(r"^(from coc_cli\.|from __future__ ).*\n", re.MULTILINE)
 
 
 def text() -> str:
-    """Return the file: what decodes images, then what answers, without imports from coc."""
-    parts = [_OURS.sub("", inspect.getsource(module)) for module in (pixels, session)]
+    """Return the file: what decodes and prepares images, then what answers, without imports from coc."""
+    parts = [_OURS.sub("", inspect.getsource(module)) for module in (decoding, preparation, session)]
     head = (
         f'"""Runs a network that coc {__version__} exported; needs numpy, onnxruntime and, for files, Pillow.\n\n'
         '    python coc_runtime.py IMAGE...\n"""\n\n'

@@ -13,7 +13,8 @@ from coc_cli.verbs.command import Debug, answers
 @answers
 def init(
     data: Annotated[
-        str, typer.Option("--data", metavar="DATA", help="a folder, .zip or .csv, digits, or a name of torchvision's")
+        str,
+        typer.Option("--data", metavar="DATA", help="a folder, .zip, .csv or .npz, digits, or a name of torchvision's"),
     ],
     arch: Annotated[
         str | None,

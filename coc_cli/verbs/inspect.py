@@ -12,16 +12,18 @@ from coc_cli.verbs.command import AsJson, Debug, TrustCode, answers, one_object,
 
 @answers
 def inspect(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="a model.safetensors that coc wrote")],
+    target: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT", help="a run directory, or a model.safetensors")],
     as_json: AsJson = False,
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Show what a checkpoint holds, layer by layer. Architecture, lineage, and each layer's shape, bits and BitOps."""
     from coc_cli.nets.checkpoint import checked_header
+    from coc_cli.nets.checkpoint_header import checkpoint_at
     from coc_cli.printing.checkpoint import checkpoint_report, print_header
     from coc_cli.report.schema.part import as_data
 
+    checkpoint = checkpoint_at(target)
     with results(as_json=as_json) as stdout:
         header = checked_header(checkpoint, trust_code=trust_code)
         if as_json:

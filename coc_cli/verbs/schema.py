@@ -14,7 +14,8 @@ from coc_cli.verbs.command import Debug, answers
 @answers
 def schema(
     of: Annotated[
-        str, typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit, schedule, plan or inspect")
+        str,
+        typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit, schedule, plan, inspect or evaluate"),
     ] = "recipe",
     debug: Debug = False,  # noqa: ARG001
 ) -> None:

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -90,6 +91,14 @@ def test_a_folder_and_a_zip_of_it() -> None:
     init(*ARCH, "--data", "pets.zip")
     assert section("data")["source"] == "folder:pets.zip"
     assert [step.cost for step in planned().steps] == [step.cost for step in plan.steps]
+
+
+def test_arrays() -> None:
+    images = np.arange(40 * 64, dtype=np.uint8).reshape(40, 1, 8, 8)
+    np.savez("arrays.npz", images=images, targets=np.arange(40) % 2)
+    init(*ARCH, "--data", "arrays.npz")
+    assert section("data") == {"source": "arrays:arrays.npz"}
+    assert "# 40 images of 1x8x8, 2 classes" in OUT.read_text()
 
 
 def test_an_early_exit_may_cost_at_least_one_validation_image() -> None:
@@ -191,9 +200,9 @@ def test_a_stage_that_cannot_be_is_left_out_and_why() -> None:
     [
         (("--arch", "cifar:resnet65", "--data", "digits"), "--arch: no such architecture 'cifar:resnet65'; did you mean 'cifar:resnet56'?\n"),
         (("--arch", "torchvision:resnet19", "--data", "digits"), "--arch: torchvision has no model 'resnet19'; did you mean 'resnet18'?\n"),
-        ((*ARCH, "--data", "digit"), "--data: no such folder, .zip, .csv or data set 'digit'; did you mean 'digits'?\n"),
+        ((*ARCH, "--data", "digit"), "--data: no such folder, .zip, .csv, .npz or data set 'digit'; did you mean 'digits'?\n"),
         ((*ARCH, "--data", "folder:nowhere"), "--data: no such folder or .zip file 'nowhere'\n"),
-        ((*ARCH, "--data", "notes.txt"), "--data: 'notes.txt' is neither a folder nor a .zip nor a .csv; see docs/data.md\n"),
+        ((*ARCH, "--data", "notes.txt"), "--data: 'notes.txt' is no folder, .zip, .csv or .npz; see docs/data.md\n"),
         ((*ARCH, "--data", "digits", "--checkpoint", "no.pt"), "--checkpoint: no such file 'no.pt'\n"),
         ((*ARCH, "--data", "digits", "--checkpoint", "notes.txt"), "--checkpoint: notes.txt is not a plain state dict, but a text file; save model.state_dict() with torch.save and name that file\n"),
     ],

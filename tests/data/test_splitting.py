@@ -39,22 +39,22 @@ def test_three_splits_share_nothing_and_each_has_every_class(
     labels = labels_of(sizes)
     given_splits = np.zeros(len(labels), dtype=np.int8)
     assert scarce(given_splits, labels, tuple("abcdefghijkl"[: len(sizes)])) == []
-    parts = cut_all(given_splits, labels, validation=validation, test=test, limit=None, seed=seed)
+    parts = cut_all(given_splits, labels, validation=validation, test=test, seed=seed)
     assert sorted(np.concatenate(parts)) == list(range(len(labels)))
     assert all((np.bincount(labels[part], minlength=len(sizes)) > 0).all() for part in parts)
 
 
 def test_a_cut_of_numbers_is_plain() -> None:
     given_splits = np.zeros(100, dtype=np.int8)
-    parts = cut_all(given_splits, None, validation=0.1, test=0.2, limit=None, seed=0)
+    parts = cut_all(given_splits, None, validation=0.1, test=0.2, seed=0)
     assert [len(part) for part in parts] == [72, 8, 20]
-    other = cut_all(given_splits, None, validation=0.1, test=0.2, limit=None, seed=1)
+    other = cut_all(given_splits, None, validation=0.1, test=0.2, seed=1)
     assert set(parts[TEST]) != set(other[TEST])
 
 
 def test_splits_that_are_given_stay() -> None:
     given_splits = np.array([TEST] * 5 + [TRAIN] * 20 + [VALIDATION] * 3, dtype=np.int8)
-    parts = cut_all(given_splits, None, validation=0.5, test=0.5, limit=None, seed=0)
+    parts = cut_all(given_splits, None, validation=0.5, test=0.5, seed=0)
     assert parts[VALIDATION].tolist() == [25, 26, 27]
     assert parts[TEST].tolist() == [0, 1, 2, 3, 4]
     assert sorted(parts[TRAIN]) == list(range(5, 25))

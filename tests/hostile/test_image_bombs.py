@@ -19,9 +19,9 @@ from PIL import Image
 from tiny import TINY_RECIPE
 
 from coc_cli.data.decode import Form, _attempt
-from coc_cli.data.pixels import pixels_of
 from coc_cli.data.unusable import OtherSize
 from coc_cli.files import budget
+from coc_cli.pixels.decoding import pixels_of
 
 Write = Callable[[str], Path]
 

@@ -69,13 +69,13 @@ def test_r2_and_its_interval() -> None:
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(400, 2, generator=generator)
     given = truth + 0.5 * torch.randn(400, 2, generator=generator)
-    details = TASK.details(given, truth)
+    details = TASK.details(TASK.scale.outputs(given), truth)
     # 1 - 0.25 / 1 for each target; the interval's width is that of theory, 2 x 1.96 x sd / sqrt(n), near 0.07
     assert details["r2"] == pytest.approx(0.75, abs=0.05)
     assert details["r2_ci95"][0] < details["r2"] < details["r2_ci95"][1]
     assert set(details["mae_by_target"]) == {"angle", "size"}
     assert details["mae_by_target"]["size"] == pytest.approx(float((given - truth)[:, 1].abs().mean()), rel=1e-6)
-    assert TASK.details(truth.mean(0).expand(400, 2), truth)["r2"] == pytest.approx(0.0, abs=1e-6)
+    assert TASK.details(TASK.scale.outputs(truth.mean(0).expand(400, 2)), truth)["r2"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_bootstrap_is_near_the_normal_interval() -> None:
@@ -91,3 +91,25 @@ def test_a_spec_has_its_task(spec: Spec) -> None:
     found = task_of(spec.with_changes(task="regression", labels=("x",)))
     assert isinstance(found, Regression)
     assert found.scale == Scale(mean=(0.0,), std=(1.0,))
+
+
+def test_the_best_constant_and_how_much_answers_vary_by_hand() -> None:
+    classes = Classification()
+    targets = torch.tensor([0] * 7 + [1] * 3)
+    assert int(classes.constant(targets)) == 0
+    assert classes.value(classes.score_answers(torch.zeros(10, dtype=torch.int64), targets)) == 0.7
+    # Gini's impurities: of targets 1 - 0.49 - 0.09 = 0.42, of nine to one 1 - 0.81 - 0.01 = 0.18
+    nine = torch.tensor([0] * 9 + [1])
+    assert classes.spread(nine, targets) == pytest.approx(0.18 / 0.42)
+    assert classes.spread(torch.zeros_like(targets), targets) == 0
+    assert classes.spread(targets, torch.zeros_like(targets)) == 1  # nothing to vary by
+    numbers = torch.tensor([[0.0, 5.0], [2.0, 5.0], [10.0, 8.0]])
+    assert TASK.constant(numbers).tolist() == [2.0, 5.0]
+    halved = torch.stack([numbers[:, 0], numbers[:, 1] / 2], 1)
+    assert TASK.spread(halved, numbers) == pytest.approx(0.5)
+
+
+def test_top_five_needs_more_than_ten_classes() -> None:
+    outputs = torch.eye(11) + torch.arange(11) / 100  # each row's own class first, then 10, 9, 8, 7
+    assert Classification().details(outputs[:, :10], torch.arange(11) % 10) == {}
+    assert Classification().details(outputs, torch.tensor([0, 1, 2, 10, 9, 8, 7, 6, 5, 4, 3]))["top5"] == 8 / 11

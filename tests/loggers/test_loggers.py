@@ -115,7 +115,7 @@ def test_a_logger_that_fails_is_a_warning(
 ) -> None:
     recipe(TINIEST_RECIPE)
     monkeypatch.setattr(recorder, "fails_at", place)
-    warnings = [line for line in compress("csv").splitlines() if "warning" in line]
+    warnings = [line for line in compress("csv").splitlines() if "the logger" in line]
     failed = "warning: the logger csv failed and logs no more; the run goes on (OSError: [Errno 28] No space left on device: 'there')"
     assert [line.rpartition("quantize: ")[2].rpartition("baseline: ")[2] for line in warnings] == [failed]
     assert json.loads((RUN / "report.json").read_text())["ok"]
@@ -210,8 +210,8 @@ def interrupted_run(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Reporter, "epoch", stopped)
         compress(name, code=130)
-    assert "warning" not in compress(name)
-    assert "warning" not in compress(name)
+    assert "the logger" not in compress(name)
+    assert "the logger" not in compress(name)
 
 
 @pytest.mark.full
@@ -277,6 +277,6 @@ def test_wandb_offline_needs_no_network(recipe: Callable[..., Path], monkeypatch
     pytest.importorskip("wandb", reason="needs pip install 'coc-cli[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     recipe(TINIEST_RECIPE)
-    assert "warning" not in compress("wandb")
+    assert "the logger" not in compress("wandb")
     [file] = (RUN / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"01-quantize/loss" in file.read_bytes()

@@ -55,7 +55,10 @@ def test_recipes_are_the_default() -> None:
 
 @pytest.mark.parametrize(
     ("name", "instead"),
-    [("reprot", "did you mean 'report'?"), ("x", "known: inspect, plan, predict-exit, recipe, report, schedule")],
+    [
+        ("reprot", "did you mean 'report'?"),
+        ("x", "known: evaluate, inspect, plan, predict-exit, recipe, report, schedule"),
+    ],
 )
 def test_a_schema_that_is_none_is_said(name: str, instead: str) -> None:
     done = coc("schema", "--of", name, code=2)

@@ -18,11 +18,12 @@ from command_line import coc
 from exportable import float_network, images_of, quantised
 from PIL import Image
 
-from coc_cli.data.pixels import pixels_of
 from coc_cli.files.checksum import sealed
 from coc_cli.nets.checkpoint import save
+from coc_cli.pixels.decoding import pixels_of
+from coc_cli.pixels.preparation import InputError
 from coc_cli.runtime import standalone
-from coc_cli.runtime.session import ExportError, Session
+from coc_cli.runtime.session import Session
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,7 +90,7 @@ def test_images_are_prepared_as_in_training(folder: Path, tmp_path: Path) -> Non
     ],
 )
 def test_what_is_no_image_is_said(folder: Path, image: object, text: str) -> None:
-    with pytest.raises(ExportError) as caught:
+    with pytest.raises(InputError) as caught:
         Session(folder / "export").predict(image)
     assert str(caught.value) == text
 
@@ -123,7 +124,7 @@ def edit(**changes: object) -> Callable[[Path], object]:
 )
 def test_a_damaged_export_is_one_line(copy: Path, name: str, damage: Callable[[Path], object], text: str) -> None:
     damage(copy / name)
-    with pytest.raises(ExportError) as caught:
+    with pytest.raises(InputError) as caught:
         Session(copy)
     assert str(caught.value) == text.format(copy / name)
     Image.new("RGB", (4, 4)).save(copy.parent / "a.png")
@@ -135,7 +136,7 @@ def test_a_damaged_export_is_one_line(copy: Path, name: str, damage: Callable[[P
 
 def test_a_runtime_that_is_too_old_is_one_line(copy: Path) -> None:
     edit(runtime={"name": "onnxruntime", "least": "99.0", "opset": 17})(copy / "manifest.json")
-    with pytest.raises(ExportError, match=r"model.onnx: needs onnxruntime 99.0 or newer, this is "):
+    with pytest.raises(InputError, match=r"model.onnx: needs onnxruntime 99.0 or newer, this is "):
         Session(copy)
 
 

@@ -24,6 +24,7 @@ from coc_cli.data.sources.digits import Digits, RotatedDigits
 from coc_cli.data.sources.folder import Folder
 from coc_cli.data.sources.csv import Csv
 from coc_cli.data.sources.torchvision import Torchvision
+from coc_cli.data.sources.arrays import Arrays
 
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress

@@ -49,7 +49,7 @@ class Digits(Source):
 
     def _validation_images(self, settings: DataSettings) -> int:
         count = -int(-self.validation_fraction(settings) * REST // 1)  # rounded up, as the split does
-        return min(count, settings.limit or count)
+        return min(count, settings.limits[1] or count)
 
 
 class RotatedDigits(Digits):

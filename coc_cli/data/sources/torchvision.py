@@ -70,7 +70,7 @@ class Torchvision(Source):
         entry = TABLE[settings.place]
         shape = (settings.channels or entry.shape[0], *(settings.height_width or entry.shape[1:]))
         count = amount(entry.training_images, self.validation_fraction(settings), entry.classes)
-        count = min(count, settings.limit or count)
+        count = min(count, settings.limits[1] or count)
         labels, images = tuple(map(str, range(entry.classes))), entry.training_images + entry.test_images
         return DataInfo(shape, labels, "classification", None, None, count, images)
 
@@ -101,7 +101,7 @@ def _cut(classes: NDArray[np.int64], validation: float, seed: int) -> tuple[Rows
     splits = np.full(len(classes), TRAIN, dtype=np.int8)
     # A last row stands for the test split, which is complete already.
     splits, classes = np.append(splits, np.int8(TEST)), np.append(classes, 0)
-    train, valid, _ = cut_all(splits, classes, validation=validation, test=NO_TEST, limit=None, seed=seed)
+    train, valid, _ = cut_all(splits, classes, validation=validation, test=NO_TEST, seed=seed)
     return train, valid
 
 

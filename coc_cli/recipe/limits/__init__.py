@@ -6,6 +6,7 @@ from coc_cli.registry import registered
 from coc_cli.recipe.limits.limit import Limit
 
 from coc_cli.recipe.limits.max_drop import MaxDrop
+from coc_cli.recipe.limits.min_metric import MinMetric
 from coc_cli.recipe.limits.min_bitops_ratio import MinBitopsRatio
 from coc_cli.recipe.limits.max_bytes import MaxBytes
 from coc_cli.recipe.limits.max_latency_ms import MaxLatencyMs

@@ -12,6 +12,7 @@ from coc_cli.files import budget
 from coc_cli.files.run_directory import RUNS, check_places
 from coc_cli.files.yaml_source import YamlSource
 from coc_cli.report import schema
+from coc_cli.report.answers import AnswersView, answers_view
 from coc_cli.report.model import LimitView, Run, StageView
 from coc_cli.report.read.files import read_json, read_lines, read_text
 from coc_cli.report.read.lenient import MissingNotes, integer
@@ -109,8 +110,16 @@ def _read(directory: Path) -> Run:
         settings=settings,
         predictions=predictions,
         missing=missing.sentences,
+        answers=_answers(stages, folders),
+        warnings=report.get("warnings") or () if report else (),
         damaged=tuple(missing.damaged),
     )
+
+
+def _answers(stages: tuple[StageView, ...], folders: StageFolders) -> AnswersView | None:
+    """Return the last stage's answers, where its folder holds them."""
+    folder = folders.get(stages[-1].index) if stages else None
+    return answers_view(stages[-1].title, folder.get("answers")) if folder else None
 
 
 def _shorten(report: dict[str, Any], missing: MissingNotes) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import Added, Count, Interval, JsonPart, Number
 
 
@@ -45,8 +46,17 @@ class EpochEntry(JsonPart):
 
 
 class Details(JsonPart):
-    """Further figures, which depend on the task: those of regression."""
+    """Further figures, which depend on the task and the network."""
 
+    trivial_value: Added[float | None] = Field(
+        default=None, description="the metric on test of always answering the training images' majority class or median"
+    )
+    answer_spread: Added[float | None] = Field(
+        default=None, description="how much answers vary over the test images by how much targets do; 0 if not at all"
+    )
+    top5: Added[float | None] = Field(
+        default=None, description="fraction of test images whose class is among the five likeliest, of over ten classes"
+    )
     r2: float | None = Field(default=None, description="R2 on test, mean over targets")
     r2_ci95: Interval | None = Field(default=None, description="its 95 % interval, low and high (bootstrap)")
     mae_by_target: dict[str, float] | None = Field(
@@ -61,6 +71,7 @@ class StageResult(JsonPart):
     metric_ci95: Interval = Field(description="its 95 % interval, low and high")
     n_test: Count = Field(description="number of test images")
     validation_value: float = Field(description="the metric on validation")
+    answers: Added[AnswersEntry | None] = Field(default=None, description="where they are right and wrong on test")
     scores: str | list[float] = Field(
         description="of each test image: hexadecimal, a bit each if right, first image highest; or its absolute error"
     )
@@ -161,6 +172,7 @@ class Report(JsonPart):
     stages: list[StageEntry] = Field(description="the networks of the chain, the baseline first")
     factors: list[Factor] = Field(description="what each stage behind the baseline contributes to the ratio of BitOps")
     limits: list[LimitEntry] = Field(description="the limits that the recipe sets")
+    warnings: Added[list[str]] = Field(default=[], description="why a network may be of no use, in sentences")
     environment: Added[Environment] = Field(description="on what the report was made")
     command: str = Field(description="the command line")
     seed: Added[int] = Field(description="seed of the recipe")

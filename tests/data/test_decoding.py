@@ -10,9 +10,9 @@ from pictures import encoded, pixels, saved, tree, unpack
 from PIL import Image
 
 from coc_cli.data import sources
-from coc_cli.data.pixels import pixels_of
 from coc_cli.data.settings import DataSettings
 from coc_cli.errors import StageError
+from coc_cli.pixels.decoding import pixels_of
 
 
 @pytest.fixture(autouse=True)
