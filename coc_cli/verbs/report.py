@@ -18,7 +18,10 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="run directories; others are set against the first")
     ],
     form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="terminal, html, md (a pull request comment), csv or json")
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="terminal, html, md (a pull request comment), csv, json or junit"
+        ),
     ] = "terminal",
     out: Annotated[
         Path | None,
