@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -58,7 +60,8 @@ class RunLogging:
     def _try(self, act: Callable[[], None]) -> None:
         """Do it; whatever goes wrong in a logger is said once, and then nothing is logged any more."""
         try:
-            act()
+            with redirect_stdout(sys.stderr):  # what a library prints is no result
+                act()
         except Exception as error:  # noqa: BLE001  (the libraries behind loggers raise what they like)
             what = f"{type(error).__name__}: {first_line(error)}"
             self._logger = NoLogger()

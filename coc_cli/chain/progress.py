@@ -135,7 +135,7 @@ class Reporter:
     def begin(self, index: int, name: str, key: str) -> None:
         """Begin a stage, to which the epochs that follow belong."""
         self.stage, self.index, self._printed_at = f"{index}/{self.stages} {name}", index, 0.0
-        self.pace, self.doing, self._text = Pace(), "", ""
+        self.pace, self.doing, self._text = Pace(), "at work", ""
         self.event("begin", index=index, stage=name, key=key)
         if self.verbose:
             self._print(
@@ -192,7 +192,7 @@ class Reporter:
         if self._bar:
             self._advance(at, what)
         elif what and time.monotonic() - self._silent_since > (VERBOSE_SECONDS if self.verbose else SILENT_SECONDS):
-            self._print(f"{self.stage}: {what}")
+            self._print(f"{self.stage}: {what}".removeprefix(": "))
 
     def _advance(self, at: Position | None, what: str) -> None:
         assert self._bar

@@ -101,6 +101,7 @@ def run_chain(
     reporter = Reporter(directory / LOG, len(plan.steps) - 1, quiet=quiet, verbose=verbose)
     with _locked(directory), reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
+        reporter.at_work("images are read")
         data = file.images(reporter.decoding).to(chosen)
         with RunLogging(file.recipe, directory, partial(reporter.say, event="warning")) as logging:
             return _Run(file, plan, chosen, directory, reporter, data, logging).finish(fresh=fresh)
@@ -303,6 +304,7 @@ class _Run:
 
     def _say_latency(self, text: str) -> None:
         self.reporter.stage = "latency"
+        self.reporter.at_work("at work")
         self.reporter.say(text, event="warning" if text.startswith("warning") else "latency", what=text)
 
     def _report(self, results: list[schema.StageResult]) -> schema.Report:

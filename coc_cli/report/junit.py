@@ -1,8 +1,8 @@
 """A report as JUnit XML: what a CI system shows of limits, as of tests.
 
 A limit is a test case: it passes, fails where it is missed, or errs where a busy machine let it not be judged. A stage
-without a result is one that errs. Warnings, and what is missing or damaged, stand in system-out. The form is that of the
-schema of Apache Ant's JUnit task, in the order that it asks for.
+without a result is one that errs. Warnings, and what is missing or damaged, stand in system-out. The form is that of
+the schema of Apache Ant's JUnit task, in the order that it asks for.
 """
 
 from __future__ import annotations

@@ -32,12 +32,12 @@ def bench(
     """Time networks on this machine. Each in its own process, against the first: a run's baseline and its result."""
     from coc_cli.runtime.bench_request import prepare
 
-    say = speaker(quiet=quiet, verbose=verbose)
-    options = {"threads": threads, "batch": batch, "seconds": seconds, "peers": peers, "data": data}
-    request = prepare(targets, trust_code=trust_code, **options)  # type: ignore[arg-type]
-    from coc_cli.runtime.bench import bench as run_bench
+    with speaker(quiet=quiet, verbose=verbose) as say:
+        options = {"threads": threads, "batch": batch, "seconds": seconds, "peers": peers, "data": data}
+        request = prepare(targets, trust_code=trust_code, **options)  # type: ignore[arg-type]
+        from coc_cli.runtime.bench import bench as run_bench
 
-    found = run_bench(request, say=say)
-    from coc_cli.printing.bench import print_bench
+        found = run_bench(request, say=say)
+        from coc_cli.printing.bench import print_bench
 
-    print_bench(found, request)
+        print_bench(found, request)

@@ -40,9 +40,8 @@ def compress(
     """Apply a recipe's chain. Leaves a compressed checkpoint and a report in the run directory."""
     from coc_cli.chain.compress import compress as run
 
-    say = speaker(quiet=quiet, verbose=verbose)
     request = {"out": out, "overrides": tuple(overrides), "fresh": fresh, "device": device, "trust_code": trust_code}
-    with results(as_json=as_json) as stdout:
+    with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
         result = run(recipe, **request, quiet=quiet, verbose=verbose)  # type: ignore[arg-type]
         if as_json:
             stdout.write((result.directory / REPORT).read_text() + "\n")

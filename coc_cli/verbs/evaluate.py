@@ -33,8 +33,7 @@ def evaluate(
     """Measure a network by itself. On validation and test images: class by class, or number by number."""
     from coc_cli.chain.evaluate_request import prepare
 
-    say = speaker(quiet=quiet, verbose=verbose)
-    with results(as_json=as_json) as stdout:
+    with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
         request = prepare(target, data=data, overrides=tuple(overrides), device=device, trust_code=trust_code)
         from coc_cli.chain.evaluate import evaluate as run_evaluate
 

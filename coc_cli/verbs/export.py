@@ -31,12 +31,12 @@ def export(
     """Write a network for a runtime. It is compared with the network on validation images."""
     from coc_cli.runtime.export_request import prepare
 
-    say = speaker(quiet=quiet, verbose=verbose)
-    options = {"weights": weights, "portable": portable, "data": data, "unchecked": unchecked}
-    request = prepare(target, to=to, out=out, trust_code=trust_code, **options)  # type: ignore[arg-type]
-    from coc_cli.runtime.export import export as run_export
+    with speaker(quiet=quiet, verbose=verbose) as say:
+        options = {"weights": weights, "portable": portable, "data": data, "unchecked": unchecked}
+        request = prepare(target, to=to, out=out, trust_code=trust_code, **options)  # type: ignore[arg-type]
+        from coc_cli.runtime.export import export as run_export
 
-    exported = run_export(request, say=say)
-    from coc_cli.printing.export import print_export
+        exported = run_export(request, say=say)
+        from coc_cli.printing.export import print_export
 
-    print_export(exported)
+        print_export(exported)

@@ -29,9 +29,8 @@ def predict_exit(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Predict where inputs leave, and plan a frequency for each. Compares exit policies."""
-    say = speaker(quiet=quiet, verbose=verbose)
     options = {"data": data, "profile": profile, "deadline": deadline, "out": out, "device": device}
-    with results(as_json=as_json) as stdout:
+    with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
         folder = predict_and_print(target, say, printed=not as_json, **options, trust_code=trust_code)
         if as_json:
             stdout.write((folder / PREDICTION).read_text() + "\n")

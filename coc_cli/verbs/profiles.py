@@ -72,18 +72,17 @@ def measure_profile(
     """Time a network's parts here, and write a profile. Segments and heads; their energy too where there is a meter."""
     from coc_cli.profiling.measure_profile import measure, prepare
 
-    say = speaker(quiet=quiet, verbose=verbose)
-    request = prepare(
-        target,
-        out=out,
-        name=name,
-        base=base,
-        threads=threads,
-        seconds=seconds,
-        device=device,
-        trust_code=trust_code,
-    )
-    with results(as_json=as_json) as stdout:
+    with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
+        request = prepare(
+            target,
+            out=out,
+            name=name,
+            base=base,
+            threads=threads,
+            seconds=seconds,
+            device=device,
+            trust_code=trust_code,
+        )
         outcome = measure(request, say=say)
         if as_json:
             stdout.write(one_object({"path": str(outcome.path), "profile": outcome.profile.model_dump(mode="json")}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from rich.console import Console
 
 from coc_cli.chain import progress
+from coc_cli.chain.logging import RunLogging
 from coc_cli.chain.progress import Pace, Position, Reporter
 from coc_cli.chain.stage_log import StageLog
 from coc_cli.data.images import Data
@@ -20,6 +22,7 @@ from coc_cli.learning.loop import fit
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Batch, Epoch, StepLog, Training
 from coc_cli.nets.network import Network
+from coc_cli.recipe.reading import read
 
 SETTINGS = Training(epochs=2, batch=40)
 
@@ -80,10 +83,12 @@ def test_the_time_left_is_that_of_the_steps_that_are_left(monkeypatch: pytest.Mo
     assert pace.seconds_left() is None
 
 
-def test_a_silent_run_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_run_says_where_it_is(
+    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reporter, text = plain(tmp_path)
     reporter.begin(2, "quantize", "key")
-    log = StageLog(reporter)
+    log = StageLog(reporter, "02-quantize", RunLogging(read(recipe()).recipe, tmp_path, pytest.fail))
     log.step(2, 20, 410, 1406)
     reporter.show_life()
     assert text.getvalue() == "", "nothing before it was silent for long"

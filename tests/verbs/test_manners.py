@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from command_line import Run, coc
 from coc_cli.report.schema import FILES
 from coc_cli.report.schema.inspect import CheckpointReport
 from coc_cli.report.schema.plan import PlanReport
-from coc_cli.verbs import VERBS
+from coc_cli.verbs import VERBS, command
 
 RESULT = "runs/tiny/model.safetensors"
 
@@ -22,8 +23,8 @@ RESULT = "runs/tiny/model.safetensors"
 def test_every_command_has_short_help_and_flags_without_types() -> None:
     words = [(), *((name,) for name in VERBS), ("profiles", "measure")]
     assert len(words) > 10
-    for command in words:
-        short, long = coc(*command, "-h").stdout, coc(*command, "--help").stdout
+    for verb in words:
+        short, long = coc(*verb, "-h").stdout, coc(*verb, "--help").stdout
         assert short == long
         assert "-h, --help" in short
         assert "bool" not in short
@@ -135,3 +136,28 @@ def test_errors_stay_on_stderr_with_their_code() -> None:
 @pytest.mark.parametrize("name", ["plan", "inspect"])
 def test_the_schemas_of_what_is_printed(name: str) -> None:
     assert json.loads(coc("schema", "--of", name).stdout)["title"] == FILES[name].__name__
+
+
+def test_a_verb_that_is_silent_for_long_says_what_it_is_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "LIFE_SECONDS", 0.02)
+    with command.speaker(quiet=False, verbose=False) as say:
+        time.sleep(0.1)
+        assert capsys.readouterr().err == "", "nothing was said that could be repeated"
+        say("fitting the predictor")
+        said, end = "", time.monotonic() + 10
+        while "still at work" not in said:
+            assert time.monotonic() < end
+            said += capsys.readouterr().err
+    assert said.startswith("fitting the predictor\nstill at work after 0 s: fitting the predictor\n")
+
+
+def test_a_quiet_verb_says_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with command.speaker(quiet=True, verbose=False) as say:
+        say("fitting")
+        say("warning: so it is")
+    assert capsys.readouterr().err == "warning: so it is\n"
+    with command.speaker(quiet=False, verbose=True) as say:
+        say("fitting")
+    assert capsys.readouterr().err == "     0.0 s  fitting\n"
