@@ -107,7 +107,7 @@ class Reporter:
         if self.console.is_terminal and not self.quiet:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=20),
                 TextColumn("{task.fields[say]}", markup=False),
                 console=self.console,
                 transient=True,
@@ -168,11 +168,11 @@ class Reporter:
         self.event("epoch", index=self.index, **vars(epoch))
         self.pace.epoch(epoch)
         anew = f"  statistics of {epoch.norms_estimated} norms estimated anew" if epoch.norms_estimated else ""
-        self._text = f"loss {epoch.loss:.4f}  validation {epoch.metric:.4f}{anew}"
+        self._text = f"loss {epoch.loss:.4f}  validation {epoch.metric:.4f}"
         is_due = self.verbose or epoch.epoch in (1, epoch.epochs)
         if not self.quiet and not self._bar and (is_due or time.monotonic() - self._printed_at > QUIET_SECONDS):
             left = duration((epoch.epochs - epoch.epoch) * epoch.seconds)
-            self._print(f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {self._text}  {left} left")
+            self._print(f"{self.stage}: epoch {epoch.epoch}/{epoch.epochs}  {self._text}{anew}  {left} left")
             self._printed_at = time.monotonic()
 
     def _print(self, line: str) -> None:

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from coc_cli.chain.plan import Plan, Step
 from coc_cli.data.sources import UNKNOWN_COUNT
+from coc_cli.errors import UserError
 from coc_cli.files import budget
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.opening import parse_json, read_text
@@ -127,7 +128,10 @@ def estimated_seconds(file: RecipeFile, plan: Plan, machine: Machine | None = No
     if machine is None:
         from coc_cli.recipe.device import torch_device
 
-        machine = Machine.of(torch_device(file, None))
+        try:
+            machine = Machine.of(torch_device(file, None))
+        except UserError:  # the recipe is for another machine
+            return None
     own = tuple(vars(machine).values())
     here = [speed for speed in speeds if (speed.processor, speed.device, speed.threads) == own]
     images = _train_images(file, here)

@@ -39,6 +39,14 @@ def test_the_estimate_is_epochs_times_images_times_what_an_image_took(recipe: Ca
     assert estimated_seconds(wide, make_plan(wide), HERE) == pytest.approx(20 * ratio + 40 + 60)
 
 
+def test_a_recipe_for_another_machine_has_no_estimate(recipe: Callable[..., Path]) -> None:
+    file = read(recipe(), ("device=cuda:99",))
+    plan = make_plan(file)
+    for step in plan.steps:
+        note_speed(HERE, file, step, 1000, EPOCHS, 10.0)
+    assert estimated_seconds(file, plan) is None
+
+
 def test_of_equally_near_speeds_the_latest_counts(recipe: Callable[..., Path]) -> None:
     file = read(recipe())
     plan = make_plan(file)
