@@ -15,4 +15,5 @@ def print_draft(written: Written) -> None:
         print_line(f"{stage} is left out: {why}")
     for note in written.plan.steps[0].notes:
         print_line(f"note: {note}")
-    print_line(f"recipe: {path}   next: coc evaluate {path}   coc plan {path}   coc compress {path}")
+    verbs = ("evaluate", "plan", "compress") if draft.checkpoint else ("plan", "compress")
+    print_line(f"recipe: {path}   next: {'   '.join(f'coc {verb} {path}' for verb in verbs)}")

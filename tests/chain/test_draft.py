@@ -68,7 +68,7 @@ def names(plan: Plan) -> list[str]:
 
 def test_digits_with_a_network_that_is_trained_here() -> None:
     said = init(*ARCH, "--data", "digits")
-    assert said == "recipe: mine.yaml   next: coc evaluate mine.yaml   coc plan mine.yaml   coc compress mine.yaml\n"
+    assert said == "recipe: mine.yaml   next: coc plan mine.yaml   coc compress mine.yaml\n"
     assert names(planned()) == ["baseline", "distill", "prune", "quantize", "early_exit"]
     assert section("data") == {"source": "digits"}
     assert section("model")["train"]["epochs"] == 60, "of the few images many epochs"
@@ -164,6 +164,7 @@ def test_weights_from_elsewhere() -> None:
     assert section("model") == {"arch": "cifar:resnet20", "checkpoint": "weights.pt"}
     assert "# mean: [0.485, 0.456, 0.406]" in OUT.read_text()
     assert "note: the weights come from elsewhere" in said
+    assert "next: coc evaluate mine.yaml   coc plan mine.yaml" in said, "what has weights can be measured first"
     assert names(planned()) == ["baseline", "distill", "prune", "quantize", "early_exit"]
     text = OUT.read_text()
     OUT.write_text(text.replace("# mean", "mean").replace("# std", "std"))

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import Run, coc
+from tiny import TINY_EXITS
 
 from coc_cli.report.schema import FILES
 from coc_cli.report.schema.inspect import CheckpointReport
@@ -126,6 +128,15 @@ def test_predict_exit_prints_its_file(exits_run: Path, tmp_path: Path, few_steps
     done = coc("predict-exit", exits_run, "--out", tmp_path, "--profile", "cortex-m7", "--json", "--quiet")
     assert json.loads(done.stdout) == json.loads((tmp_path / "predict-exit.json").read_text())
     assert done.stderr == ""
+
+
+@pytest.mark.full
+def test_a_run_that_predicts_exits_is_one_object(recipe: Callable[[str], Path], few_steps: None) -> None:  # noqa: ARG001
+    text = TINY_EXITS.replace("depth: 14", "depth: 8").replace("source: digits", "source: digits, limit: 300")
+    done = coc("compress", recipe(text + "predict_exit: {profile: cortex-m7}\n"), "--json", "-q", code=None)
+    assert json.loads(done.stdout) == json.loads(Path("runs/tiny/report.json").read_text())
+    assert Path("runs/tiny/predict-exit/cortex-m7/predict-exit.json").is_file()
+    assert all("warning: " in line for line in done.stderr.splitlines())
 
 
 def test_errors_stay_on_stderr_with_their_code() -> None:
