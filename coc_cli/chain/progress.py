@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -180,8 +181,9 @@ class Reporter:
         self._silent_since = time.monotonic()
 
     def _tick(self) -> None:
-        while not self._over.wait(TICK_SECONDS):
-            self.show_life()
+        with suppress(OSError, ValueError):  # nobody reads stderr, or it is closed: the run itself will notice
+            while not self._over.wait(TICK_SECONDS):
+                self.show_life()
 
     def show_life(self) -> None:
         """Move the bar to where the training is, or print a line if none was printed for long."""

@@ -123,9 +123,10 @@ def speaker(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str], None]]:
             say(f"{time.monotonic() - began:8.1f} s  {text}" if verbose else text)
 
     def repeat() -> None:
-        while not over.wait(LIFE_SECONDS):
-            if last[1] and time.monotonic() - last[0] >= LIFE_SECONDS:
-                say(f"still at work after {duration(time.monotonic() - began)}: {last[1]}")
+        with contextlib.suppress(OSError, ValueError):  # nobody reads stderr, or it is closed
+            while not over.wait(LIFE_SECONDS):
+                if last[1] and time.monotonic() - last[0] >= LIFE_SECONDS:
+                    say(f"still at work after {duration(time.monotonic() - began)}: {last[1]}")
 
     if not quiet:
         threading.Thread(target=repeat, name="coc-life", daemon=True).start()
