@@ -16,10 +16,11 @@ from coc_cli.verbs import VERBS
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Compress convolutional networks by a chain of techniques, and plan the energy of running them.",
+    rich_markup_mode=None,  # plain help: as in docs/cli.md, and sooner
     epilog="Exit codes: 0 done, 1 failed, 2 recipe, file or argument wrong, 3 a limit is missed, 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 118},
+    help="Compress convolutional networks by a chain of techniques, and plan the energy of running them.",
 )
 for name, verb in VERBS.items():
     if isinstance(verb, typer.Typer):

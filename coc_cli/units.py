@@ -28,6 +28,13 @@ def percent(fraction: float) -> str:
     return text.removeprefix("-") if float(text[:-1]) == 0 else text
 
 
+def duration(seconds: float) -> str:
+    """Format a time in the unit that a reader would take: '45 s', '14 min', '3.2 h'."""
+    if seconds < 100:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def counted(n: int, noun: str) -> str:
     """Format a number with its noun: '1 image', '2,000 images', '2 classes'."""
     many = noun + ("es" if noun.endswith("s") else "s")

@@ -29,6 +29,7 @@ from coc_cli.data.sources.source import COMMON_KEYS  # noqa: E402
 from coc_cli.dvfs.governors import GOVERNORS  # noqa: E402
 from coc_cli.exits.policies import POLICIES  # noqa: E402
 from coc_cli.learning.training import Training  # noqa: E402
+from coc_cli.loggers import LOGGERS  # noqa: E402
 from coc_cli.nets.architectures import ARCHITECTURES  # noqa: E402
 from coc_cli.recipe.limits import LIMITS  # noqa: E402
 from coc_cli.recipe.model import Measure, Model, PredictExit, Recipe  # noqa: E402
@@ -216,6 +217,12 @@ def measure() -> str:
     return keys(Measure)
 
 
+def loggers() -> str:
+    """Return the loggers."""
+    rows = [[code(name), summary(one), code(one.place) if one.place else NONE] for name, one in LOGGERS.items()]
+    return table(("`logger`", "writes", "below the run directory"), rows)
+
+
 def predict_exit() -> str:
     """Return the keys of `predict_exit`."""
     return keys(PredictExit)
@@ -252,7 +259,8 @@ def named_commands() -> Iterator[tuple[str, Any]]:
 def help_text(command: Any, name: str) -> str:
     """Return what `--help` says, without the frames of a terminal."""
     command.rich_markup_mode = None
-    context = typer.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH, color=False)
+    settings = {"terminal_width": WIDTH, "max_content_width": WIDTH, "color": False}
+    context = typer.Context(command, info_name=name, help_option_names=["-h", "--help"], **settings)
     return "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
 
 
@@ -266,6 +274,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "stages": stages,
     "limits": limits,
     "measure": measure,
+    "loggers": loggers,
     "predict_exit": predict_exit,
     "policies": policies,
     "governors": governors,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from coc_cli.data.sources.digits import Digits
 from coc_cli.dvfs.governors import GOVERNORS
 from coc_cli.errors import ExitCode
 from coc_cli.exits.policies import POLICIES
+from coc_cli.loggers import LOGGERS
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Recipe
 from coc_cli.recipe.reading import read
@@ -73,7 +75,9 @@ def test_all_that_is_registered_is_documented() -> None:
     for name, stage in STAGES.items():
         assert f"### `{name}`" in recipes
         assert all(f"| `{key}` |" in recipes for key in stage.model_fields)
-    assert all(f"| `{key}` |" in recipes for key in (*Recipe.model_fields, *DataSettings.model_fields, *LIMITS))
+    assert all(
+        f"| `{key}` |" in recipes for key in (*Recipe.model_fields, *DataSettings.model_fields, *LIMITS, *LOGGERS)
+    )
     assert all(f"| `{name}" in data for name in SOURCES)
     assert all(f"| `{name}` |" in exits for name in (*POLICIES, *(governor.name for governor in GOVERNORS)))
 
@@ -162,7 +166,7 @@ def test_every_exit_code_is_named() -> None:
 # tests/recipe, those of docs/deploy.md by tests/runtime/test_export.py, the others here.
 RUN = {
     "README.md": ["sh", "sh", "yaml"],
-    "docs/ci.md": ["yaml", "sh", "sh", "sh"],
+    "docs/ci.md": ["yaml", "sh", "sh", "sh", "yaml"],
     "docs/data.md": ["yaml", "yaml", "yaml"],
     "docs/deploy.md": ["sh", "python"],
     "docs/python.md": ["yaml", "python", "python", "python", "python"],
@@ -230,8 +234,48 @@ def test_the_job_keeps_its_report_and_fails_at_a_missed_limit(tmp_path: Path) ->
     assert "limit max_drop 0.5: " in met
     assert "limit max_drop -1: " in missed
     kept = {path.name for path in (tmp_path / "artefacts").iterdir()}
-    assert kept == {"report.html", "report.json", "model.safetensors", "comment.md"}
+    assert kept == {"report.html", "report.json", "model.safetensors", "comment.md", "junit.xml"}
     assert not json.loads((tmp_path / "artefacts/report.json").read_text())["ok"]
+
+
+def workflow_steps(folder: Path) -> list[tuple[str, str]]:
+    """Write docs/ci.md's recipe into a folder; the workflow's steps that a shell runs, but for the install."""
+    recipe, *_, workflow = [text for kind, text in blocks("docs/ci.md") if kind == "yaml"]
+    (folder / "mine.yaml").write_text(recipe)
+    steps = yaml.safe_load(workflow)["jobs"]["compress"]["steps"]
+    assert [step["name"] for step in steps if step.get("if", "").startswith(("always()", "${{ always()"))] == [
+        "Report",
+        "Keep the stages",
+        "Keep the result",
+    ]
+    runs = [(step["name"], step["run"]) for step in steps if "run" in step]
+    assert [name for name, _ in runs] == ["Install", "Plan", "Compress", "Report"]
+    return runs[1:]
+
+
+@pytest.mark.full
+def test_the_workflow_runs_step_by_step(tmp_path: Path) -> None:
+    steps = workflow_steps(tmp_path)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    summary = tmp_path / "summary.md"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "GITHUB_STEP_SUMMARY": str(summary)}
+    recipe = (tmp_path / "mine.yaml").read_text()
+    for max_drop, codes in (("0.5", [0, 0, 0]), ("-1", [0, 3, 0])):
+        (tmp_path / "mine.yaml").write_text(recipe.replace("max_drop: 0.5", f"max_drop: {max_drop}"))
+        ended = [
+            subprocess.run(
+                ["bash", "-eo", "pipefail", "-c", text], cwd=tmp_path, env=environment, check=False
+            ).returncode
+            for _, text in steps
+        ]
+        assert ended == codes
+        assert json.loads((tmp_path / "result.json").read_text())["ok"] is (max_drop == "0.5")
+        suite = ET.parse(tmp_path / "junit.xml").getroot()[0]
+        assert suite.get("failures") == ("0" if max_drop == "0.5" else "1")
+        [case] = suite.findall("testcase[@name='max_drop']")
+        assert [one.get("message").startswith("max_drop -1: ") for one in case] == ([] if max_drop == "0.5" else [True])
+    assert summary.read_text().count("### coc report: mine: ") == 2
+    assert "LIMIT MISSED" in summary.read_text()
 
 
 @pytest.mark.full

@@ -21,8 +21,9 @@ chain:
   - wobble: {epochs: 1, batch: 32}
   - early_exit: {every: block, epochs: 2, batch: 32, lr: 1e-2, max_drop: 0.1}
 limits: {max_params: 10}
+logger: diary
 """
-TOYS = ("wobble", "hasty", "summit", "stripes", "max_params")
+TOYS = ("wobble", "hasty", "summit", "stripes", "max_params", "diary")
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ def test_a_run_predict_exit_and_the_report_know_it(project: Path) -> None:
     assert "limit max_params 10: " in finished.stdout
     report = json.loads((project / "runs/extended/report.json").read_text())
     assert [stage["name"] for stage in report["stages"]] == ["baseline", "wobble", "early_exit"]
+    assert (project / "runs/extended/diary").read_text() == "00-baseline\n01-wobble\n02-early_exit\n"
     assert report["limits"][0]["name"] == "max_params"
     predicted = run(project, "predict-exit", "runs/extended", "--profile", "cortex-m7")
     assert predicted.returncode == 0, predicted.stderr

@@ -29,6 +29,7 @@ LAYERS = (  # highest first; a folder may import from those below its own, and f
     ("nets", "data"),
     ("pixels",),
     ("dvfs",),
+    ("loggers",),
     ("files",),
     ("errors", "units", "frozen", "intervals", "registry", "version"),
 )

@@ -33,8 +33,12 @@ def compress(
     fresh: bool = False,
     device: str | None = None,
     trust_code: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> Result:
     """Apply a recipe's chain; stages that are done, in this run or another, come from the cache.
+
+    `quiet` leaves the progress out but for warnings, `verbose` says more.
 
     Raises `UserError` before any work, `RunError` on the way.
     """
@@ -45,7 +49,7 @@ def compress(
     from coc_cli.learning.own_functions import NONE, active
 
     with active(own or NONE):
-        return run_chain(file, out=out, fresh=fresh, device=device)
+        return run_chain(file, out=out, fresh=fresh, device=device, quiet=quiet, verbose=verbose)
 
 
 def _complete(

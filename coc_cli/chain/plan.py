@@ -17,6 +17,7 @@ from coc_cli.chain.baseline import (
     tag_notes,
 )
 from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.loggers import LOGGERS
 from coc_cli.nets.checkpoint import size_bytes
 from coc_cli.nets.checkpoint_header import Ancestor
 from coc_cli.nets.cost import Cost, cost
@@ -45,7 +46,12 @@ class Step:
     @property
     def folder(self) -> str:
         """Its folder in the run directory."""
-        return f"stages/{self.index:02d}-{self.name}"
+        return f"stages/{self.name_in_files}"
+
+    @property
+    def name_in_files(self) -> str:
+        """Its name with its place in front, which sorts."""
+        return f"{self.index:02d}-{self.name}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ def make_plan(file: RecipeFile) -> Plan:
             faults.append(file.fault(("chain", index, stage.name, *key), error.what))
     if file.recipe.predict_exit is not None and not faults and not spec.exits:
         faults.append(file.fault(("predict_exit",), "the chain leaves no exits; add '- early_exit: {every: block}'"))
+    if file.recipe.logger and (what := LOGGERS[file.recipe.logger].missing()):
+        faults.append(file.fault(("logger",), what))
     plan = Plan(tuple(steps))
     faults = faults or list(_limit_faults(file, plan))
     if faults:

@@ -7,9 +7,11 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,12 @@ import torch
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import data_key, lineages, stored_result
 from coc_cli.chain.latency import latencies
+from coc_cli.chain.logging import RunLogging
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
 from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
+from coc_cli.chain.speeds import Machine, note_speed
+from coc_cli.chain.stage_log import StageLog
 from coc_cli.chain.uselessness import useless_stages, uselessness
 from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
@@ -80,16 +85,27 @@ class Result:
         return not self.ok and all(limit["ok"] or not limit["decided"] for limit in self.report["limits"])
 
 
-def run_chain(file: RecipeFile, *, out: Path | None = None, fresh: bool = False, device: str | None = None) -> Result:
+def run_chain(
+    file: RecipeFile,
+    *,
+    out: Path | None = None,
+    fresh: bool = False,
+    device: str | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
+) -> Result:
     """Apply the chain of a recipe that has been read; see `chain.compress`."""
     plan = make_plan(file)
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
     _check_files(directory, [step.folder for step in plan.steps])
-    with _locked(directory), Reporter(directory / LOG, len(plan.steps) - 1) as reporter:
+    reporter = Reporter(directory / LOG, len(plan.steps) - 1, quiet=quiet, verbose=verbose)
+    with _locked(directory), reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
+        reporter.at_work("images are read")
         data = file.images(reporter.decoding).to(chosen)
-        return _Run(file, plan, chosen, directory, reporter, data).finish(fresh=fresh)
+        with RunLogging(file.recipe, directory, partial(reporter.say, event="warning")) as logging:
+            return _Run(file, plan, chosen, directory, reporter, data, logging).finish(fresh=fresh)
 
 
 def _check_files(directory: Path, folders: list[str]) -> None:
@@ -134,6 +150,7 @@ class _Run:
     directory: Path
     reporter: Reporter
     data: Data  # on the device
+    logging: RunLogging
 
     def finish(self, *, fresh: bool) -> Result:
         """Run every stage, or take it from the cache unless `fresh`, and write the report."""
@@ -148,6 +165,10 @@ class _Run:
         write_atomically(self.directory / RESULT, self._checkpoint(self.plan.steps[-1]).read_bytes())
         write_atomically(self.directory / REPORT, as_file(report, indent=2))
         write_page_for(self.directory, lambda text: self.reporter.say(text, event="warning"))
+        names = [step.name_in_files for step in self.plan.steps]
+        self.logging.end(
+            dict(zip(names, report.stages, strict=True)), [self.directory / name for name in (RESULT, REPORT, PAGE)]
+        )
         self.reporter.event("end", ok=report.ok)
         return Result(self.directory, as_data(report), self.file.recipe)
 
@@ -193,6 +214,9 @@ class _Run:
             _copy(folder, own)
             with suppress(PermissionError):
                 os.utime(folder)  # when it was used last
+        if not source.startswith("trained"):
+            for epoch in result.epochs:
+                self.logging.epoch(step.name_in_files, Epoch(**vars(epoch)), restored=True)
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
         task, figures = task_of(step.spec), (result.metric_value, result.metric_ci95, result.n_test)
@@ -220,12 +244,7 @@ class _Run:
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)
         seed = derived_seed(self.file.recipe.seed, step.name, self.plan.occurrence(step.index))
-        history: list[Epoch] = []
-
-        def log(epoch: Epoch) -> None:
-            history.append(epoch)
-            if not epoch.restored:
-                self.reporter.epoch(epoch)
+        log, began = StageLog(self.reporter, step.name_in_files, self.logging), time.monotonic()
 
         def lab(baseline: Network) -> Lab:
             return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log, warn)
@@ -236,8 +255,11 @@ class _Run:
         with _faults_of(step):
             network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
             save(network, lineage, folder / RESULT)
-        result = self._measure(folder, history)
+        self.reporter.at_work(f"measured on {len(self.data.test):,} test images")
+        result = self._measure(folder, log.history)
         write_atomically(folder / STAGE_RESULT, as_file(result))
+        seconds = time.monotonic() - began
+        note_speed(Machine.of(self.device), self.file, step, len(self.data.train), log.trained, seconds)
         return result
 
     def _apply(self, step: Step, lab: Callable[[Network], Lab]) -> Network:
@@ -285,6 +307,7 @@ class _Run:
 
     def _say_latency(self, text: str) -> None:
         self.reporter.stage = "latency"
+        self.reporter.at_work("at work")
         self.reporter.say(text, event="warning" if text.startswith("warning") else "latency", what=text)
 
     def _report(self, results: list[schema.StageResult]) -> schema.Report:

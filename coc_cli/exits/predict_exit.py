@@ -36,6 +36,7 @@ from coc_cli.exits.request import PredictExitRequest
 from coc_cli.exits.traces import Trace
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
+from coc_cli.files.run_directory import PREDICTION
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.network import Network
 from coc_cli.nets.spec import Spec
@@ -188,4 +189,4 @@ def _write(
         write_atomically(request.directory / name, content)
     checksums = {name: sha256(content).hexdigest() for name, content in files.items()}
     report = report.model_copy(update={"files": checksums})
-    write_atomically(request.directory / "predict-exit.json", as_file(report, indent=2))
+    write_atomically(request.directory / PREDICTION, as_file(report, indent=2))

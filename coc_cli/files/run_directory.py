@@ -12,12 +12,15 @@ from coc_cli.files.atomic import is_abandoned
 RUNS = Path("runs")  # below the current directory
 CACHE = RUNS / ".cache"  # of stages, a folder a key
 DATA = "data"  # its folder of decoded images
+SPEEDS = "speeds.json"  # its note of how fast stages ran here
 RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in its folder
 STAGE_RESULT = "result.json"  # what a stage measured
 REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"
+PREDICTION = "predict-exit.json"  # in a folder below `PREDICTIONS`, or wherever coc predict-exit was to write
 LOCK = ".lock"
 STAGES, PREDICTIONS, GIVEN = "stages", "predict-exit", "given"  # folders; the last of what Python handed over
-_OWN = re.compile(rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT)))})(\.[0-9]+)?")
+LOGS = ("metrics.csv", "tensorboard", "mlruns", "wandb")  # of the recipe's logger
+_OWN = re.compile(rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT, *LOGS)))})(\.[0-9]+)?")
 
 
 def check_places(folder: Path, *, is_entry: bool = False) -> None:

@@ -22,7 +22,7 @@ from coc_cli.errors import RunError
 from coc_cli.learning.evaluation import learning
 from coc_cli.learning.norm_statistics import refresh_statistics
 from coc_cli.learning.own_functions import own_functions
-from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, Training, derived_seed
+from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, StepLog, Training, derived_seed
 from coc_cli.learning.training_state import TrainingState, not_finite
 from coc_cli.nets.network import Network
 
@@ -67,14 +67,18 @@ def _one_pass(
     *,
     augment: Augment,
     seed: int,
+    log: EpochLog,
 ) -> float:
     """Train on every image once and return the mean loss; all random numbers come from (seed, epoch)."""
+    step_log = log.step if isinstance(log, StepLog) else _unheard
     torch.manual_seed(derived_seed(seed, epoch))
     generator = torch.Generator().manual_seed(derived_seed(seed, epoch, "data"))
     network.train()
     total = torch.zeros((), device=train.targets.device)
     batches = list(train.shuffled(settings.batch, generator))
-    for step, (images, targets) in enumerate(train.read(batches), epoch * len(batches)):
+    for place, (images, targets) in enumerate(train.read(batches)):
+        step_log(epoch, settings.epochs, place, len(batches))
+        step = epoch * len(batches) + place
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, settings.epochs * len(batches))
         inputs = network.normalise(_changed(images, augment, generator))
@@ -84,6 +88,7 @@ def _one_pass(
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += value.detach() * len(targets)
+    step_log(epoch, settings.epochs, len(batches), len(batches))
     return float(total) / len(train)
 
 
@@ -96,6 +101,10 @@ def _changed(images: Tensor, augment: Augment, generator: torch.Generator) -> Te
     if not isinstance(changed, Tensor) or (changed.shape, changed.dtype) != (images.shape, images.dtype):
         raise RunError(f"own augmentation: must give uint8 images {list(images.shape)} as it was given")
     return changed
+
+
+def _unheard(*_: int) -> None:
+    pass
 
 
 def fit(
@@ -120,7 +129,7 @@ def fit(
         augment: Random changes to the training images.
         seed: Of all random numbers.
         state: Where the last states are kept; training resumes from them, to the same end bit for bit.
-        log: Called after every epoch, and again for those of a resumed state.
+        log: Called after every epoch, and again for those of a resumed state; a `StepLog` at every step, too.
         warn: Told of a state that cannot be used, and of a training that begins again more slowly.
 
     Raises:
@@ -135,7 +144,7 @@ def fit(
     while (epoch := len(training.history)) < settings.epochs:
         began = time.monotonic()
         slower = settings.model_copy(update={"lr": settings.lr * SLOWER}) if training.is_slowed else settings
-        mean = _one_pass(network, data.train, slower, loss, optimizer, epoch, augment=augment, seed=seed)
+        mean = _one_pass(network, data.train, slower, loss, optimizer, epoch, augment=augment, seed=seed, log=log)
         anew = refresh_statistics(network, data.train, epoch + 1, batch=settings.batch, seed=seed)
         result = learning(network, data.validation)
         if what := _divergence(network, mean, result.negative_loss):

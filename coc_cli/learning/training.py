@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -63,6 +63,14 @@ class EpochLog(Protocol):
     """A listener to a training."""
 
     def __call__(self, epoch: Epoch) -> None: ...
+
+
+@runtime_checkable
+class StepLog(EpochLog, Protocol):
+    """A listener that is told of every step, too; the step behind the last is the validation."""
+
+    def step(self, epoch: int, epochs: int, step: int, steps: int) -> None:
+        """Note that a step of an epoch begins; all count from 0, and `step` equals `steps` at the validation."""
 
 
 def derived_seed(*parts: object) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from coc_cli.chain.cache_entries import DAY_SECONDS, IMAGES, UNFINISHED, Entry, list_entries, remove, to_remove
 from coc_cli.errors import user_error
-from coc_cli.files.run_directory import CACHE
-from coc_cli.printing.table import print_table, table_of
+from coc_cli.files.run_directory import CACHE, SPEEDS
+from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.units import count, counted
 
 
@@ -30,6 +30,8 @@ def print_cache(keep_days: float | None, max_bytes: str | None, *, delete: bool)
         members = groups[name]
         table.add_row(name, str(len(members)), _size(members), _age(max(entry.used for entry in members)))
     print_table(table)
+    if (CACHE / SPEEDS).is_file():
+        print_line(f"{CACHE / SPEEDS}: how fast stages ran here, for the time that coc plan estimates; it stays")
     if is_asked:
         _go(going, delete=delete)
 

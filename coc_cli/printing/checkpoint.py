@@ -1,12 +1,15 @@
-"""What `coc inspect` prints."""
+"""What `coc inspect` prints, and its figures as JSON."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from coc_cli.nets.checkpoint_header import Header
 from coc_cli.nets.cost import cost
 from coc_cli.printing.table import print_line, print_table, table_of
+from coc_cli.report.schema.inspect import AncestorEntry, CheckpointReport, PlaceEntry
+from coc_cli.report.schema.run import LayerEntry
 from coc_cli.units import count
 
 
@@ -34,3 +37,30 @@ def print_header(header: Header, path: Path) -> None:
         shape = "x".join(map(str, layer.shape))
         table.add_row(layer.name, shape, count(layer.macs), str(layer.params), *bits, count(layer.bitops))
     print_table(table)
+
+
+def checkpoint_report(header: Header, path: Path) -> CheckpointReport:
+    """Return what a checkpoint holds for a file."""
+    spec, total = header.spec, cost(header.spec)
+    return CheckpointReport(
+        schema=1,
+        path=str(path),
+        format=header.format,
+        sha256=header.sha256 or None,
+        arch=spec.arch,
+        args=spec.args,
+        task=spec.task,
+        input_shape=spec.input_shape,
+        mean=list(spec.mean),
+        std=list(spec.std),
+        labels=list(spec.labels),
+        lineage=[AncestorEntry(**ancestor.model_dump(mode="json")) for ancestor in header.lineage],
+        macs=total.macs,
+        bitops=total.bitops,
+        params=total.params,
+        checkpoint_bytes=path.stat().st_size,
+        exits=[PlaceEntry(source=place.source, head=place.head) for place in spec.exits],
+        measure=spec.rule.measure if spec.rule else None,
+        threshold=spec.rule.threshold if spec.rule else None,
+        layers=[LayerEntry(**asdict(layer), bitops=layer.bitops) for layer in total.layers],
+    )

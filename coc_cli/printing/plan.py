@@ -10,11 +10,11 @@ from coc_cli.data.sources import source_of
 from coc_cli.files.run_directory import CACHE, DATA
 from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.recipe.reading import RecipeFile
-from coc_cli.units import count, counted
+from coc_cli.units import count, counted, duration
 
 
-def print_plan(plan: Plan, file: RecipeFile) -> None:
-    """Print what each stage will leave, what it carries over, and what the images will take."""
+def print_plan(plan: Plan, file: RecipeFile, seconds: float | None) -> None:
+    """Print what each stage will leave and carry over, what the images will take, and the seconds that it may take."""
     table = table_of(
         f"plan of {file.recipe.name}", "stage", "MACs", "BitOps", "ratio (strict)", "nominal", "params", "bytes"
     )
@@ -36,6 +36,8 @@ def print_plan(plan: Plan, file: RecipeFile) -> None:
         )
     if file.info.images:
         print_line(_of_images(file))
+    known = "not known yet" if seconds is None else f"about {duration(seconds)} here, from what ran on this machine"
+    print_line(f"time: {known}")
     for step in plan.steps:
         for note in step.notes:
             print_line(f"{step.index} {step.name}: {note}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, Tag, create_model, field_validator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -13,6 +13,7 @@ from coc_cli.data.settings import DataSettings
 from coc_cli.files.yaml_source import Loc, written
 from coc_cli.frozen import LIST, MAPPING, TEXT, Frozen, by_kind
 from coc_cli.learning.training import Training
+from coc_cli.loggers import LOGGERS
 from coc_cli.nets.architectures import ArchitectureSettings
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.stages import STAGES
@@ -124,10 +125,13 @@ if TYPE_CHECKING:
 
     class Limits(LimitSettings): ...
 
+    LoggerName = str
+
 else:  # one field for each registered stage and limit
     _stages = {name: (stage | None, None) for name, stage in STAGES.items()}
     _limits = {name: (limit.annotation, None) for name, limit in LIMITS.items()}
     Link = create_model("Link", __base__=ChainItem, __doc__=ChainItem.__doc__, **_stages)
+    LoggerName = Literal[tuple(LOGGERS)]
     Limits = create_model("Limits", __base__=LimitSettings, __doc__=LimitSettings.__doc__, **_limits)
 
 
@@ -176,6 +180,10 @@ class Recipe(Frozen):
     measure: Annotated[Measure, Field(description="what is timed on this machine in the end")] = Measure()
     predict_exit: Annotated[
         PredictExit | None, Field(description="predict exits and plan frequencies when the chain is done")
+    ] = None
+    logger: Annotated[
+        LoggerName | None,
+        Field(description="where the figures of every epoch and stage go besides the run's own files"),
     ] = None
 
     @property

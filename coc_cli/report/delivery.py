@@ -13,7 +13,7 @@ from coc_cli.report.read.run import holds_run, read_runs
 
 Renderer = Callable[[tuple[Run, ...]], str]
 PAGE = "report.html"
-ENDINGS = {"terminal": "txt"}
+ENDINGS = {"terminal": "txt", "junit": "xml"}
 
 
 def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
@@ -41,6 +41,7 @@ def deliver(directories: list[Path], form: str, out: Path | None) -> str | Path:
 
 def _renderer(form: str) -> Renderer:
     from coc_cli.report import texts
+    from coc_cli.report.junit import junit
     from coc_cli.report.page import html
     from coc_cli.report.terminal import terminal
 
@@ -50,6 +51,7 @@ def _renderer(form: str) -> Renderer:
         "md": texts.markdown,
         "csv": texts.csv_text,
         "json": texts.data,
+        "junit": junit,
     }
     if form not in renderers:
         raise user_error("--format", f"no such format '{form}'; {did_you_mean(form, renderers)}")

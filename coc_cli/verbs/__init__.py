@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from coc_cli.verbs.init import init
 from coc_cli.verbs.compress import compress
 from coc_cli.verbs.evaluate import evaluate
 from coc_cli.verbs.plan import plan

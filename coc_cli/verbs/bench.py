@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coc_cli.verbs.command import Debug, TrustCode, answers, say
+from coc_cli.verbs.command import Debug, Quiet, TrustCode, Verbose, answers, speaker
 
 
 @answers
@@ -24,17 +24,20 @@ def bench(
     data: Annotated[
         Path | None, typer.Option(metavar="RECIPE", help="whose test images go in  [default: the run's own]")
     ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Time networks on this machine, each in its own process, against the first: a run's baseline and its result."""
+    """Time networks on this machine. Each in its own process, against the first: a run's baseline and its result."""
     from coc_cli.runtime.bench_request import prepare
 
-    options = {"threads": threads, "batch": batch, "seconds": seconds, "peers": peers, "data": data}
-    request = prepare(targets, trust_code=trust_code, **options)  # type: ignore[arg-type]
-    from coc_cli.runtime.bench import bench as run_bench
+    with speaker(quiet=quiet, verbose=verbose) as say:
+        options = {"threads": threads, "batch": batch, "seconds": seconds, "peers": peers, "data": data}
+        request = prepare(targets, trust_code=trust_code, **options)  # type: ignore[arg-type]
+        from coc_cli.runtime.bench import bench as run_bench
 
-    found = run_bench(request, say=say)
-    from coc_cli.printing.bench import print_bench
+        found = run_bench(request, say=say)
+        from coc_cli.printing.bench import print_bench
 
-    print_bench(found, request)
+        print_bench(found, request)

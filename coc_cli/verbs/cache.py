@@ -23,7 +23,7 @@ def cache(
     delete: Annotated[bool, typer.Option("--delete", help="do remove it; else it is only said")] = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Show what runs/.cache holds and which runs below runs/ need it, and remove what is old or too much."""
+    """Show what runs/.cache holds, and remove what is too much. Says which runs below runs/ need it."""
     from coc_cli.printing.cache import print_cache
 
     print_cache(keep_days, max_bytes, delete=delete)

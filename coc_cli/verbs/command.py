@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
-from coc_cli.errors import CocError, ExitCode, UserError, environment_error
-from coc_cli.units import printable
+from coc_cli.errors import CocError, ExitCode, UserError, environment_error, user_error
+from coc_cli.units import duration, printable
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="a YAML recipe")]
 Overrides = Annotated[
@@ -24,7 +27,12 @@ Overrides = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="run the Python file that a checkpoint names, where it is needed")
 ]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress; results, warnings and errors remain")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="more of what is being done, and when")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as one JSON object, and nothing else on stdout")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+LIFE_SECONDS = 14.0  # so that a verb says something at least every half minute
+WARNING = "warning: "  # what no --quiet keeps back begins so
 
 
 def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
@@ -94,3 +102,48 @@ def _interrupt(*_: object) -> None:
 def say(text: str) -> None:
     """Print what a verb is doing, beside its result."""
     print(printable(text), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def speaker(*, quiet: bool, verbose: bool) -> Iterator[Callable[[str], None]]:
+    """Yield what prints what a verb is doing, and says again what was said last where nothing else is for long.
+
+    If `quiet` it prints warnings alone, if `verbose` also how many seconds went by; raises `UserError` for both.
+    """
+    if quiet and verbose:
+        raise user_error("--quiet", "does not go with --verbose; give one of them")
+    began = time.monotonic()
+    last = (began, "")  # when what was said
+    over = threading.Event()
+
+    def speak(text: str) -> None:
+        nonlocal last
+        last = time.monotonic(), text
+        if not quiet or text.startswith(WARNING):
+            say(f"{time.monotonic() - began:8.1f} s  {text}" if verbose else text)
+
+    def repeat() -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads stderr, or it is closed
+            while not over.wait(LIFE_SECONDS):
+                if last[1] and time.monotonic() - last[0] >= LIFE_SECONDS:
+                    say(f"still at work after {duration(time.monotonic() - began)}: {last[1]}")
+
+    if not quiet:
+        threading.Thread(target=repeat, name="coc-life", daemon=True).start()
+    try:
+        yield speak
+    finally:
+        over.set()
+
+
+def one_object(content: Mapping[str, Any]) -> str:
+    """Return what `--json` prints."""
+    return json.dumps(content, indent=2) + "\n"
+
+
+@contextlib.contextmanager
+def results(*, as_json: bool) -> Iterator[TextIO]:
+    """Yield where a result is written; with `as_json` all else that is printed meanwhile goes to stderr."""
+    stdout = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield stdout

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from coc_cli.verbs.command import Debug, Overrides, TrustCode, answers, say
+from coc_cli.verbs.command import AsJson, Debug, Overrides, Quiet, TrustCode, Verbose, answers, results, speaker
 
 
 @answers
@@ -23,17 +24,21 @@ def evaluate(
     ] = None,
     overrides: Overrides = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; overrides the recipe's")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Measure a network by itself on validation and test images: class by class, or number by number."""
+    """Measure a network by itself. On validation and test images: class by class, or number by number."""
     from coc_cli.chain.evaluate_request import prepare
 
-    request = prepare(target, data=data, overrides=tuple(overrides), device=device, trust_code=trust_code)
-    from coc_cli.chain.evaluate import evaluate as run_evaluate
+    with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
+        request = prepare(target, data=data, overrides=tuple(overrides), device=device, trust_code=trust_code)
+        from coc_cli.chain.evaluate import evaluate as run_evaluate
 
-    found = run_evaluate(request, say=say)
-    from coc_cli.printing.evaluation import print_evaluation
+        found = run_evaluate(request, say=say)
+        from coc_cli.printing.evaluation import print_evaluation
 
-    print_evaluation(found, as_json=as_json)
+        with redirect_stdout(stdout):
+            print_evaluation(found, as_json=as_json)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coc_cli.verbs.command import say
 
+def predict_and_print(target: Path, say: Callable[[str], None], *, printed: bool = True, **options: Any) -> Path:
+    """Predict exits of a run or checkpoint, with the options of the verb, and print what was found if `printed`.
 
-def predict_and_print(target: Path, **options: Any) -> None:
-    """Predict exits of a run or checkpoint, with the options of the verb, and print what was found."""
+    Returns the folder that holds it.
+    """
     from coc_cli.exits.request import prepare
 
     request = prepare(target, **options)
     from coc_cli.exits.predict_exit import predict_exit as run
 
     outcome = run(request, say=say)
-    from coc_cli.printing.policies import print_policies
+    if printed:
+        from coc_cli.printing.policies import print_policies
 
-    print_policies(outcome.report, outcome.directory)
+        print_policies(outcome.report, outcome.directory)
+    return outcome.directory

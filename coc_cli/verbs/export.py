@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from coc_cli.verbs.command import Debug, TrustCode, answers, say
+from coc_cli.verbs.command import Debug, Quiet, TrustCode, Verbose, answers, speaker
 
 
 @answers
@@ -23,17 +23,20 @@ def export(
         Path | None, typer.Option(metavar="RECIPE", help="whose validation images it is compared on  [default: RUN's]")
     ] = None,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="do not compare it with the network")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Write a network for a runtime, compared with it on validation images."""
+    """Write a network for a runtime. It is compared with the network on validation images."""
     from coc_cli.runtime.export_request import prepare
 
-    options = {"weights": weights, "portable": portable, "data": data, "unchecked": unchecked}
-    request = prepare(target, to=to, out=out, trust_code=trust_code, **options)  # type: ignore[arg-type]
-    from coc_cli.runtime.export import export as run_export
+    with speaker(quiet=quiet, verbose=verbose) as say:
+        options = {"weights": weights, "portable": portable, "data": data, "unchecked": unchecked}
+        request = prepare(target, to=to, out=out, trust_code=trust_code, **options)  # type: ignore[arg-type]
+        from coc_cli.runtime.export import export as run_export
 
-    exported = run_export(request, say=say)
-    from coc_cli.printing.export import print_export
+        exported = run_export(request, say=say)
+        from coc_cli.printing.export import print_export
 
-    print_export(exported)
+        print_export(exported)

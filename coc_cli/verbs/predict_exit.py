@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from coc_cli.verbs.command import Debug, TrustCode, answers
+from coc_cli.files.run_directory import PREDICTION
+from coc_cli.verbs.command import AsJson, Debug, Quiet, TrustCode, Verbose, answers, results, speaker
 from coc_cli.verbs.exit_prediction import predict_and_print
 
 
@@ -21,10 +22,15 @@ def predict_exit(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/predict-exit/PROFILE]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the network runs once")] = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     trust_code: TrustCode = False,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Predict where inputs leave, and plan a frequency and voltage for each; compares exit policies."""
-    predict_and_print(
-        target, data=data, profile=profile, deadline=deadline, out=out, device=device, trust_code=trust_code
-    )
+    """Predict where inputs leave, and plan a frequency for each. Compares exit policies."""
+    options = {"data": data, "profile": profile, "deadline": deadline, "out": out, "device": device}
+    with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
+        folder = predict_and_print(target, say, printed=not as_json, **options, trust_code=trust_code)
+        if as_json:
+            stdout.write((folder / PREDICTION).read_text() + "\n")

@@ -18,7 +18,10 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="run directories; others are set against the first")
     ],
     form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="terminal, html, md (a pull request comment), csv or json")
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="terminal, html, md (a pull request comment), csv, json or junit"
+        ),
     ] = "terminal",
     out: Annotated[
         Path | None,
@@ -29,7 +32,7 @@ def report(
     ] = None,
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Show what runs found and how they differ, unfinished ones as far as they go; a missed limit ends with 0."""
+    """Show what runs found and how they differ. Unfinished ones as far as they go; a missed limit ends with 0."""
     from coc_cli.report.delivery import deliver
 
     made = deliver(runs, form, out)

@@ -14,11 +14,12 @@ from coc_cli.verbs.command import Debug, answers
 @answers
 def schema(
     of: Annotated[
-        str, typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit, schedule or evaluate")
+        str,
+        typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit, schedule, plan, inspect or evaluate"),
     ] = "recipe",
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
-    """Print the JSON Schema of recipes, for editors that check and complete YAML, or of a file that coc writes."""
+    """Print the JSON Schema of recipes, or of what coc writes. Editors check and complete YAML by it."""
     from coc_cli.recipe.model import schema as recipe_schema
     from coc_cli.report.schema import FILES, part
 

@@ -140,6 +140,28 @@ class MaxParams(Limit):
 '''
 
 
+LOGGER = '''
+"""A file with the names of stages."""
+
+from typing import ClassVar
+
+from coc_cli.loggers.logger import NoLogger
+
+
+class Diary(NoLogger):
+    """RUN/diary: a line for each stage, no more."""
+
+    name: ClassVar[str] = "diary"
+
+    def begin(self, about):
+        self.path = about.directory / "diary"
+
+    def stage(self, row):
+        with self.path.open("a") as file:
+            file.write(f"{row.stage}\\n")
+'''
+
+
 @dataclass(frozen=True)
 class Extension:
     """A toy of one kind."""
@@ -160,6 +182,7 @@ EXTENSIONS = (
     Extension("dvfs/governors", "summit", GOVERNOR, "from coc_cli.dvfs.governors.summit import Summit"),
     Extension("data/sources", "stripes", SOURCE, "from coc_cli.data.sources.stripes import Stripes"),
     Extension("recipe/limits", "max_params", LIMIT, "from coc_cli.recipe.limits.max_params import MaxParams"),
+    Extension("loggers", "diary", LOGGER, "from coc_cli.loggers.diary import Diary"),
 )
 
 

@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "far from every source": (
         "{source: digits}",
         "{source: web}",
-        "r.yaml:2: data.source: no such source 'web'; known: csv:PATH, digits, digits-rotation, folder:PATH,"
+        "r.yaml:2: data.source: no such source 'web'; known: arrays:PATH, csv:PATH, digits, digits-rotation, folder:PATH,"
         " torchvision:NAME",
     ),
     "a folder that is not there": (

@@ -26,7 +26,9 @@ def mappings(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from schema.get("$defs", {}).values()
 
 
-@pytest.mark.parametrize(("name", "models"), [("report", 8), ("predict-exit", 13), ("schedule", 2)])
+@pytest.mark.parametrize(
+    ("name", "models"), [("report", 8), ("predict-exit", 13), ("schedule", 2), ("plan", 3), ("inspect", 4)]
+)
 def test_every_key_of_every_file_is_described(name: str, models: int) -> None:
     schema = json.loads(coc("schema", "--of", name).stdout)
     assert schema == json_schema(FILES[name])
@@ -53,7 +55,10 @@ def test_recipes_are_the_default() -> None:
 
 @pytest.mark.parametrize(
     ("name", "instead"),
-    [("reprot", "did you mean 'report'?"), ("x", "known: evaluate, predict-exit, recipe, report, schedule")],
+    [
+        ("reprot", "did you mean 'report'?"),
+        ("x", "known: evaluate, inspect, plan, predict-exit, recipe, report, schedule"),
+    ],
 )
 def test_a_schema_that_is_none_is_said(name: str, instead: str) -> None:
     done = coc("schema", "--of", name, code=2)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files.run_directory import PREDICTION
 from coc_cli.report import schema
 from coc_cli.report.model import (
     BenefitView,
@@ -23,7 +24,7 @@ from coc_cli.report.read.lenient import Lenient, MissingNotes
 from coc_cli.report.read.stages import sha256_if_readable
 from coc_cli.units import printable
 
-FILE = "predict-exit.json"
+FILE = PREDICTION
 SCHEMA = 1
 WHO = ("passive", "ours", "oracle")  # whose energies a worth compares
 

@@ -5,7 +5,9 @@ removing one raises it.
 """
 
 from coc_cli.report.schema.evaluate import EvaluationReport
+from coc_cli.report.schema.inspect import CheckpointReport
 from coc_cli.report.schema.part import JsonPart
+from coc_cli.report.schema.plan import PlanReport
 from coc_cli.report.schema.predict_exit import PredictExitReport, ScheduleLine
 from coc_cli.report.schema.run import EpochEntry, Report, StageEntry, StageResult
 
@@ -24,5 +26,7 @@ FILES: dict[str, type[JsonPart]] = {
     "report": Report,
     "predict-exit": PredictExitReport,
     "schedule": ScheduleLine,
+    "plan": PlanReport,
+    "inspect": CheckpointReport,
     "evaluate": EvaluationReport,
 }

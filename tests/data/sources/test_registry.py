@@ -60,7 +60,7 @@ def faults(**keys: object) -> list[tuple[tuple[str, ...], str]]:
 
 
 def test_every_source_says_what_it_is_and_takes_keys_that_there_are() -> None:
-    assert list(SOURCES) == ["digits", "digits-rotation", "folder", "csv", "torchvision"]
+    assert list(SOURCES) == ["digits", "digits-rotation", "folder", "csv", "torchvision", "arrays"]
     for source in SOURCES.values():
         assert source.summary
         assert "\n" not in source.summary
@@ -71,13 +71,13 @@ def test_every_source_says_what_it_is_and_takes_keys_that_there_are() -> None:
 
 @pytest.mark.usefixtures("_bars")
 def test_a_source_that_was_added_is_known_to_every_message() -> None:
-    assert "torchvision:NAME or bars:ROWS (bright rows)" in json.dumps(schema())
+    assert "arrays:PATH or bars:ROWS (bright rows)" in json.dumps(schema())
     assert faults(source="bars:3", size=4, root="here") == []
     assert faults(source="bars:x") == [(("source",), "'x' is no number of rows")]
     assert faults(source="bars") == [(("source",), "'bars' needs more: bars:ROWS")]
     assert faults(source="quite another")[0][1] == (
         "no such source 'quite another';"
-        " known: bars:ROWS, csv:PATH, digits, digits-rotation, folder:PATH, torchvision:NAME"
+        " known: arrays:PATH, bars:ROWS, csv:PATH, digits, digits-rotation, folder:PATH, torchvision:NAME"
     )
     assert faults(source="bars-ROWS") == [(("source",), "no such source 'bars-ROWS'; did you mean 'bars:ROWS'?")]
     assert faults(source="digits", root="here") == [(("root",), "only torchvision: or bars: has it; leave it out")]
