@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from coc_cli.data.info import DataInfo
 from coc_cli.dvfs.profile import read_profile
-from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.errors import Fault, StageError, UserError, pattern_fault
 from coc_cli.files.run_directory import RESULT
 from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.frozen import Frozen
@@ -81,7 +80,7 @@ def _weights_faults(weights: Checkpoint, here: Loc) -> Iterator[tuple[Loc, str]]
         yield ("checkpoint", *here), what
     for place, renaming in weights.passes.items():
         for pattern in renaming:
-            if what := _not_a_pattern(pattern):
+            if what := pattern_fault(pattern):
                 yield ("checkpoint", "keys", *place, pattern), what
 
 
@@ -90,14 +89,6 @@ def _no_file(path: Path) -> str | None:
         inner = path / RESULT
         return f"'{path}' is a folder; name the file in it{f', {inner}' if inner.is_file() else ''}"
     return None if path.is_file() else f"no such file '{path}'"
-
-
-def _not_a_pattern(pattern: str) -> str | None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        return f"is not a regular expression: {error}"
-    return None
 
 
 def _arguments(model: Model) -> dict[str, Scalar]:

@@ -109,7 +109,7 @@ def _line_number(fault: Fault) -> tuple[bool, int]:
 
 def _described(source: YamlSource, *, may_be_absent: bool) -> tuple[DataInfo | None, DataInfo | None, list[Fault]]:
     """Return what is known of the data, what is only declared as they are not there, and the faults of that section."""
-    data = parse_section(DataSettings, source.content.get("data"))
+    data, seed = parse_section(DataSettings, source.content.get("data")), source.content.get("seed")
     if data is None:
         return None, None, []
     faults = [source.fault(("data", *loc), what) for loc, what in sources.faults(data, may_be_absent=may_be_absent)]
@@ -118,6 +118,6 @@ def _described(source: YamlSource, *, may_be_absent: bool) -> tuple[DataInfo | N
     if declared := sources.declared(data):
         return None, declared, []
     try:
-        return sources.describe(data), None, []
+        return sources.describe(data, seed if isinstance(seed, int) and seed >= 0 else 0), None, []
     except StageError as error:
         return None, None, _data_faults(source, error)

@@ -1,0 +1,67 @@
+"""RandAugment: random operations of one strength (Cubuk et al. 2020), a batch at a time.
+
+The operations and their ranges are those of `torchvision.transforms.v2.RandAugment`, which draws for a whole batch at
+once; here each image has its own, and all of a batch that have the same one are changed together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from coc_cli.data.settings import MOST_MAGNITUDE, RandAugment
+
+Operation: TypeAlias = Callable[[Tensor, float], Tensor]  # of uint8 images [N, C, H, W] and a signed strength, -1 to 1
+SHEAR_DEGREES = 16.7  # a shear of 0.3
+FARTHEST = 150 / 331  # of a shift, in widths or heights
+
+
+def _affine(
+    images: Tensor, *, angle: float = 0.0, x: float = 0.0, y: float = 0.0, shear: tuple[float, float]
+) -> Tensor:
+    moved: Tensor = F.affine(images, angle=angle, translate=[round(x), round(y)], scale=1.0, shear=list(shear))
+    return moved
+
+
+def _saturated(images: Tensor, factor: float) -> Tensor:
+    return F.adjust_saturation(images, factor) if images.shape[1] > 1 else images
+
+
+OPERATIONS: Mapping[str, Operation] = MappingProxyType(
+    {
+        "identity": lambda images, _: images,
+        "shear_x": lambda images, by: _affine(images, shear=(SHEAR_DEGREES * by, 0.0)),
+        "shear_y": lambda images, by: _affine(images, shear=(0.0, SHEAR_DEGREES * by)),
+        "shift_x": lambda images, by: _affine(images, x=FARTHEST * images.shape[3] * by, shear=(0.0, 0.0)),
+        "shift_y": lambda images, by: _affine(images, y=FARTHEST * images.shape[2] * by, shear=(0.0, 0.0)),
+        "rotate": lambda images, by: _affine(images, angle=30 * by, shear=(0.0, 0.0)),
+        "brightness": lambda images, by: F.adjust_brightness(images, 1 + 0.9 * by),
+        "saturation": lambda images, by: _saturated(images, 1 + 0.9 * by),
+        "contrast": lambda images, by: F.adjust_contrast(images, 1 + 0.9 * by),
+        "sharpness": lambda images, by: F.adjust_sharpness(images, 1 + 0.9 * by),
+        "posterize": lambda images, by: F.posterize(images, 8 - round(4 * abs(by))),
+        "solarize": lambda images, by: F.solarize(images, 255 * (1 - abs(by))),
+        "autocontrast": lambda images, _: F.autocontrast(images),
+        "equalize": lambda images, _: F.equalize(images),
+    }
+)
+
+
+def randaugmented(images: Tensor, settings: RandAugment, generator: torch.Generator) -> Tensor:
+    """Return uint8 images [N, C, H, W], each changed by so many random operations, one after another."""
+    strength = settings.magnitude / MOST_MAGNITUDE
+    for _ in range(settings.number):
+        chosen = torch.randint(2 * len(OPERATIONS), (len(images),), generator=generator)
+        made = images.clone()
+        for index, operation in enumerate(OPERATIONS.values()):
+            for sign in (0, 1):
+                rows = (chosen == 2 * index + sign).nonzero()[:, 0].to(images.device)
+                if len(rows):
+                    made[rows] = operation(images[rows], strength * (1 - 2 * sign))
+        images = made
+    return images
