@@ -85,8 +85,9 @@ def jittered(images: Tensor, strength: float, generator: torch.Generator) -> Ten
     if images.shape[1] == len(GREY):
         grey = _grey(pixels)
         pixels = ((pixels - grey) * saturation + grey).clamp_(0, 255)
-        pixels = torch.einsum("nij,njhw->nihw", _hue_turns(turns).to(images.device), pixels).clamp_(0, 255)
-    return pixels.round_().to(torch.uint8)
+        pixels = torch.einsum("nij,njhw->nihw", _hue_turns(turns).to(images.device), pixels)
+    made: Tensor = pixels.round().clamp(0, 255).to(torch.uint8)
+    return made
 
 
 def _grey(pixels: Tensor) -> Tensor:

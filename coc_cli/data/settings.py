@@ -35,8 +35,8 @@ class Augment(Frozen):
         Field(
             ge=0,
             le=1,
-            description="changes of brightness, contrast and saturation, 0.4: 0.6 to 1.4 times; the hue turns by up to a"
-            " quarter of it, of a turn",
+            description="changes of brightness, contrast and saturation, 0.4: 0.6 to 1.4 times; the hue turns by up to"
+            " a quarter of it, of a turn",
         ),
     ] = 0.0
     randaugment: Annotated[RandAugment | None, Field(description="random operations of one strength")] = None

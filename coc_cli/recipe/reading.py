@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.recipe.checks import cross_key_faults, parse_section
 from coc_cli.recipe.messages import readable
 from coc_cli.recipe.model import Recipe
+from coc_cli.recipe.places import find_paths
 
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
@@ -35,6 +37,7 @@ class RecipeFile:
     info: DataInfo
     trust_code: bool = False  # run code that a checkpoint names, not only what the recipe names
     is_data_absent: bool = False  # `info` is what the recipe declares
+    stage_notes: Mapping[int, str] = field(default_factory=dict)  # of stages whose defaults follow from the data
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key of the recipe."""
@@ -73,6 +76,7 @@ def read(
     With `data_may_be_absent` a recipe that declares its data can be read, and planned, without them.
     """
     source = _source(path, overrides)
+    find_paths(source, path.parent)
     faults = list(source.faults)
     recipe = None
     try:
@@ -84,7 +88,16 @@ def read(
     faults += [*about_data, *cross_key_faults(source, info)]
     if faults or recipe is None or info is None:
         raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
-    return RecipeFile(recipe, source, info, trust_code, is_data_absent=declared is not None)
+    recipe, notes = _settled(recipe, info)
+    return RecipeFile(recipe, source, info, trust_code, is_data_absent=declared is not None, stage_notes=notes)
+
+
+def _settled(recipe: Recipe, info: DataInfo) -> tuple[Recipe, dict[int, str]]:
+    """Return a recipe with the stages' defaults that follow from the data, and notes of these by index in the chain."""
+    settled = [(link, *link.stage.settled(info)) for link in recipe.chain]
+    links = tuple(link.model_copy(update={stage.name: stage}) for link, stage, _ in settled)
+    notes = {index: note for index, (_, _, note) in enumerate(settled) if note}
+    return recipe.model_copy(update={"chain": links}), notes
 
 
 def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:

@@ -151,7 +151,7 @@ def _target_problems(numbers: NDArray[np.float64], columns: tuple[str, ...]) -> 
     if len(numbers) < 2:  # noqa: PLR2004  (too few to tell; that is said elsewhere)
         return []
     spread = numbers.max(0) - numbers.min(0)
-    lost = np.abs(numbers - numbers.astype("float32")).max(0)
+    lost = abs(numbers - numbers.astype("float32")).max(0)
     problems = []
     for place, column in enumerate(columns):
         if not spread[place]:
