@@ -34,7 +34,7 @@ class Checkpoint(Frozen):
         str,
         Field(
             min_length=1,
-            description=".safetensors, .pt or .pth; a path from the recipe's folder, or from here",
+            description=".safetensors, .pt or .pth; a path from the recipe's folder, or from where coc runs",
         ),
     ]
     keys: Annotated[
@@ -77,7 +77,8 @@ class Model(ArchitectureSettings):
         ]
         | None,
         Field(
-            description=".safetensors, .pt or .pth with the baseline's weights; a path from the recipe's folder, or from here"
+            description=".safetensors, .pt or .pth with the baseline's weights; a path from the recipe's folder, or"
+            " from where coc runs"
         ),
     ] = None
     mean: Annotated[
