@@ -6,6 +6,7 @@ once; here each image has its own, and all of a batch that have the same one are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
@@ -17,15 +18,19 @@ from torchvision.transforms.v2 import functional as F
 from coc_cli.data.settings import MOST_MAGNITUDE, RandAugment
 
 Operation: TypeAlias = Callable[[Tensor, float], Tensor]  # of uint8 images [N, C, H, W] and a signed strength, -1 to 1
-SHEAR_DEGREES = 16.7  # a shear of 0.3
+SHEAR = 0.3  # columns a row, or rows a column
 FARTHEST = 150 / 331  # of a shift, in widths or heights
 
 
-def _affine(
-    images: Tensor, *, angle: float = 0.0, x: float = 0.0, y: float = 0.0, shear: tuple[float, float]
-) -> Tensor:
-    moved: Tensor = F.affine(images, angle=angle, translate=[round(x), round(y)], scale=1.0, shear=list(shear))
+def _affine(images: Tensor, *, angle: float = 0.0, x: float = 0.0, y: float = 0.0) -> Tensor:
+    moved: Tensor = F.affine(images, angle=angle, translate=[round(x), round(y)], scale=1.0, shear=[0.0, 0.0])
     return moved
+
+
+def _sheared(images: Tensor, x: float, y: float) -> Tensor:
+    degrees = [math.degrees(math.atan(SHEAR * by)) for by in (x, y)]
+    made: Tensor = F.affine(images, angle=0.0, translate=[0, 0], scale=1.0, shear=degrees, center=[0, 0])
+    return made
 
 
 def _saturated(images: Tensor, factor: float) -> Tensor:
@@ -35,11 +40,11 @@ def _saturated(images: Tensor, factor: float) -> Tensor:
 OPERATIONS: Mapping[str, Operation] = MappingProxyType(
     {
         "identity": lambda images, _: images,
-        "shear_x": lambda images, by: _affine(images, shear=(SHEAR_DEGREES * by, 0.0)),
-        "shear_y": lambda images, by: _affine(images, shear=(0.0, SHEAR_DEGREES * by)),
-        "shift_x": lambda images, by: _affine(images, x=FARTHEST * images.shape[3] * by, shear=(0.0, 0.0)),
-        "shift_y": lambda images, by: _affine(images, y=FARTHEST * images.shape[2] * by, shear=(0.0, 0.0)),
-        "rotate": lambda images, by: _affine(images, angle=30 * by, shear=(0.0, 0.0)),
+        "shear_x": lambda images, by: _sheared(images, by, 0.0),
+        "shear_y": lambda images, by: _sheared(images, 0.0, by),
+        "shift_x": lambda images, by: _affine(images, x=FARTHEST * images.shape[3] * by),
+        "shift_y": lambda images, by: _affine(images, y=FARTHEST * images.shape[2] * by),
+        "rotate": lambda images, by: _affine(images, angle=30 * by),
         "brightness": lambda images, by: F.adjust_brightness(images, 1 + 0.9 * by),
         "saturation": lambda images, by: _saturated(images, 1 + 0.9 * by),
         "contrast": lambda images, by: F.adjust_contrast(images, 1 + 0.9 * by),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import DataSettings
 from coc_cli.dvfs.profile import read_profile
 from coc_cli.errors import Fault, StageError, UserError, pattern_fault
 from coc_cli.files.run_directory import RESULT
@@ -35,6 +36,11 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
     model = parse_section(Model, source.content.get("model"))
     if model is not None:
         yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
+    data = parse_section(DataSettings, source.content.get("data"))
+    side = min(info.shape[1:]) if info else 0
+    if data is not None and info is not None and data.augment.cutout >= side:
+        what = f"{data.augment.cutout} would black out images of {info.shape[1]}x{info.shape[2]}; give less than {side}"
+        yield source.fault(("data", "augment", "cutout"), what)
     predict_exit = parse_section(PredictExit, source.content.get("predict_exit"))
     if predict_exit is not None:
         yield from _predict_exit_faults(predict_exit, source)
