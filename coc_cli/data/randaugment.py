@@ -22,9 +22,10 @@ SHEAR = 0.3  # columns a row, or rows a column
 FARTHEST = 150 / 331  # of a shift, in widths or heights
 
 
-def _affine(images: Tensor, *, angle: float = 0.0, x: float = 0.0, y: float = 0.0) -> Tensor:
-    moved: Tensor = F.affine(images, angle=angle, translate=[round(x), round(y)], scale=1.0, shear=[0.0, 0.0])
-    return moved
+def _shifted(images: Tensor, x: float, y: float) -> Tensor:
+    by = [int(FARTHEST * images.shape[3] * x), int(FARTHEST * images.shape[2] * y)]
+    made: Tensor = F.affine(images, angle=0.0, translate=by, scale=1.0, shear=[0.0, 0.0])
+    return made
 
 
 def _sheared(images: Tensor, x: float, y: float) -> Tensor:
@@ -42,9 +43,9 @@ OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         "identity": lambda images, _: images,
         "shear_x": lambda images, by: _sheared(images, by, 0.0),
         "shear_y": lambda images, by: _sheared(images, 0.0, by),
-        "shift_x": lambda images, by: _affine(images, x=FARTHEST * images.shape[3] * by),
-        "shift_y": lambda images, by: _affine(images, y=FARTHEST * images.shape[2] * by),
-        "rotate": lambda images, by: _affine(images, angle=30 * by),
+        "shift_x": lambda images, by: _shifted(images, by, 0.0),
+        "shift_y": lambda images, by: _shifted(images, 0.0, by),
+        "rotate": lambda images, by: F.rotate(images, 30 * by),
         "brightness": lambda images, by: F.adjust_brightness(images, 1 + 0.9 * by),
         "saturation": lambda images, by: _saturated(images, 1 + 0.9 * by),
         "contrast": lambda images, by: F.adjust_contrast(images, 1 + 0.9 * by),
