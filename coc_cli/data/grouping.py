@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
 from coc_cli.data.splitting import Rows
 from coc_cli.units import counted, named
 
-FRAME = re.compile(r"(.*?)(\d+)", re.DOTALL)  # of a name without its ending: a text, and the number behind it
+DIGITS, MARKS = "0123456789", " _-.(["
 FRAMES = 3  # as many names with one text may be frames of one video
 
 
@@ -70,10 +68,11 @@ def frames_note(names: Sequence[str], parts: Sequence[Rows], labels: tuple[str, 
     found: dict[str, dict[int, list[str]]] = {}
     for split, rows in enumerate(parts):
         for row in rows.tolist():
-            path = PurePosixPath(names[row])
-            match = FRAME.fullmatch(path.stem)
-            if match and any(map(str.isalpha, match[1])) and match[1].rstrip(" _-.([") not in labels:
-                found.setdefault(f"{path.parent}/{match[1]}", {}).setdefault(split, []).append(names[row])
+            stem = names[row].rpartition(".")[0]
+            text = stem.rstrip(DIGITS)
+            last = text.rpartition("/")[2]
+            if text != stem and last.lower() != last.upper() and last.rstrip(MARKS) not in labels:
+                found.setdefault(text, {}).setdefault(split, []).append(names[row])
     spread = [by for by in found.values() if len(by) > 1 and sum(map(len, by.values())) >= FRAMES]
     total = sum(len(each) for by in spread for each in by.values())
     if not spread or 2 * total < sum(map(len, parts)):
