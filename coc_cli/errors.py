@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -129,6 +130,15 @@ def raise_if_any(problems: Sequence[tuple[str, str]]) -> None:
     """Raise one `DataError` that holds every problem, each with its key, if there are any."""
     if problems:
         raise DataError(problems)
+
+
+def pattern_fault(pattern: str) -> str | None:
+    """Return what is wrong with a regular expression, if anything is."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"is not a regular expression: {error}"
+    return None
 
 
 def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "known", most: int | None = None) -> str:

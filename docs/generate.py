@@ -134,7 +134,8 @@ def nested(model: type[BaseModel], place: str, *, without: Iterable[str] = ()) -
     parts = []
     for name, field in model.model_fields.items():
         for below, found in inner(field.annotation) if name not in without else ():
-            parts.append(f"\n\n`{place}.{name}{below}`: {summary(found)}\n\n{keys(found)}")
+            here = f"{place}.{name}{below}"
+            parts.append(f"\n\n`{here}`: {summary(found)}\n\n{keys(found)}{nested(found, here)}")
     return "".join(parts)
 
 

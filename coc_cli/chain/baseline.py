@@ -147,9 +147,10 @@ def baseline_notes(file: RecipeFile) -> Iterator[str]:
             "the weights come from elsewhere; if they were trained on images that are validation or test images here,"
             " thresholds and accuracies flatter"
         )
-    is_turned = data.augment.flip or data.augment.rotate
-    if file.info.task == "regression" and is_turned and not source_of(data).augment_safe:
-        yield "images are flipped or turned, but their targets stay as they are"
+    yield from file.info.notes
+    moving = data.augment.moving
+    if file.info.task == "regression" and moving and not source_of(data).augment_safe:
+        yield f"images are {' and '.join(moving)}, but their targets stay as they are"
 
 
 def tag_notes(arch: str, instead: str) -> Iterator[str]:

@@ -110,7 +110,8 @@ def make_plan(file: RecipeFile) -> Plan:
         stage = link.stage
         lineage = (*lineage, Ancestor(stage=stage.name, settings=stage.model_dump(mode="json"), key=NO_KEY))
         try:
-            notes, before = tuple(stage.notes(spec)), spec
+            settled = file.stage_notes.get(index)
+            notes, before = ((settled,) if settled else ()) + tuple(stage.notes(spec)), spec
             spec = stage.expect(spec)
             notes += tuple(tag_notes(spec.arch, "the student begins at random")) if spec.arch != before.arch else ()
             steps.append(_step(index + 1, stage.name, spec, notes, lineage))

@@ -158,6 +158,8 @@ class _Run:
         self._warn_of_seen_images()
         for text in own_functions().warnings():
             self.reporter.say(f"warning: {text}", event="warning", what=text)
+        for note in (*self.file.info.notes, *self.file.stage_notes.values()):
+            self.reporter.say(f"note: {note}", event="note", what=note)
         steps = zip(self.plan.steps, lineages(self.file, self.plan, self.data, self.device), strict=True)
         results = [self._stage(step, lineage, fresh=fresh) for step, lineage in steps]
         self._clear_old_stages()
@@ -174,7 +176,7 @@ class _Run:
 
     def _forget_other_recipe(self) -> None:
         """Remove the result of an earlier, different recipe, so that the directory never mixes two."""
-        text, path = resolved(self.file.recipe).encode(), self.directory / RECIPE
+        text, path = resolved(self.file.recipe, self.directory).encode(), self.directory / RECIPE
         if not path.is_file() or path.read_bytes() != text:
             for name in (REPORT, PAGE, RESULT):
                 (self.directory / name).unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from coc_cli.errors import StageError
 from coc_cli.files import budget
 from coc_cli.files.atomic import locked
 from coc_cli.files.opening import parse_json, read_text
+from coc_cli.files.places import from_here
 from coc_cli.files.run_directory import DATA, check_places
 from coc_cli.pixels.decoding import pixels_of
 
@@ -93,7 +94,7 @@ def decode(
 def _key(listing: Listing, rows: NDArray[np.int64], form: Form) -> str:
     """Return a hash of everything that determines the pixels of some rows; that of all names the cache's folder."""
     files = [(listing.names[row], listing.stamps[row]) for row in rows]
-    content = [FORMAT, str(listing.container), form.shape, form.resize, form.grey_only, files]
+    content = [FORMAT, str(from_here(listing.container)), form.shape, form.resize, form.grey_only, files]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 

@@ -1,19 +1,16 @@
-"""Images on the device: splits, batches, augmentation in batches."""
+"""Images on the device: splits and batches."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from coc_cli.data.info import DataInfo
 from coc_cli.data.read_ahead import ahead
-from coc_cli.data.settings import Augment
 
 FINGERPRINT_CHUNK = 8192
 
@@ -31,6 +28,8 @@ class Split:
     rows: Tensor | None = None
     checksum: str = ""  # sha256 of all `images`, where it is known
     mapped: bool = False  # the images are a file on disk: they stay there, and only batches reach the device
+    groups: Tensor | None = None  # int64 [N] on the CPU, the group of each, where there are groups
+    weights: Tensor | None = None  # float64 [N] on the CPU: how often an epoch draws each; None: each once
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -56,14 +55,24 @@ class Split:
             yield from self.read(torch.arange(len(self)).split(size))
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Yield the indices [B] of each batch of one epoch; a last batch of one image is left out (norms need two)."""
-        order = torch.randperm(len(self), generator=generator).to(self.images.device)
+        """Yield the indices [B] of each batch of one epoch; a last batch of one image is left out (norms need two).
+
+        An epoch has as many images as the split. Where they have `weights` they are drawn by these, with repeats.
+        """
+        if self.weights is None:
+            order = torch.randperm(len(self), generator=generator)
+        else:
+            below = self.weights.cumsum(0)
+            drawn = torch.rand(len(self), generator=generator, dtype=torch.float64) * below[-1]
+            order = torch.searchsorted(below, drawn, right=True).clamp_(max=len(self) - 1)
+        order = order.to(self.images.device)
         yield from (batch for batch in order.split(size) if len(batch) > 1)
 
     def some(self, index: Tensor) -> Split:
         """Return a split of the images that an index [B] names, in its order."""
         rows = index if self.rows is None else self.rows[index]
-        return replace(self, rows=rows, targets=self.targets[index])
+        groups, weights = (None if values is None else values[index.cpu()] for values in (self.groups, self.weights))
+        return replace(self, rows=rows, targets=self.targets[index], groups=groups, weights=weights)
 
     def first(self, count: int) -> Split:
         """Return a split of the first images."""
@@ -115,31 +124,3 @@ class Data:
         for split in self.splits:
             split.update(digest)
         return digest.hexdigest()
-
-
-def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Return uint8 images [N, C, H, W], randomly changed; a CPU generator, so that every device draws the same."""
-    n, _, height, width = images.shape
-    if augment.flip:
-        mirror = (torch.rand(n, generator=generator) < 0.5).to(images.device)  # noqa: PLR2004
-        images = torch.where(mirror[:, None, None, None], images.flip(3), images)
-    if augment.rotate:
-        angle = (torch.rand(n, generator=generator) * 2 - 1) * math.radians(augment.rotate)
-        images = rotated(images, angle.to(images.device))
-    if augment.shift:
-        pad = augment.shift
-        dy, dx = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator).to(images.device)
-        rows = (dy + torch.arange(height, device=images.device))[:, None, :, None]
-        columns = (dx + torch.arange(width, device=images.device))[:, None, None, :]
-        index = torch.arange(n, device=images.device)[:, None, None, None]
-        channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-        images = F.pad(images, (pad, pad, pad, pad))[index, channels, rows, columns]
-    return images
-
-
-def rotated(images: Tensor, angles: Tensor) -> Tensor:
-    """Return uint8 images [N, C, H, W], each turned by its angle [N] in radians: bilinear, zeros from outside."""
-    cos, sin, zero = angles.cos(), angles.sin(), torch.zeros_like(angles)
-    matrix = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, align_corners=False).round_().to(torch.uint8)

@@ -17,3 +17,4 @@ class DataInfo:
     std: tuple[float, ...] | None
     validation_images: int
     images: int = 0  # that are kept, of all splits; 0 where that is not known
+    notes: tuple[str, ...] = ()  # what a user should know of the listing and its splits

@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from coc_cli.data.grouping import absent_classes, frames_note, group_problems, numbered
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.splits import SPLIT_NAMES, TEST, TRAIN, VALIDATION
-from coc_cli.data.splitting import Rows, cut_all
-from coc_cli.errors import StageError, raise_if_any
+from coc_cli.data.splitting import Rows, cut_all, draw_holdout
+from coc_cli.errors import StageError, at_key, raise_if_any
 from coc_cli.files import budget
 from coc_cli.files.opening import read_bytes
 from coc_cli.pixels.decoding import Unusable, shape_of
@@ -37,11 +38,18 @@ class Listing:
     splits: NDArray[np.int8]  # [N], the split that the source assigns; TRAIN where it assigns none
     targets: NDArray[Any]  # int64 [N], or float32 [N, T]
     labels: tuple[str, ...]
+    groups: tuple[str, ...] | None = None  # of each image, where the settings name them
+    notes: tuple[str, ...] = ()  # what a user should know
 
     @property
     def classes(self) -> NDArray[np.int64] | None:
         """The class of each image [N]; None for regression."""
         return self.targets if self.targets.ndim == 1 else None
+
+    @property
+    def group_numbers(self) -> NDArray[np.int64] | None:
+        """The group of each image [N] as a number; None without groups."""
+        return None if self.groups is None else numbered(self.groups)
 
 
 def opener(container: Path) -> Fetch:
@@ -69,18 +77,24 @@ def cut_listing(listing: Listing, settings: DataSettings, seed: int, *, validati
         test=settings.test or TEST_FRACTION,
         limits=settings.limits,
         seed=seed,
+        groups=listing.group_numbers,
     )
 
 
-def describe_listing(listing: Listing, settings: DataSettings, *, validation: float) -> DataInfo:
+def describe_listing(listing: Listing, settings: DataSettings, seed: int, *, validation: float) -> DataInfo:
     """Describe the images of a listing; one is opened for its size, none is decoded. Raises `StageError`."""
     _refuse_second_splits(listing, settings)
     if wrong := [label for label in listing.labels if any("\ud800" <= sign <= "\udfff" for sign in label)]:
         raise StageError(f"{counted(len(wrong), 'class')} whose name is no UTF-8: {named(wrong)}; rename it", "source")
-    train, valid, test = map(len, cut_listing(listing, settings, 0, validation=validation))
+    if listing.groups is not None:
+        problems = group_problems(listing.splits, listing.classes, listing.groups, listing.labels)
+        raise_if_any(at_key("group", problems))
+    parts = cut_listing(listing, settings, seed, validation=validation)
+    train, valid, test = map(len, parts)
     if train < MIN_TRAIN_IMAGES or not valid or not test:
         what = f"{counted(len(listing.names), 'image')} are too few: {train} to train on, {valid} to validate"
         raise StageError(f"{what} and {test} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
+    raise_if_any(at_key("group", _grouping_problems(listing, parts, settings, seed)))
     return DataInfo(
         shape=_shape(listing, settings),
         labels=listing.labels,
@@ -89,7 +103,31 @@ def describe_listing(listing: Listing, settings: DataSettings, *, validation: fl
         std=None,
         validation_images=valid,
         images=train + valid + test,
+        notes=(*listing.notes, *_frames_note(listing, parts)),
     )
+
+
+def _grouping_problems(
+    listing: Listing, parts: tuple[Rows, Rows, Rows], settings: DataSettings, seed: int
+) -> list[str]:
+    """Return what is wrong with splits that were cut by groups, the holdout included."""
+    groups, classes = listing.group_numbers, listing.classes
+    if groups is None:
+        return []
+    if classes is not None and (problems := absent_classes(parts, classes, listing.labels)):
+        return problems
+    rows = parts[TRAIN]
+    labels = None if classes is None else classes[rows]
+    if settings.holdout is None or len(draw_holdout(labels, settings.holdout, seed, len(rows), groups[rows])[1]):
+        return []
+    return ["too few groups to train on and to hold some out; leave 'holdout' out, or give smaller groups"]
+
+
+def _frames_note(listing: Listing, parts: tuple[Rows, Rows, Rows]) -> list[str]:
+    if listing.groups is not None or all((listing.splits == split).any() for split in (VALIDATION, TEST)):
+        return []
+    own = [rows[listing.splits[rows] == TRAIN] for rows in parts]  # those that coc cuts
+    return frames_note(listing.names, own, listing.labels)
 
 
 def _refuse_second_splits(listing: Listing, settings: DataSettings) -> None:

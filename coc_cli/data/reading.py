@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coc_cli.data.balance import balanced_weights, tenths
 from coc_cli.data.decode import Form, Progress, decode
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.listing import Listing
 from coc_cli.data.settings import DataSettings
-from coc_cli.data.splits import HOLDOUT, TRAIN
-from coc_cli.data.splitting import Rows, amount, draw
+from coc_cli.data.splits import TRAIN
+from coc_cli.data.splitting import Rows, draw, draw_holdout
 from coc_cli.files import budget
 
 MIN_STD = 1 / 255  # for images that are all the same
@@ -39,10 +40,11 @@ def read_listing(
     form = Form(info.shape, settings.size is not None, settings.channels is None and info.shape[0] == 1)
     decoded = decode(listing, rows, form, cache=cache, most_bytes=most_bytes(settings), progress=progress)
     images = torch.from_numpy(decoded.images)
-    splits = []
+    splits, groups = [], listing.group_numbers
     for part in parts:
         places, targets = torch.from_numpy(np.searchsorted(rows, part)), torch.from_numpy(listing.targets[part])
-        splits.append(Split(images, targets, places, decoded.checksum, decoded.mapped))
+        own = None if groups is None else torch.from_numpy(groups[part])
+        splits.append(Split(images, targets, places, decoded.checksum, decoded.mapped, own))
     mean, std = _statistics(decoded.sums[np.searchsorted(rows, parts[TRAIN])], info.shape)
     return Data(*splits, info=replace(info, mean=mean, std=std))
 
@@ -59,9 +61,20 @@ def held_out(data: Data, fraction: float | None, seed: int) -> Data:
     """Split a fraction off the training images, last of all: the other splits are the same with and without."""
     if fraction is None:
         return data
-    total = amount(len(data.train), fraction, 1)
-    train, holdout = _parted(data.train, data.info.task, total, [seed, HOLDOUT], leave=1)
+    whole = data.train
+    groups = None if whole.groups is None else whole.groups.numpy()
+    parts = draw_holdout(_classes(whole, data.info.task), fraction, seed, len(whole), groups)
+    train, holdout = (whole.some(torch.from_numpy(rows)) for rows in parts)
     return replace(data, train=train, holdout=holdout)
+
+
+def balanced(data: Data, balance: float) -> Data:
+    """Return the data with weights by which an epoch draws the training images; the same for a balance of 0."""
+    if not balance:
+        return data
+    targets, is_number = data.train.targets.numpy(), data.info.task == "regression"
+    weights = balanced_weights(tenths(targets[:, 0]) if is_number else targets, balance, bounded=is_number)
+    return replace(data, train=replace(data.train, weights=torch.from_numpy(weights)))
 
 
 def most_bytes(settings: DataSettings) -> int:
@@ -102,15 +115,12 @@ def _limited(data: Data, settings: DataSettings, seed: int) -> Data:
 def _drawn(split: Split, task: str, limit: int | None, seed: list[int]) -> Split:
     if limit is None or len(split) <= limit:
         return split
-    return _parted(split, task, limit, [*seed, limit])[1]
+    rows = draw(np.arange(len(split)), _classes(split, task), limit, [*seed, limit])[1]
+    return split.some(torch.from_numpy(rows))
 
 
-def _parted(split: Split, task: str, total: int, seed: list[int], *, leave: int = 0) -> tuple[Split, Split]:
-    """Return the rest of a split, with at least `leave` images of each class, and `total` drawn images."""
-    classes = split.targets.numpy() if task == "classification" else None
-    parts = draw(np.arange(len(split)), classes, total, seed, leave=leave)
-    rest, drawn = (torch.from_numpy(rows) for rows in parts)
-    return split.some(rest), split.some(drawn)
+def _classes(split: Split, task: str) -> NDArray[np.int64] | None:
+    return split.targets.numpy() if task == "classification" else None
 
 
 def _fitted(data: Data, info: DataInfo, settings: DataSettings) -> Data:

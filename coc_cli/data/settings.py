@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, Tag
 
@@ -10,7 +10,15 @@ from coc_cli.frozen import INTEGER, LIST, MAPPING, TEXT, Frozen, by_kind
 
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 Images: TypeAlias = Annotated[int, Field(ge=2, le=1_000_000_000)]
+MOST_MAGNITUDE = 30  # of RandAugment
 Fraction: TypeAlias = Annotated[float, Field(gt=0, le=0.5)]
+
+
+class RandAugment(Frozen):
+    """Random operations of one strength (Cubuk et al. 2020): shears, shifts, turns, colours and contrasts."""
+
+    magnitude: Annotated[int, Field(ge=0, le=MOST_MAGNITUDE, description="strength of each")] = 9
+    number: Annotated[int, Field(ge=1, le=10, description="how many, one after another")] = 2
 
 
 class Augment(Frozen):
@@ -19,6 +27,36 @@ class Augment(Frozen):
     shift: Annotated[int, Field(ge=0, le=64, description="pixels, at most, in each direction")] = 0
     rotate: Annotated[float, Field(ge=0, le=180, description="degrees, at most, to either side")] = 0.0
     flip: Annotated[bool, Field(description="mirror half of the images left to right")] = False
+    crop: Annotated[
+        float, Field(gt=0, le=1, description="least part of the area that a random crop keeps, before it is enlarged")
+    ] = 1.0
+    cutout: Annotated[int, Field(ge=0, le=4096, description="side of a black square at a random place, in pixels")] = 0
+    colour: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="changes of brightness, contrast and saturation, 0.4: 0.6 to 1.4 times; the hue turns by up to"
+            " a quarter of it, of a turn",
+        ),
+    ] = 0.0
+    randaugment: Annotated[RandAugment | None, Field(description="random operations of one strength")] = None
+    mixup: Annotated[
+        float,
+        Field(ge=0, le=10, description="alpha of the weights by which pairs of images and targets are mixed"),
+    ] = 0.0
+
+    @property
+    def moving(self) -> list[str]:
+        """What is done that moves what is in an image, as words for messages."""
+        words = {"flip": "flipped", "rotate": "turned", "crop": "cropped", "randaugment": "moved by randaugment"}
+        changed = self.model_dump(exclude_defaults=True)
+        return [word for name, word in words.items() if name in changed]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as cache keys have them: those of the first version, and what is not its default."""
+        first = {name: getattr(self, name) for name in ("shift", "rotate", "flip")}
+        return {**first, **self.model_dump(mode="json", exclude_defaults=True)}
 
 
 class SplitLimits(Frozen):
@@ -84,10 +122,27 @@ class DataSettings(Frozen):
         ),
     ] = None
     split: Annotated[str | None, Field(description="csv column: train, validation (or val) or test")] = None
+    group: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="what keeps related images in one split: a csv column; of folders a regular expression for"
+            " paths below the source, whose first group, or all that it matches, is the image's group",
+        ),
+    ] = None
     root: Annotated[str | None, Field(description="torchvision's folder of files; default data")] = None
     memory: Annotated[
         float, Field(ge=0, le=1, description="share of RAM that images may take; more are read from disk as needed")
     ] = 0.25
+    balance: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="how evenly an epoch draws the training images of classes, or of tenths of the first target's"
+            " range: 0 as they are, 1 equally often, between by that power of their numbers",
+        ),
+    ] = 0.0
     augment: Augment = Augment()
 
     @property

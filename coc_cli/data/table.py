@@ -103,6 +103,13 @@ class CsvTable:
                 stamps.append((status.st_size, status.st_mtime_ns))
         return tuple(row[column] for _, row, _ in self.rows), tuple(stamps)
 
+    def groups(self, column: str) -> tuple[str, ...]:
+        """Return the group of each row [N]; notes rows without one."""
+        for line, row, _ in self.rows:
+            if not row[column].strip():
+                self._note("group", f"no {column}", line, row[column])
+        return tuple(row[column].strip() for _, row, _ in self.rows)
+
     def splits(self, column: str | None) -> NDArray[np.int8]:
         """Return the split of each row [N], TRAIN without a column; notes words that name none."""
         splits = np.full(len(self.rows), TRAIN, dtype=np.int8)

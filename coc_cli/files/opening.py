@@ -40,6 +40,14 @@ def _check(path: Path, status: os.stat_result, most: int | None) -> None:
         raise OSError(EOVERFLOW, f"has {status.st_size:,} bytes, at most {most:,} are read", str(path))
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is that of a regular file; False for one that no file can have."""
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: Path, most: int | None = None) -> bytes:
     """Return the content of a regular file of at most so many bytes."""
     with open_regular(path, most) as file:

@@ -86,6 +86,7 @@ class YamlSource:
         self.path = path
         self.lines: dict[Loc, str] = {}
         self.faults: list[Fault] = []
+        self.remarks: dict[Loc, str] = {}  # at the end of every fault at that key
         try:
             self._read(text)
         except RecursionError as error:
@@ -107,10 +108,15 @@ class YamlSource:
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key, or at the nearest key above it that was written."""
+        what += self.remarks.get(loc, "")
+        return Fault(self.where(loc), f"{dotted(loc)}: {what}" if loc else what)
+
+    def where(self, loc: Loc) -> str:
+        """Return where a key, or the nearest one above it that was written, stands: file and line, or `--set`."""
         nearest = loc
         while nearest not in self.lines:
             nearest = nearest[:-1]
-        return Fault(self.lines[nearest], f"{dotted(loc)}: {what}" if loc else what)
+        return self.lines[nearest]
 
     def _value(self, node: yaml.Node, loc: Loc) -> Any:
         self.lines.setdefault(loc, self._line(node))

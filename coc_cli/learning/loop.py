@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coc_cli.data.images import Data, Split, augmented
+from coc_cli.data.augmentation import augmented, mixed
+from coc_cli.data.images import Data, Split
 from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
 from coc_cli.learning.evaluation import learning
@@ -81,9 +82,13 @@ def _one_pass(
         step = epoch * len(batches) + place
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, settings.epochs * len(batches))
-        inputs = network.normalise(_changed(images, augment, generator))
+        changed, wanted = _changed(images, augment, generator), targets
+        if augment.mixup:
+            classes = len(network.spec.labels)
+            changed, wanted = mixed(changed, targets, augment.mixup, classes=classes, generator=generator)
+        inputs = network.normalise(changed)
         with mixed_precision(inputs.device.type):
-            value = loss(network, Batch(inputs, targets))
+            value = loss(network, Batch(inputs, wanted))
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -40,7 +40,7 @@ class Task(ABC):
 
         Args:
             output: Of the exit, [B, C] or [B, T] ([B, 2T] with log-variances).
-            targets: Classes int64 [B], or numbers float32 [B, T] in their own units.
+            targets: Classes int64 [B], their probabilities [B, C], or numbers float32 [B, T] in their own units.
 
         Returns:
             A scalar, the mean over the batch.

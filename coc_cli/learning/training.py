@@ -40,7 +40,7 @@ class Batch:
     """The inputs of a loss beside the network."""
 
     inputs: Tensor  # normalised, [B, C, H, W]
-    targets: Tensor  # classes [B], or numbers [B, T] in their own units
+    targets: Tensor  # classes [B] (mixed: their probabilities [B, C]), or numbers [B, T] in their own units
 
 
 Loss = Callable[["Network", Batch], "Tensor"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from coc_cli.data.info import DataInfo
+from coc_cli.data.settings import DataSettings
 from coc_cli.dvfs.profile import read_profile
-from coc_cli.errors import Fault, StageError, UserError
+from coc_cli.errors import Fault, StageError, UserError, pattern_fault
 from coc_cli.files.run_directory import RESULT
 from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.frozen import Frozen
@@ -36,6 +36,11 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
     model = parse_section(Model, source.content.get("model"))
     if model is not None:
         yield from (source.fault(("model", *loc), what) for loc, what in _model_faults(model))
+    data = parse_section(DataSettings, source.content.get("data"))
+    side = min(info.shape[1:]) if info else 0
+    if data is not None and info is not None and data.augment.cutout >= side:
+        what = f"{data.augment.cutout} would black out images of {info.shape[1]}x{info.shape[2]}; give less than {side}"
+        yield source.fault(("data", "augment", "cutout"), what)
     predict_exit = parse_section(PredictExit, source.content.get("predict_exit"))
     if predict_exit is not None:
         yield from _predict_exit_faults(predict_exit, source)
@@ -81,7 +86,7 @@ def _weights_faults(weights: Checkpoint, here: Loc) -> Iterator[tuple[Loc, str]]
         yield ("checkpoint", *here), what
     for place, renaming in weights.passes.items():
         for pattern in renaming:
-            if what := _not_a_pattern(pattern):
+            if what := pattern_fault(pattern):
                 yield ("checkpoint", "keys", *place, pattern), what
 
 
@@ -90,14 +95,6 @@ def _no_file(path: Path) -> str | None:
         inner = path / RESULT
         return f"'{path}' is a folder; name the file in it{f', {inner}' if inner.is_file() else ''}"
     return None if path.is_file() else f"no such file '{path}'"
-
-
-def _not_a_pattern(pattern: str) -> str | None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        return f"is not a regular expression: {error}"
-    return None
 
 
 def _arguments(model: Model) -> dict[str, Scalar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, Tag, create_model, field_validator
@@ -16,6 +17,7 @@ from coc_cli.learning.training import Training
 from coc_cli.loggers import LOGGERS
 from coc_cli.nets.architectures import ArchitectureSettings
 from coc_cli.recipe.limits import LIMITS
+from coc_cli.recipe.places import relocate
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Stage
 
@@ -29,7 +31,13 @@ Renamings = Annotated[
 class Checkpoint(Frozen):
     """Weights from elsewhere whose names differ from the architecture's, or which are one of several in a file."""
 
-    path: Annotated[str, Field(min_length=1, description=".safetensors, .pt or .pth; a path from where coc runs")]
+    path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description=".safetensors, .pt or .pth; a path from the recipe's folder, or from where coc runs",
+        ),
+    ]
     keys: Annotated[
         Renamings,
         Field(
@@ -69,7 +77,10 @@ class Model(ArchitectureSettings):
             by_kind("a path or a mapping of 'path' and 'keys'"),
         ]
         | None,
-        Field(description=".safetensors, .pt or .pth with the baseline's weights; a path from where coc runs"),
+        Field(
+            description=".safetensors, .pt or .pth with the baseline's weights; a path from the recipe's folder, or"
+            " from where coc runs"
+        ),
     ] = None
     mean: Annotated[
         tuple[Annotated[float, Field(ge=-1, le=1)], ...] | None,
@@ -192,9 +203,12 @@ class Recipe(Frozen):
         return self.measure.latency or bool(self.limits.needing_latency)
 
 
-def resolved(recipe: Recipe) -> str:
-    """Return the recipe as YAML with every default written out."""
-    return written(recipe.model_dump(mode="json", exclude_none=True))
+def resolved(recipe: Recipe, folder: Path | None = None) -> str:
+    """Return the recipe as YAML with every default written out, its relative paths as they are from a folder."""
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    if folder is not None:
+        relocate(content, folder)
+    return written(content)
 
 
 class _EditorSchema(GenerateJsonSchema):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from coc_cli.nets.spec import Spec
 from coc_cli.recipe.checks import cross_key_faults, parse_section
 from coc_cli.recipe.messages import readable
 from coc_cli.recipe.model import Recipe
+from coc_cli.recipe.places import find_paths
 
 if TYPE_CHECKING:
     from coc_cli.data.decode import Progress
@@ -40,6 +41,7 @@ class RecipeFile:
     info: DataInfo
     trust_code: bool = False  # run code that a checkpoint names, not only what the recipe names
     is_data_absent: bool = False  # `info` is what the recipe declares
+    stage_notes: Mapping[int, str] = field(default_factory=dict)  # of stages whose defaults follow from the data
 
     def fault(self, loc: Loc, what: str) -> Fault:
         """Return a fault at a key of the recipe."""
@@ -90,6 +92,7 @@ def read(
     With `data_may_be_absent` a recipe that declares its data can be read, and planned, without them.
     """
     source = _source(recipe, overrides) if isinstance(recipe, Path) else _given(recipe, overrides)
+    find_paths(source, recipe.parent if isinstance(recipe, Path) else Path())
     faults = list(source.faults)
     parsed = None
     try:
@@ -101,7 +104,16 @@ def read(
     faults += [*about_data, *cross_key_faults(source, info)]
     if faults or parsed is None or info is None:
         raise UserError(sorted(dict.fromkeys(faults), key=_line_number))
-    return RecipeFile(parsed, source, info, trust_code, is_data_absent=declared is not None)
+    settled, notes = _settled(parsed, info)
+    return RecipeFile(settled, source, info, trust_code, is_data_absent=declared is not None, stage_notes=notes)
+
+
+def _settled(recipe: Recipe, info: DataInfo) -> tuple[Recipe, dict[int, str]]:
+    """Return a recipe with the stages' defaults that follow from the data, and notes of these by index in the chain."""
+    settled = [(link, *link.stage.settled(info)) for link in recipe.chain]
+    links = tuple(link.model_copy(update={stage.name: stage}) for link, stage, _ in settled)
+    notes = {index: note for index, (_, _, note) in enumerate(settled) if note}
+    return recipe.model_copy(update={"chain": links}), notes
 
 
 def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
@@ -146,7 +158,7 @@ def _line_number(fault: Fault) -> tuple[bool, int]:
 
 def _described(source: YamlSource, *, may_be_absent: bool) -> tuple[DataInfo | None, DataInfo | None, list[Fault]]:
     """Return what is known of the data, what is only declared as they are not there, and the faults of that section."""
-    data = parse_section(DataSettings, source.content.get("data"))
+    data, seed = parse_section(DataSettings, source.content.get("data")), source.content.get("seed")
     if data is None:
         return None, None, []
     faults = [source.fault(("data", *loc), what) for loc, what in sources.faults(data, may_be_absent=may_be_absent)]
@@ -155,6 +167,6 @@ def _described(source: YamlSource, *, may_be_absent: bool) -> tuple[DataInfo | N
     if declared := sources.declared(data):
         return None, declared, []
     try:
-        return sources.describe(data), None, []
+        return sources.describe(data, seed if isinstance(seed, int) and seed >= 0 else 0), None, []
     except StageError as error:
         return None, None, _data_faults(source, error)

@@ -16,12 +16,13 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
 from coc_cli.nets.spec import MOST_EXITS, Exit, ExitRule, Measure, Spec
-from coc_cli.stages.stage import ChainPosition, Lab
+from coc_cli.stages.stage import ChainPosition, Lab, Stage
 from coc_cli.stages.taught_stage import TaughtStage, answers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from coc_cli.data.info import DataInfo
     from coc_cli.learning.training import Batch
     from coc_cli.nets.exit_places import Place, Places
     from coc_cli.nets.network import Network
@@ -79,8 +80,8 @@ class EarlyExit(TaughtStage):
         Field(
             ge=0,
             le=1e12,
-            description="what leaving early may cost on validation, in the metric's unit: accuracy, at least one image"
-            " (default 0.005), or mean absolute error",
+            description="what leaving early may cost on validation, in the metric's unit: accuracy (default 0.005, or"
+            " one validation image if that is more), or mean absolute error",
         ),
     ] = None
 
@@ -99,10 +100,17 @@ class EarlyExit(TaughtStage):
         images = position.info.validation_images
         if position.info.task == "classification" and max_drop > 1:
             yield ("max_drop",), f"{max_drop:g} is more than all of the accuracy, which is 0 to 1"
-        elif position.info.task == "classification" and max_drop < 1 / images:
-            least = math.ceil(1e5 / images) / 1e5
-            what = f"{max_drop:g} is less than one of the {images} validation images; the smallest usable is {least:g}"
-            yield ("max_drop",), what
+        elif position.info.task == "classification" and self.max_drop is not None and max_drop < 1 / images:
+            what = f"{max_drop:g} is less than one of the {images} validation images"
+            yield ("max_drop",), f"{what}; the smallest usable is {_of_one_image(images):g}"
+
+    def settled(self, info: DataInfo) -> tuple[Stage, str | None]:
+        default, images = DEFAULT_DROP.get(info.task), info.validation_images
+        if self.max_drop is not None or default is None or default >= 1 / images:
+            return self, None
+        max_drop = _of_one_image(images)
+        what = f"one of the {images} validation images; {default:g} cannot be measured"
+        return self.model_copy(update={"max_drop": max_drop}), f"max_drop is {max_drop:.3g}: {what}"
 
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.nets.exit_places import Places
@@ -197,6 +205,11 @@ class EarlyExit(TaughtStage):
         if self.loss_weights == "depth":
             return [*[place.macs_fraction for place in self.places(spec)], 1.0]
         return [float(weight) for weight in self.loss_weights]
+
+
+def _of_one_image(images: int) -> float:
+    """Return what one of so many images is of the accuracy, to five digits, rounded up."""
+    return math.ceil(1e5 / images) / 1e5
 
 
 def _named(places: Places, names: tuple[str, ...]) -> list[Place]:

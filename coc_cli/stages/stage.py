@@ -89,6 +89,10 @@ class Stage(Training, ABC):
         """Yield which keys do not go together, or with the recipe, each with its place below the stage."""
         yield from ()
 
+    def settled(self, info: DataInfo) -> tuple[Stage, str | None]:  # noqa: ARG002
+        """Return the stage with those defaults filled in that depend on the data, and a note if there are any."""
+        return self, None
+
     @property
     def remakes_incoming(self) -> bool:
         """Whether the stage makes the architecture of its input anew, so that its source is needed."""

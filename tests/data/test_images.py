@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from coc_cli.data import sources
-from coc_cli.data.images import Data, Split, augmented, rotated
+from coc_cli.data.augmentation import augmented, rotated
+from coc_cli.data.images import Data, Split
 from coc_cli.data.settings import Augment, DataSettings
 from coc_cli.data.sources.digits import read_digits
 

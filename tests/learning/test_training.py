@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from coc_cli.data.images import Data
-from coc_cli.data.settings import Augment
+from coc_cli.data.reading import balanced
+from coc_cli.data.settings import Augment, RandAugment
 from coc_cli.errors import RunError
 from coc_cli.learning import loop
 from coc_cli.learning.loop import fit, learning_rate
@@ -23,7 +24,19 @@ from coc_cli.stages.stage import Lab
 LOSS = Quantize(weights=8, activations=8).loss(None)
 
 
-def train(network: Network, data: Data, state: Path, epochs: int = 4, stop_after: int | None = None) -> list[Epoch]:
+PLAIN = Augment(shift=1, rotate=5, flip=True)
+KINDS = {"classes": ("network", "data"), "numbers": ("regressor", "numbers")}
+MUCH = Augment(crop=0.6, cutout=2, colour=0.3, randaugment=RandAugment(), mixup=0.4)
+
+
+def train(
+    network: Network,
+    data: Data,
+    state: Path,
+    epochs: int = 4,
+    stop_after: int | None = None,
+    augment: Augment = PLAIN,
+) -> list[Epoch]:
     seen: list[Epoch] = []
 
     def log(epoch: Epoch) -> None:
@@ -32,7 +45,7 @@ def train(network: Network, data: Data, state: Path, epochs: int = 4, stop_after
             raise KeyboardInterrupt
 
     settings = Training(epochs=epochs, batch=32)
-    fit(network, data, settings, LOSS, augment=Augment(shift=1, rotate=5, flip=True), seed=3, state=state, log=log)
+    fit(network, data, settings, LOSS, augment=augment, seed=3, state=state, log=log)
     return seen
 
 
@@ -49,6 +62,47 @@ def test_a_resumed_training_ends_in_the_same_bits(
     assert [epoch.restored for epoch in seen] == [True] * stop_after + [False] * (4 - stop_after)
     for (name, one), (_, other) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_a_resumed_training_with_every_change_and_balance_ends_in_the_same_bits(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    network, data = (request.getfixturevalue(name) for name in KINDS[kind])
+    data = balanced(data, 0.7)
+    whole, resumed, plain = clone(network), clone(network), clone(network)
+    train(whole, data, tmp_path / "whole.pt", augment=MUCH)
+    with pytest.raises(KeyboardInterrupt):
+        train(clone(network), data, tmp_path / "broken.pt", stop_after=2, augment=MUCH)
+    torch.manual_seed(99)
+    train(resumed, data, tmp_path / "broken.pt", augment=MUCH)
+    train(plain, data, tmp_path / "plain.pt")
+    states = [made.state_dict() for made in (whole, resumed, plain)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_mapped_images_are_drawn_and_changed_as_loaded_ones(network: Network, data: Data, tmp_path: Path) -> None:
+    loaded, mapped = clone(network), clone(network)
+    even = balanced(data, 1.0)
+    train(loaded, even, tmp_path / "loaded.pt", epochs=2, augment=MUCH)
+    train(mapped, replace(even, train=replace(even.train, mapped=True)), tmp_path / "mapped.pt", epochs=2, augment=MUCH)
+    for (name, one), (_, other) in zip(loaded.state_dict().items(), mapped.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_teachers_answer_for_the_mixed_images(kind: str, request: pytest.FixtureRequest, lab: Lab) -> None:
+    network, data = (request.getfixturevalue(name) for name in KINDS[kind])
+    teacher, seen = clone(network).eval(), []
+    teacher.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    stage = EarlyExit(exits=1, max_drop=1.0, epochs=1, batch=32, kd_weight=1.0)
+    mixing = replace(lab, data=data, augment=Augment(mixup=1.0), baseline=teacher)
+    assert len(stage.apply(network, mixing).exits) == 1
+    inputs, plain = torch.cat(seen).flatten(1), network.normalise(data.train.images).flatten(1)
+    assert len(inputs) == len(plain) == 96
+    assert torch.cdist(inputs, plain).min(1).values.median() > 1, "few are images as they were"
+    assert inputs.mean() == pytest.approx(float(plain.mean()), abs=0.05)
 
 
 def test_the_best_epoch_on_validation_is_kept(network: Network, data: Data, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import coc
+from pictures import encoded, pixels, unpack
 from PIL import Image
+from tiny import TINIEST_RECIPE
 
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
@@ -437,6 +440,31 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "  - early_exit: {exits: 2, every: conv}\nlimits:",
         "r.yaml:13: chain[2].early_exit: needs exactly one of 'exits' and 'every'",
     ),
+    "a cutout of all": (
+        "data: {source: digits}",
+        "data: {source: digits, augment: {cutout: 8}}",
+        "r.yaml:2: data.augment.cutout: 8 would black out images of 8x8; give less than 8",
+    ),
+    "a crop of nothing": (
+        "data: {source: digits}",
+        "data: {source: digits, augment: {crop: 0}}",
+        "r.yaml:2: data.augment.crop: needs more than 0, got 0",
+    ),
+    "a strength of randaugment": (
+        "data: {source: digits}",
+        "data: {source: digits, augment: {randaugment: {magnitude: 31}}}",
+        "r.yaml:2: data.augment.randaugment.magnitude: needs at most 30, got 31",
+    ),
+    "more than balanced": (
+        "data: {source: digits}",
+        "data: {source: digits, balance: 2}",
+        "r.yaml:2: data.balance: needs at most 1, got 2",
+    ),
+    "a group of digits": (
+        "data: {source: digits}",
+        "data: {source: digits, group: '(.*)'}",
+        "r.yaml:2: data.group: only folder: or csv: has it; leave it out",
+    ),
     "less than one validation image": (
         "limits:",
         "  - early_exit: {exits: 2, max_drop: 0.001}\nlimits:",
@@ -799,6 +827,59 @@ def test_every_shipped_recipe_runs(path: Path) -> None:
     assert [stage["name"] for stage in result.report["stages"][1:]] == stages
 
 
+SMALL = GOOD.replace("{source: digits}", "{source: digits, limit: 36}").replace(
+    "limits:", "  - early_exit: {exits: 1, epochs: 1}\nlimits:"
+)
+
+
+def test_a_small_validation_set_raises_the_default_of_max_drop(write: Callable[[str], Path]) -> None:
+    file = read(write(SMALL))
+    note = "max_drop is 0.0278: one of the 36 validation images; 0.005 cannot be measured"
+    last = make_plan(file).steps[-1]
+    assert last.notes == (note,)
+    assert last.spec.rule is not None
+    assert last.spec.rule.max_drop == 0.02778
+    again = read(write(resolved(file.recipe)))
+    assert again.recipe == file.recipe
+    assert make_plan(again).steps[-1].notes == ()
+    asked = read(write(SMALL), ("chain.2.early_exit.max_drop=0.1",))
+    assert (asked.recipe.chain[2].stage.model_dump()["max_drop"], asked.stage_notes) == (0.1, {})
+    with pytest.raises(UserError) as caught:
+        read(write(SMALL), ("chain.2.early_exit.max_drop=0.005",))
+    assert str(caught.value).endswith("of the 36 validation images; the smallest usable is 0.02778")
+    enough = read(write(SMALL), ("data.limit=200",))
+    assert enough.stage_notes == {}
+    assert enough.recipe.chain[2].stage.model_dump()["max_drop"] is None
+
+
+def test_notes_stand_in_the_plan_and_in_a_run(
+    write: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = TINIEST_RECIPE.replace("limit: 64", "limit: 36").replace("epochs: 1", "epochs: 0")
+    path = write(text[: text.index("  - quantize")] + "  - early_exit: {exits: 1, epochs: 0}\n")
+    note = "max_drop is 0.0278: one of the 36 validation images; 0.005 cannot be measured"
+    assert note in " ".join(coc("plan", path).stdout.split())
+    ran = coc("compress", path)
+    assert f"note: {note}" in ran.stderr
+    assert f'"what": "{note}"' in Path("runs/tiny/log.jsonl").read_text()
+    before = Path("runs/tiny/model.safetensors").read_bytes()
+    resumed = coc("compress", "runs/tiny/recipe.yaml")
+    assert resumed.stderr.count("from the cache") == 2
+    assert note not in resumed.stderr, "the kept recipe says it"
+    assert Path("runs/tiny/model.safetensors").read_bytes() == before
+
+
+def test_images_that_are_moved_keep_their_numbers_and_the_plan_says_so(tmp_path: Path) -> None:
+    unpack({f"images/{i}.png": encoded(pixels(i)) for i in range(30)}, tmp_path)
+    rows = "\n".join(["image,angle", *(f"images/{i}.png,{i}" for i in range(30))])
+    (tmp_path / "all.csv").write_text(rows)
+    text = GOOD.replace("{source: digits}", "{source: 'csv:all.csv', targets: angle, augment: {flip: true, crop: 0.7}}")
+    (tmp_path / "r.yaml").write_text(text)
+    notes = make_plan(read(tmp_path / "r.yaml")).steps[0].notes
+    assert "images are flipped and cropped, but their targets stay as they are" in notes
+
+
 def test_the_readmes_recipe_can_be_planned(write: Callable[[str], Path]) -> None:
     text = (Path(__file__).parents[2] / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
     assert len(make_plan(read(write(text))).steps) == 5
@@ -828,7 +909,7 @@ def test_the_recipes_of_cifar_can_be_planned_without_it(
     path = RECIPES / f"{name}.yaml"
     spec = make_plan(read(path, data_may_be_absent=True)).steps[0].spec
     assert (spec.input_shape, len(spec.labels)) == ((3, 32, 32), 10)
-    with pytest.raises(UserError, match=r"data.source: no such folder or .zip file 'cifar10-jpeg.zip'$"):
+    with pytest.raises(UserError, match=r"data.source: no such folder or .zip file 'cifar10-jpeg.zip' \(looked"):
         read(path)
 
 

@@ -83,11 +83,12 @@ def _undeclared(settings: DataSettings) -> list[str]:
     return [f"'{key}'" for key, value in (("size", settings.size), ("classes", labels)) if not value]
 
 
-def describe(settings: DataSettings) -> DataInfo:
+def describe(settings: DataSettings, seed: int = 0) -> DataInfo:
     """Describe images without decoding them.
 
     Args:
         settings: A recipe's `data` section, without `faults`.
+        seed: Of the split.
 
     Returns:
         Shape, labels and task; mean and deviation only if they are known without the images.
@@ -95,7 +96,7 @@ def describe(settings: DataSettings) -> DataInfo:
     Raises:
         StageError: With all that is wrong with a listing.
     """
-    info = source_of(settings).describe(settings)
+    info = source_of(settings).describe_split(settings, seed)
     if prod(info.shape) > budget.PIXEL_BYTES:
         height, width = info.shape[1:]
         raise StageError(f"images of {height}x{width} are too large; give a smaller 'size'", "size")
@@ -117,10 +118,10 @@ def read(settings: DataSettings, seed: int, *, cache: Path, progress: Progress |
     Raises:
         StageError: With every image that cannot be used.
     """
-    from coc_cli.data.reading import held_out
+    from coc_cli.data.reading import balanced, held_out
 
     data = source_of(settings).read(settings, seed, cache, progress)
-    return held_out(data, settings.holdout, seed)
+    return balanced(held_out(data, settings.holdout, seed), settings.balance)
 
 
 def _before_place(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from coc_cli.data.sources.listed import ListedSource
 from coc_cli.data.sources.source import COMMON_KEYS, KeyFault
 from coc_cli.data.splits import TRAIN
 from coc_cli.errors import StageError, at_key, did_you_mean, raise_if_any
-from coc_cli.units import repeated
+from coc_cli.files.opening import is_file
+from coc_cli.units import clipped, repeated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from coc_cli.data.table import CsvTable
 
 IMAGE = "image"  # the column with the images' paths, by default
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # as a cell of data has it
 MAX_LOSS = 1e-6  # of the spread of a target, by rounding to 32 bits
 
 
@@ -30,7 +33,7 @@ class Csv(ListedSource):
     name = "csv"
     summary = "a table of images, one a row, with their classes or the numbers to predict"
     place = "PATH"
-    takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split", "classes")
+    takes = (*COMMON_KEYS, "test", "image", "label", "targets", "split", "classes", "group")
 
     def place_fault(self, place: str) -> str | None:
         """Return a fault if there is no such file."""
@@ -57,12 +60,13 @@ class Csv(ListedSource):
         table, has_splits = CsvTable(path, rows), settings.split is not None
         names, stamps = table.files(settings.image or IMAGE)
         splits = table.splits(settings.split)
+        groups = None if settings.group is None else table.groups(settings.group)
         table.note_repeats(names, splits, has_splits=has_splits)
         if settings.label is None:
             targets, labels = _numbers(table, settings.target_columns, splits)
         else:
             targets, labels = _classes(table, settings.label, splits, has_splits=has_splits)
-        return Listing(path.parent, names, stamps, splits, targets, labels)
+        return Listing(path.parent, names, stamps, splits, targets, labels, groups, _header_notes(path, settings))
 
 
 def _requested_columns(settings: DataSettings) -> list[tuple[str, str]]:
@@ -71,6 +75,7 @@ def _requested_columns(settings: DataSettings) -> list[tuple[str, str]]:
         ("image", settings.image or IMAGE),
         ("label", settings.label),
         ("split", settings.split),
+        ("group", settings.group),
         *(("targets", column) for column in settings.target_columns),
     )
     return [(key, column) for key, column in columns if column is not None]
@@ -80,15 +85,13 @@ def _numbers(
     table: CsvTable, columns: tuple[str, ...], splits: NDArray[np.int8]
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return the targets float32 [N, T] and their names; raises `DataError` with all that is wrong with the table."""
-    import numpy as np
-
     from coc_cli.data.splitting import scarce
 
     numbers = table.numbers(columns)
     raise_if_any(table.problems())
     problems = at_key("targets", _target_problems(numbers[splits == TRAIN], columns))
     raise_if_any(problems + at_key("source", scarce(splits, None, columns)))
-    return numbers.astype(np.float32), columns
+    return numbers.astype("float32"), columns
 
 
 def _classes(
@@ -116,20 +119,39 @@ def _column_problems(path: Path, columns: list[str], requested: list[tuple[str, 
     twice = repeated(filter(None, columns))
     missing = [(key, column) for key, column in requested if column not in columns]
     names = [name for name in columns if name]
+    if missing and (cell := _data_cell(path, columns)):
+        return [
+            ("source", f"'{path}' has no header, it seems: its first line holds {cell}, but has to name the columns")
+        ]
     return [
         *(("source", f"'{path}' has the column '{name}' more than once") for name in twice),
         *((key, f"'{path}' has no column '{column}'; {did_you_mean(column, names)}") for key, column in missing),
     ]
 
 
+def _data_cell(path: Path, columns: Iterable[str]) -> str | None:
+    """Return the first name of a column that looks like data, and as what: the name of a file, or a number."""
+    for name in filter(None, columns):
+        if is_file(path.parent / name):
+            return f"'{clipped(name)}', which is a file"
+        if NUMBER.fullmatch(name):
+            return f"'{clipped(name)}', a number"
+    return None
+
+
+def _header_notes(path: Path, settings: DataSettings) -> tuple[str, ...]:
+    """Return a note if the columns that settings name look like data, as of a table without a header."""
+    cell = _data_cell(path, (column for _, column in _requested_columns(settings)))
+    what = f"the first line of '{path}' names the columns, and one is called {cell}"
+    return (f"{what}; if it has no header, add one, or an image is left out",) if cell else ()
+
+
 def _target_problems(numbers: NDArray[np.float64], columns: tuple[str, ...]) -> list[str]:
     """Return which columns of training targets [N, T] cannot be learnt as 32-bit numbers."""
-    import numpy as np
-
     if len(numbers) < 2:  # noqa: PLR2004  (too few to tell; that is said elsewhere)
         return []
     spread = numbers.max(0) - numbers.min(0)
-    lost = np.abs(numbers - numbers.astype(np.float32)).max(0)
+    lost = abs(numbers - numbers.astype("float32")).max(0)
     problems = []
     for place, column in enumerate(columns):
         if not spread[place]:

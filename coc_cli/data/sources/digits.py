@@ -63,7 +63,7 @@ class RotatedDigits(Digits):
     def faults(self, settings: DataSettings) -> Iterator[KeyFault]:
         """Yield the faults of any source, and augmentation that turns images."""
         yield from super().faults(settings)
-        turning = [key for key in ("rotate", "flip") if getattr(settings.augment, key)]
+        turning = [key for key in ("rotate", "flip", "randaugment") if getattr(settings.augment, key)]
         yield from ((("augment", key), "would change the target, the angle; leave it out") for key in turning)
 
     def describe(self, settings: DataSettings) -> DataInfo:
@@ -111,7 +111,8 @@ def read_rotated_digits(seed: int, validation: float = VALIDATION) -> Data:
     """
     import torch
 
-    from coc_cli.data.images import Data, Split, rotated
+    from coc_cli.data.augmentation import rotated
+    from coc_cli.data.images import Data, Split
 
     data = read_digits(seed, validation)
     generator = torch.Generator().manual_seed(seed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from errno import ENOENT
 from pathlib import Path
 from stat import S_ISREG
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.listed import ListedSource
-from coc_cli.data.sources.source import COMMON_KEYS
+from coc_cli.data.sources.source import COMMON_KEYS, KeyFault
 from coc_cli.data.splits import SPLITS, TRAIN
-from coc_cli.errors import StageError, at_key, raise_if_any
+from coc_cli.errors import DataError, StageError, at_key, pattern_fault, raise_if_any
 from coc_cli.files import budget
 from coc_cli.files.opening import zip_entries
-from coc_cli.units import counted, named
+from coc_cli.units import clipped, counted, named
 
 if TYPE_CHECKING:
     from coc_cli.data.listing import Listing
@@ -36,7 +37,7 @@ class Folder(ListedSource):
     name = "folder"
     summary = hint = "class folders, or a .zip of them"
     place = "PATH"
-    takes = (*COMMON_KEYS, "test", "classes")
+    takes = (*COMMON_KEYS, "test", "classes", "group")
 
     def place_fault(self, place: str) -> str | None:
         """Return a fault if there is no such folder or .zip."""
@@ -47,6 +48,12 @@ class Folder(ListedSource):
             return f"'{path}' is neither a folder nor a .zip file"
         return None
 
+    def faults(self, settings: DataSettings) -> Iterator[KeyFault]:
+        """Yield the faults of any source, and a pattern of groups that is none."""
+        yield from super().faults(settings)
+        if settings.group is not None and (what := pattern_fault(settings.group)):
+            yield ("group",), what
+
     def listing(self, settings: DataSettings) -> Listing:
         """List a tree of class folders, with train/ and test/ above them or without; raises `StageError`."""
         path = Path(settings.place)
@@ -56,7 +63,8 @@ class Folder(ListedSource):
             raise StageError(f"'{path}' holds no images ({', '.join(ENDINGS)})", "source")
         top = _common(stamps)
         inner = {folder[len(top) :] for folder in folders if folder[: len(top)] == top}
-        return _listing(path, {"/".join(name): name[len(top) :] for name in stamps}, inner, stamps)
+        listing = _listing(path, {"/".join(name): name[len(top) :] for name in stamps}, inner, stamps)
+        return listing if settings.group is None else replace(listing, groups=_groups(listing, settings.group))
 
 
 def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: Stamps) -> Listing:
@@ -78,6 +86,17 @@ def _listing(path: Path, names: dict[str, Parts], folders: set[Parts], stamps: S
     problems = class_problems(splits, classes, labels, has_splits=has_splits)
     raise_if_any(at_key("source", problems + scarce(splits, classes, labels)))
     return Listing(path, tuple(ordered), tuple(stamps[tuple(f.split("/"))] for f in ordered), splits, classes, labels)
+
+
+def _groups(listing: Listing, pattern: str) -> tuple[str, ...]:
+    """Return the group of each image: the pattern's first group, or all that it matches; raises `DataError`."""
+    searched = re.compile(pattern).search
+    groups = [found and found[min(1, found.re.groups)] for found in map(searched, listing.names)]
+    lost = [name for name, group in zip(listing.names, groups, strict=True) if group is None]
+    if lost:
+        what = f"'{clipped(pattern)}' matches no part of {counted(len(lost), 'path')}: {named(lost)}"
+        raise DataError([("group", what)])
+    return tuple(group or "" for group in groups)
 
 
 def _is_hidden(parts: Iterable[str]) -> bool:

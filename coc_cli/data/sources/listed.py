@@ -32,12 +32,16 @@ class ListedSource(Source):
         """Return the images by name, with split and target; raises `StageError`."""
 
     def describe(self, settings: DataSettings) -> DataInfo:
+        """Describe the listed images as the seed 0 splits them; see `describe_split`."""
+        return self.describe_split(settings, 0)
+
+    def describe_split(self, settings: DataSettings, seed: int) -> DataInfo:
         """Describe the listed images; one is opened for its size. Raises `StageError`."""
         from coc_cli.data.listing import describe_listing
 
         listing = self.listing(settings)
         raise_if_any(at_key("classes", _other_classes(listing, settings)))
-        return describe_listing(listing, settings, validation=self.validation_fraction(settings))
+        return describe_listing(listing, settings, seed, validation=self.validation_fraction(settings))
 
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:
         """Decode the images, or load them from the cache; raises `StageError` with every image that is unusable."""
@@ -45,7 +49,7 @@ class ListedSource(Source):
         from coc_cli.data.reading import read_listing
 
         listing, validation = self.listing(settings), self.validation_fraction(settings)
-        info = describe_listing(listing, settings, validation=validation)
+        info = describe_listing(listing, settings, seed, validation=validation)
         parts = cut_listing(listing, settings, seed, validation=validation)
         return read_listing(listing, info, parts, settings, cache, progress)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coc_cli.data.images import Data
 
 KeyFault: TypeAlias = tuple[tuple[str, ...], str]  # a key below the recipe's `data`, and what is wrong with it
-COMMON_KEYS = ("size", "channels", "validation", "holdout", "limit", "memory", "augment")
+COMMON_KEYS = ("size", "channels", "validation", "holdout", "limit", "memory", "balance", "augment")
 SPLIT_KEYS = ("validation", "test")  # fractions to cut off: a source that does not take one brings that split itself
 
 
@@ -52,6 +52,10 @@ class Source(ABC):
     @abstractmethod
     def describe(self, settings: DataSettings) -> DataInfo:
         """Return what is known without decoding images; raises `StageError` with all that is wrong with a listing."""
+
+    def describe_split(self, settings: DataSettings, seed: int) -> DataInfo:  # noqa: ARG002
+        """Return the same for a seed, on which the sizes of splits depend where they are cut by groups."""
+        return self.describe(settings)
 
     @abstractmethod
     def read(self, settings: DataSettings, seed: int, cache: Path, progress: Progress | None) -> Data:

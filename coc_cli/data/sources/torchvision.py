@@ -6,6 +6,7 @@ import contextlib
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from coc_cli.data.info import DataInfo
@@ -120,17 +121,38 @@ def _split(files: VisionFiles, info: DataInfo, parts: tuple[Rows, Rows]) -> Data
 def read_files(settings: DataSettings) -> VisionFiles:
     """Read a data set, downloading it where there is a network; raises `StageError`."""
     entry, root = TABLE[settings.place], Path(settings.root or ROOT)
-    train, test = (_opened(settings.place, root, is_train=is_train) for is_train in (True, False))
+    train, test = _idx_sets(settings.place, root) or (
+        _opened(settings.place, root, is_train=is_train) for is_train in (True, False)
+    )
     names = [str(name) for name in getattr(train, "classes", range(entry.classes))]
     labels = tuple(names) if len(names) == entry.classes else tuple(map(str, range(entry.classes)))
     return VisionFiles(_arrays(train, settings, root), _arrays(test, settings, root), labels)
 
 
-def _opened(name: str, root: Path, *, is_train: bool) -> Any:
-    import torchvision.datasets
+def _idx_sets(name: str, root: Path) -> list[SimpleNamespace] | None:
+    """Return both splits as torchvision's sets have them, of idx files below the root or in it; None without such."""
+    from coc_cli.data.sources.idx import idx_files, read_idx
 
     entry = TABLE[name]
-    dataset = getattr(torchvision.datasets, name)
+    files = idx_files(root / entry.folder) or idx_files(root) if entry.folder.endswith("/raw") else None
+    if files is None:
+        return None
+    sets = []
+    for images, labels, count in zip(files[::2], files[1::2], (entry.training_images, entry.test_images), strict=True):
+        data, targets = read_idx(images, 3, (count, *entry.shape[1:])), read_idx(labels, 1, (count,))
+        classes = _dataset(name).classes
+        sets.append(SimpleNamespace(data=data, targets=targets, classes=classes))
+    return sets
+
+
+def _dataset(name: str) -> Any:
+    import torchvision.datasets
+
+    return getattr(torchvision.datasets, name)
+
+
+def _opened(name: str, root: Path, *, is_train: bool) -> Any:
+    entry, dataset = TABLE[name], _dataset(name)
     split: dict[str, Any] = {"split": "train" if is_train else "test"} if entry.is_named else {"train": is_train}
     # Not there, or damaged: torchvision says it in many ways, and both ask for a download.
     with contextlib.suppress(Exception):

@@ -227,3 +227,52 @@ def test_targets_that_cannot_be_learnt() -> None:
 def test_the_same_target_twice_is_refused_by_the_recipe() -> None:
     table("image,a", "images/{i}.png,{i}")
     assert list(sources.faults(settings(targets=("a", "a")))) == [(("targets",), "'a' is named twice")]
+
+
+def test_groups_of_a_column_stay_in_one_split() -> None:
+    table("image,kind,who", "images/{i}.png,{word},p{half:.0f}")
+    data = sources.read(settings(label="kind", group="who", holdout=0.2), 0, cache=Path("cache"))
+    splits = [split for split in (*data.splits, data.holdout) if split is not None]
+    groups = [set(split.groups.tolist()) for split in splits if split.groups is not None]
+    assert (len(groups), sum(map(len, groups))) == (4, len(set().union(*groups)))
+    assert sources.describe(settings(label="kind", group="who")).notes == ()
+
+
+def test_a_group_that_is_wrong() -> None:
+    table("image,kind,who,split", "images/{i}.png,{word}, ,train")
+    assert faults(label="kind", group="whom") == [
+        ("group", "'set/all.csv' has no column 'whom'; did you mean 'who'?"),
+    ]
+    found = faults(label="kind", group="who")
+    assert [key for key, _ in found] == ["group"]
+    assert found[0][1].startswith("set/all.csv: no who in 30 rows: line 2 (' '), line 3 (' '),")
+    table("image,number,who", "images/{i}.png,{half},{word}")
+    lines = Path("set/all.csv").read_text().splitlines()
+    Path("set/all.csv").write_text("\n".join(line.replace("z", "y") for line in lines))
+    assert faults(targets="number", group="who") == [
+        ("group", "2 groups to train on and to cut splits from; needs 3"),
+    ]
+    places = [f"images/{i}.png,{'ab'[i % 2]},p{i},{'test' if i > 20 else 'train'}" for i in range(29)]
+    lines = ["image,kind,who,split", *places, "images/29.png,a,p3,test"]
+    Path("set/all.csv").write_text("\n".join(lines))
+    assert faults(label="kind", group="who", split="split") == [
+        ("group", "1 group in more than one split of the source: 'p3' (train, test)"),
+    ]
+
+
+def test_a_table_without_a_header() -> None:
+    table("images/0.png,0.5", "images/{i}.png,{half}")
+    seems = "'set/all.csv' has no header, it seems: its first line holds"
+    assert faults(targets="angle") == [
+        ("source", f"{seems} 'images/0.png', which is a file, but has to name the columns")
+    ]
+    table("gone.png,-.5e3", "images/{i}.png,{half}")
+    assert faults(targets="angle") == [("source", f"{seems} '-.5e3', a number, but has to name the columns")]
+    table("images/0.png,0.5", "images/{i}.png,{half}")
+    notes = sources.describe(settings(image="images/0.png", targets="0.5")).notes
+    assert notes == (
+        "the first line of 'set/all.csv' names the columns, and one is called 'images/0.png', which is a file; if it has"
+        " no header, add one, or an image is left out",
+    )
+    table("image,angle,1", "images/{i}.png,{half},7")
+    assert sources.describe(settings(targets="angle")).notes == ()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from coc_cli.data import sources
-from coc_cli.data.images import rotated
+from coc_cli.data.augmentation import rotated
 from coc_cli.data.settings import DataSettings
 from coc_cli.data.sources.digits import read_digits
 

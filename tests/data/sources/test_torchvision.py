@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import URLError
@@ -123,3 +125,73 @@ def test_colour_to_grey_and_smaller_is_nearly_what_pillow_does() -> None:
     small = fitted(image, settings(size=(4, 5)))[0].permute(1, 2, 0).int()
     expected = np.asarray(picture.resize((5, 4), Image.Resampling.BILINEAR)).astype(np.int64)
     assert np.abs(small.numpy() - expected).max() <= 1
+
+
+def packed(root: Path, *, into: str = "FashionMNIST/raw") -> None:
+    """Replace the files below a root by .gz of them, somewhere below it, with checksums of their own."""
+    folder = root / "FashionMNIST/raw"
+    (root / into).mkdir(exist_ok=True, parents=True)
+    for path in list(folder.iterdir()):
+        (root / into / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1, mtime=7))
+        path.unlink()
+
+
+@pytest.mark.parametrize("into", ["FashionMNIST/raw", "."])
+def test_files_that_were_packed_again_are_taken_by_what_they_hold(into: str) -> None:
+    write_set(Path("data"))
+    plain = sources.read(settings(), 1, cache=Path("unused"))
+    packed(Path("data"), into=into)
+    data = sources.read(settings(), 1, cache=Path("unused"))
+    assert data.fingerprint() == plain.fingerprint()
+    assert data.info == plain.info
+
+
+IMAGES = "train-images-idx3-ubyte.gz"
+SOUND = idx(np.zeros((5, 28, 28), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"no gzip", "Not a gzipped file (b'no')"),
+        (gzip.compress(SOUND)[:-20], "Compressed file ended before the end-of-stream marker was reached"),
+        (gzip.compress(SOUND[:100]), "it should hold 3,920 bytes (5x28x28), but holds only 84"),
+        (gzip.compress(SOUND + b"x"), "it should hold 3,920 bytes (5x28x28), but holds more"),
+        (gzip.compress(b"\0\0\x0d\x03" + SOUND[4:]), "it is no idx file of unsigned bytes with 3 axes"),
+        (gzip.compress(SOUND[:7]), "it is no idx file of unsigned bytes with 3 axes"),
+        (
+            gzip.compress(SOUND[:4] + struct.pack(">3I", 2**31, 28, 28)),
+            "it says that it holds 2147483648x28x28, which is more than 60000x28x28",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(content: bytes, why: str) -> None:
+    write_set(Path("data"))
+    packed(Path("data"))
+    (Path("data/FashionMNIST/raw") / IMAGES).write_bytes(content)
+    with pytest.raises(StageError) as caught:
+        sources.read(settings(), 0, cache=Path("unused"))
+    place = f"'data/FashionMNIST/raw/{IMAGES}' is damaged"
+    assert caught.value.what == f"{place}: {why}; put a sound copy there"
+
+
+def test_a_file_that_swells_is_not_read_through() -> None:
+    """Thirty megabytes of zeros behind a sound header: what is read is bounded by what the header says."""
+    write_set(Path("data"))
+    packed(Path("data"))
+    with gzip.open(Path("data/FashionMNIST/raw") / IMAGES, "wb", compresslevel=1) as file:
+        file.write(SOUND)
+        for _ in range(30):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(StageError, match="but holds more"):
+        sources.read(settings(), 0, cache=Path("unused"))
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+def test_labels_that_do_not_belong_to_the_images() -> None:
+    write_set(Path("data"))
+    (Path("data/FashionMNIST/raw") / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(7, dtype=np.uint8)))
+    with pytest.raises(StageError, match=r"is damaged: it holds 100 images .* with 7 labels"):
+        sources.read(settings(), 0, cache=Path("unused"))
