@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
 from import_graph import circles, graph  # noqa: E402  (the same graph as the test of imports)
 
-LINES = 32_000  # of the package, tests not counted: raised knowingly, in a commit of its own; delete first
+LINES = 33_500  # of the package, tests not counted: raised knowingly, in a commit of its own; delete first
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def figures(package: Path) -> list[Figure]:
         Figure("lines of a function, 95th percentile", percentile(lengths, 95)),
         Figure("functions over 50 lines", sum(length > 50 for length in lengths), 0),
         Figure('docstrings that open with "Give"', sum(text.startswith(("Give ", "Gives ")) for text in texts), 0),
-        Figure("imports inside functions", sum(map(inner_imports, trees.values())), 190),
+        Figure("imports inside functions", sum(map(inner_imports, trees.values())), 200),
     ]
 
 

@@ -68,8 +68,8 @@ def compress(
         data: Images uint8 [N, C, H, W] and targets (classes int [N], or numbers float [N, T]), arrays or tensors, in
             place of `data.source`: a pair of both, or a mapping of train, validation and test to such pairs, which may
             have `labels`, the names of classes or targets.
-        loss: `loss(output, targets)` in place of the task's; see `coc_cli.learning.own_functions.OwnFunctions`.
-        metric: `metric(answers, targets)`, a score for each image, more is better, in place of accuracy or error.
+        loss: `loss(output, targets)` in place of the task's; see `coc_cli.learning.own_functions` for all three.
+        metric: `metric(answers, targets)`, a score an image, more is better, in place of accuracy or error.
         augment: `augment(images, generator)`, after the recipe's own augmentation.
         out: The run directory; by default runs/NAME.
         overrides: Texts of `--set`, such as "seed=3" or "chain.0.distill.epochs=5".
@@ -87,14 +87,6 @@ def compress(
     from coc_cli.chain.compress import compress as run_compress
     from coc_cli.learning.own_functions import OwnFunctions
 
-    return run_compress(
-        recipe,
-        model=model,
-        data=data,
-        own=OwnFunctions(loss=loss, metric=metric, augment=augment),
-        out=Path(out) if out else None,
-        overrides=overrides,
-        fresh=fresh,
-        device=device,
-        trust_code=trust_code,
-    )
+    own, place = OwnFunctions(loss=loss, metric=metric, augment=augment), Path(out) if out else None
+    options = {"overrides": overrides, "fresh": fresh, "device": device, "trust_code": trust_code}
+    return run_compress(recipe, model=model, data=data, own=own, out=place, **options)  # type: ignore[arg-type]

@@ -164,6 +164,7 @@ SOUND = idx(np.zeros((5, 28, 28), dtype=np.uint8))
             "it says that it holds 2147483648x28x28, which is more than 60000x28x28",
         ),
     ],
+    ids=["no gzip", "cut", "too short", "too long", "other kind", "no header", "too many"],
 )
 def test_a_damaged_file_is_named_in_one_line(content: bytes, why: str) -> None:
     write_set(Path("data"))
