@@ -169,9 +169,9 @@ RUN = {
     "docs/ci.md": ["yaml", "sh", "sh", "sh", "yaml"],
     "docs/data.md": ["yaml"] * 7,
     "docs/deploy.md": ["sh", "python"],
-    "docs/python.md": ["yaml", "python", "python", "python", "python"],
+    "docs/python.md": ["yaml", *["python"] * 7],
     "docs/recipes.md": ["yaml"],
-    "docs/your-model.md": ["python", "python", "python", "yaml", "sh", "python", "sh"],
+    "docs/your-model.md": ["python", "python", "python", "yaml", "sh", "sh", "python", "sh"],
 }
 
 
@@ -280,11 +280,12 @@ def test_the_workflow_runs_step_by_step(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_the_walk_from_a_checkpoint_and_a_folder_runs(tmp_path: Path) -> None:
-    assert kinds("docs/your-model.md") == ["python", "python", "python", "yaml", "sh", "python", "sh"]
+    assert kinds("docs/your-model.md") == ["python", "python", "python", "yaml", "sh", "sh", "python", "sh"]
     printed = run_blocks("docs/your-model.md", tmp_path)
-    assert len(printed) == 5, "the network and the recipe are written to files"
-    assert "class 7 at exit" in printed[3]
-    assert "early_exit" in printed[4]
+    assert len(printed) == 6, "the network and the recipe are written to files"
+    assert "test images by class (row) and answer (column)" in printed[2]
+    assert "class 7 at exit" in printed[4]
+    assert "early_exit" in printed[5]
     report = json.loads((tmp_path / "runs/mine/report.json").read_text())
     assert report["ok"]
     assert [stage["name"] for stage in report["stages"]] == ["baseline", "distill", "prune", "quantize", "early_exit"]
