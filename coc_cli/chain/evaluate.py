@@ -11,15 +11,14 @@ from coc_cli.chain.class_order import renamed
 from coc_cli.chain.evaluate_request import EvaluateRequest
 from coc_cli.chain.progress import QUIET_SECONDS
 from coc_cli.chain.result import environment
-from coc_cli.chain.uselessness import uselessness
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.sources import source_of
 from coc_cli.errors import UserError
 from coc_cli.learning.breakdown import breakdown
 from coc_cli.learning.evaluation import evaluate as evaluate_split
-from coc_cli.learning.evaluation import triviality
 from coc_cli.learning.tasks import Task, task_of
+from coc_cli.learning.uselessness import triviality, uselessness
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network
@@ -91,7 +90,8 @@ def _check_labels(recipe: RecipeFile, network: Network, info: DataInfo) -> None:
 def _warnings(splits: list[SplitEntry], task: Task) -> Iterator[str]:
     """Yield why the network may be of no use, or read wrongly."""
     for one in splits:
-        for what in uselessness(task, one.details, one.metric_value, one.metric_ci95, one.n):
+        known = {"trivial_value": one.details.trivial_value, "answer_spread": one.details.answer_spread}
+        for what in uselessness(task, one.metric_value, one.metric_ci95, one.n, **known):
             yield f"{one.name}: {what}"
     validation, test = splits
     worst, best = (0, 1) if task.sign > 0 else (1, 0)
@@ -108,7 +108,8 @@ def _warnings(splits: list[SplitEntry], task: Task) -> Iterator[str]:
 def _measured(network: Network, data: Data, name: str) -> SplitEntry:
     split: Split = getattr(data, name)
     found, task = evaluate_split(network, split), task_of(network.spec)
-    details = Details(**triviality(found, task, split, data.train), **found.details)
+    trivial, spread = triviality(found.answers, task, split, data.train)
+    details = Details(trivial_value=trivial, answer_spread=spread, **found.details)
     return SplitEntry(
         name=name,
         n=found.n,

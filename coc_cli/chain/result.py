@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -14,13 +14,23 @@ import numpy as np
 import torch
 
 from coc_cli.chain.plan import Step
+from coc_cli.learning.uselessness import uselessness
 from coc_cli.nets.cost import Cost, cost
 from coc_cli.nets.spec import Spec
 from coc_cli.profiling.machine import processor_name
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.model import Limits
 from coc_cli.report.schema.part import as_data
-from coc_cli.report.schema.run import Environment, Factor, LatencyEntry, LayerEntry, LimitEntry, StageEntry, StageResult
+from coc_cli.report.schema.run import (
+    Details,
+    Environment,
+    Factor,
+    LatencyEntry,
+    LayerEntry,
+    LimitEntry,
+    StageEntry,
+    StageResult,
+)
 from coc_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -93,6 +103,18 @@ def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> StageEntry:
         bitops_ratio_nominal=cost_.nominal_ratio(baseline.cost),
         bytes_ratio=baseline.checkpoint_bytes / stage.checkpoint_bytes,
     )
+
+
+def useless(task: Task, figures: StageResult | StageEntry, details: Details) -> Iterator[str]:
+    """Yield why the network of a stage is of no use."""
+    trivial, spread = details.trivial_value, details.answer_spread
+    value, ci95, n = figures.metric_value, figures.metric_ci95, figures.n_test
+    yield from uselessness(task, value, ci95, n, trivial_value=trivial, answer_spread=spread)
+
+
+def useless_stages(task: Task, stages: Sequence[StageEntry]) -> list[str]:
+    """Return what is to be said of all stages of a run."""
+    return [f"stage {one.index} {one.name}: {what}" for one in stages for what in useless(task, one, one)]
 
 
 def factors(stages: Sequence[StageEntry]) -> list[Factor]:

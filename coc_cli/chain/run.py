@@ -23,10 +23,9 @@ from coc_cli.chain.latency import latencies
 from coc_cli.chain.logging import RunLogging
 from coc_cli.chain.plan import Plan, Step, make_plan
 from coc_cli.chain.progress import Reporter
-from coc_cli.chain.result import entries, environment, factors, judged, measured, packed
+from coc_cli.chain.result import entries, environment, factors, judged, measured, packed, useless, useless_stages
 from coc_cli.chain.speeds import Machine, note_speed
 from coc_cli.chain.stage_log import StageLog
-from coc_cli.chain.uselessness import useless_stages, uselessness
 from coc_cli.data.images import Data
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
@@ -45,10 +44,11 @@ from coc_cli.files.run_directory import (
     sweep,
 )
 from coc_cli.learning.breakdown import breakdown
-from coc_cli.learning.evaluation import evaluate, triviality
+from coc_cli.learning.evaluation import evaluate
 from coc_cli.learning.own_functions import own_functions
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
+from coc_cli.learning.uselessness import triviality
 from coc_cli.nets.architectures import users_files
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
@@ -221,8 +221,7 @@ class _Run:
                 self.logging.epoch(step.name_in_files, Epoch(**vars(epoch)), restored=True)
         text = f"test {result.metric_value:.4f}  {source}"
         self.reporter.say(text, event="done", metric=result.metric_value, key=key, source=source)
-        task, figures = task_of(step.spec), (result.metric_value, result.metric_ci95, result.n_test)
-        for what in uselessness(task, result.details, *figures):
+        for what in useless(task_of(step.spec), result, result.details):
             self.reporter.say(f"warning: {what}", event="warning", what=what)
         return result
 
@@ -284,6 +283,7 @@ class _Run:
     def _measure(self, folder: Path, history: list[Epoch]) -> schema.StageResult:
         network = load(folder / RESULT, trust_code=True).to(self.device)
         task, test = task_of(network.spec), evaluate(network, self.data.test)
+        trivial, spread = triviality(test.answers, task, self.data.test, self.data.train)
         validation = evaluate(network, self.data.validation)
         return schema.StageResult(
             metric_value=test.value,
@@ -293,7 +293,7 @@ class _Run:
             answers=AnswersEntry(**asdict(breakdown(test.answers, self.data.test.targets, network.spec.labels))),
             scores=packed(task, test.scores),
             exits=[schema.ExitEntry(**asdict(exit_)) for exit_ in test.exits],
-            details=schema.Details(**triviality(test, task, self.data.test, self.data.train), **test.details),
+            details=schema.Details(trivial_value=trivial, answer_spread=spread, **test.details),
             seconds=sum(epoch.seconds for epoch in history),
             epochs=[schema.EpochEntry(**asdict(epoch)) for epoch in history],
             sha256=sha256_of(folder / RESULT),

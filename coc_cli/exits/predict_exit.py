@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from coc_cli.data.images import Data
 from coc_cli.dvfs.energy import EnergyModel, Workload
@@ -37,6 +38,8 @@ from coc_cli.exits.traces import Trace
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import PREDICTION
+from coc_cli.learning.tasks import task_of
+from coc_cli.learning.uselessness import triviality, uselessness
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.network import Network
 from coc_cli.nets.spec import Spec
@@ -68,6 +71,7 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
         request.deadline_ms(0.0, shortest)  # one that no path keeps is said before any work
     data = request.recipe.images().to(request.device)
     validation, test = _traces(request, network, data, say)
+    useless = [f"warning: {what}" for what in _useless(network, test, data)]
     begun = perf_counter()
     grid = _grid(request, validation, test, work, say)
     deadline = request.deadline_ms(grid.longest_ms, shortest)
@@ -75,6 +79,7 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
     lines = _lines(row, test, request.header.spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
     report = _report(request, grid, test, data, deadline)
+    report = report.model_copy(update={"notes": [*useless, *report.notes]})
     _write(request, grid.context, lines, report)
     write_page_for(request.directory, say)
     return PredictExitResult(request.directory, as_data(report))
@@ -93,6 +98,15 @@ def _traces(request: PredictExitRequest, network: Network, data: Data, say: Say)
     say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {exits} exits")
     validation, test = collect_traces(network, data.validation), collect_traces(network, data.test)
     return validation.joined(collect_traces(network, data.holdout)) if data.holdout else validation, test
+
+
+def _useless(network: Network, test: Trace, data: Data) -> Iterator[str]:
+    """Yield why the network is of no use, so that its exits are not worth predicting."""
+    task, scores = task_of(network.spec), torch.from_numpy(test.score[-1])
+    answers = torch.from_numpy(test.answer[-1]).to(data.test.targets.device)
+    trivial, spread = triviality(answers, task, data.test, data.train)
+    figures = task.value(scores), task.interval(scores), len(test)
+    yield from uselessness(task, *figures, trivial_value=trivial, answer_spread=spread)
 
 
 @dataclass(frozen=True)

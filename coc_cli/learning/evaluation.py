@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from coc_cli.learning.tasks import Task, task_of
+from coc_cli.learning.tasks import task_of
 from coc_cli.nets.exit_rules import leaves
 from coc_cli.nets.spec import ExitRule
 
@@ -98,22 +98,6 @@ def evaluate(network: Network, split: Split) -> Evaluation:
     details = task.details(output, split.targets)
     value, scores_ = task.value(chosen), tuple(chosen.tolist())
     return Evaluation(value, low, high, len(split), scores_, tuple(by_exit), details, task.answers(output))
-
-
-def triviality(evaluation: Evaluation, task: Task, split: Split, train: Split) -> dict[str, float]:
-    """Return what a useless network would score on the split, and how much the answers of this one vary.
-
-    Args:
-        evaluation: Of the network on the split.
-        task: The network's.
-        split: Images and targets.
-        train: The training images, which decide what is always answered.
-    """
-    constant = task.constant(train.targets).expand_as(split.targets)
-    return {
-        "trivial_value": task.value(task.score_answers(constant, split.targets)),
-        "answer_spread": task.spread(evaluation.answers, split.targets),
-    }
 
 
 @dataclass(frozen=True)

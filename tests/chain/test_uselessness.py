@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from command_line import coc
 
-from coc_cli.chain.uselessness import uselessness
 from coc_cli.learning import loop
-from coc_cli.learning.tasks import Classification, Regression
+from coc_cli.learning.tasks import Classification, Regression, Task
+from coc_cli.learning.uselessness import uselessness
 from coc_cli.nets.spec import Scale
-from coc_cli.report.schema.run import Details
 
 STEERING = """\
 name: steering
@@ -38,11 +37,15 @@ def build(in_channels):
 """
 
 
-Figures = tuple[Details, float, tuple[float, float], int]
+Figures = tuple[tuple[float, tuple[float, float], int], dict[str, float | None]]
 
 
 def result(value: float, ci95: tuple[float, float], trivial: float | None, spread: float | None) -> Figures:
-    return Details(trivial_value=trivial, answer_spread=spread), value, ci95, 360
+    return (value, ci95, 360), {"trivial_value": trivial, "answer_spread": spread}
+
+
+def said_of(task: Task, found: Figures) -> list[str]:
+    return list(uselessness(task, *found[0], **found[1]))
 
 
 @pytest.mark.parametrize(
@@ -59,15 +62,15 @@ def result(value: float, ci95: tuple[float, float], trivial: float | None, sprea
     ],
 )  # fmt: skip
 def test_what_is_said_of_a_useless_network(found: Figures, said: list[str]) -> None:
-    assert list(uselessness(Classification(), *found)) == said
+    assert said_of(Classification(), found) == said
 
 
 def test_of_an_error_more_is_worse() -> None:
     task = Regression(("angle",), Scale.plain(1))
-    assert list(uselessness(task, *result(2.0, (1.8, 2.3), 7.0, 0.9))) == []
-    (said,) = uselessness(task, *result(6.5, (6.0, 7.1), 7.0, 0.9))
+    assert said_of(task, result(2.0, (1.8, 2.3), 7.0, 0.9)) == []
+    (said,) = said_of(task, result(6.5, (6.0, 7.1), 7.0, 0.9))
     assert said == "its mae of 6.5 on 360 images cannot be told from answering always the same, which has 7"
-    assert len(list(uselessness(task, *result(8.0, (7.0, 9.0), 7.0, 0.0)))) == 2
+    assert len(said_of(task, result(8.0, (7.0, 9.0), 7.0, 0.0))) == 2
 
 
 @pytest.mark.parametrize("estimated", [False, True])
@@ -88,3 +91,18 @@ def test_a_network_whose_norms_lag_is_warned_of_or_learns(
         assert ("answering always the same" in text) is not estimated
     assert bool(report["warnings"]) is not estimated
     assert (baseline["r2"] > 0.5) is estimated
+
+
+def test_exits_of_a_useless_network_are_predicted_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("steering.yaml").write_text(
+        STEERING.replace("quantize: {weights: 8, activations: 8,", "early_exit: {exits: 1,")
+    )
+    Path("slow_norms.py").write_text(SLOW_NORMS)
+    monkeypatch.setattr(loop, "refresh_statistics", lambda *_, **__: 0)
+    coc("compress", "steering.yaml", "--set", "model.train.epochs=1", "--set", "data.limit=60", code=3)
+    said = coc("predict-exit", "runs/steering").stdout
+    assert "warning: its mae of" in said
+    assert "answering always the same" in said
