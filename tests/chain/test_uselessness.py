@@ -98,7 +98,7 @@ def test_exits_of_a_useless_network_are_predicted_with_a_warning(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("steering.yaml").write_text(
-        STEERING.replace("quantize: {weights: 8, activations: 8,", "early_exit: {exits: 1,")
+        STEERING.replace("quantize: {weights: 8, activations: 8,", "early_exit: {exits: 1, max_drop: 1.0,")
     )
     Path("slow_norms.py").write_text(SLOW_NORMS)
     monkeypatch.setattr(loop, "refresh_statistics", lambda *_, **__: 0)
