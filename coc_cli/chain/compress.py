@@ -42,13 +42,19 @@ def compress(
 
     Raises `UserError` before any work, `RunError` on the way.
     """
+    for name, function in own.given.items() if own else ():
+        if not callable(function):
+            raise user_error(name, f"needs a function, got {type(function).__name__}")
+    if not isinstance(recipe, str | Path | Mapping):
+        raise user_error(IN_PYTHON, f"needs a path or a mapping, got {type(recipe).__name__}")
     if model is not None or data is not None:
         recipe, out = _complete(recipe, model, data, overrides, out)
-    file = read(Path(recipe) if isinstance(recipe, str) else recipe, overrides, trust_code=trust_code)
-    from coc_cli.chain.run import run_chain
     from coc_cli.learning.own_functions import NONE, active
 
     with active(own or NONE):
+        file = read(Path(recipe) if isinstance(recipe, str) else recipe, overrides, trust_code=trust_code)
+        from coc_cli.chain.run import run_chain
+
         return run_chain(file, out=out, fresh=fresh, device=device, quiet=quiet, verbose=verbose)
 
 
@@ -65,7 +71,14 @@ def _complete(
     if not isinstance(name, str) or not NAME.fullmatch(name):
         read(content, overrides)  # says what is wrong with it
         raise user_error(IN_PYTHON, "name: needs a text")
+    for key, given in (("data.source", data), ("model", model)):
+        if given is not None and (wrong := [one for one in overrides if one.startswith(key)]):
+            raise user_error(
+                f"--set {wrong[0]}", f"is what Python hands over as '{key.partition('.')[0]}'; leave one out"
+            )
     directory = out or RUNS / name
+    if directory.exists() and not directory.is_dir():
+        raise user_error(directory, "is a file; choose another run directory")
     from coc_cli.chain.handed_over import with_data, with_module
 
     if data is not None:

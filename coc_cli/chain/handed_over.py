@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coc_cli.errors import Fault, StageError, user_error
+from coc_cli.errors import Fault, StageError, first_line, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import GIVEN
@@ -58,7 +58,9 @@ def _arrays(data: Any) -> dict[str, Any]:
     """Return the arrays of a .npz, by name; what is in them is checked where it is read."""
     if not isinstance(data, Mapping):
         return dict(zip(("images", "targets"), _pair(data, "data"), strict=True))
-    arrays: dict[str, Any] = {"labels": np.array(data["labels"])} if "labels" in data else {}
+    arrays: dict[str, Any] = {}
+    if data.get("labels") is not None:
+        arrays["labels"] = np.array([str(label) for label in data["labels"]])
     for split in data:
         if split in SPLITS:
             images, targets = _pair(data[split], f"data['{split}']")
@@ -71,8 +73,18 @@ def _arrays(data: Any) -> dict[str, Any]:
 def _pair(pair: Any, where: str) -> tuple[Any, Any]:
     if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004
         raise user_error(where, "needs a pair: images uint8 [N, C, H, W] and targets [N] or [N, T]")
-    images, targets = (each.detach().cpu().numpy() if isinstance(each, Tensor) else np.asarray(each) for each in pair)
-    return images, targets
+    try:
+        images, targets = map(_array, pair)
+    except ValueError as error:
+        raise user_error(where, f"needs arrays or tensors: {first_line(error)}") from error
+    if "O" in (images.dtype.kind, targets.dtype.kind):
+        kind = type(pair[0]).__name__
+        raise user_error(where, f"needs images uint8 [N, C, H, W] and targets as arrays or tensors, got {kind}")
+    return images, targets.astype(np.int64) if targets.dtype == bool else targets
+
+
+def _array(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def with_module(
@@ -86,6 +98,12 @@ def with_module(
     Raises:
         UserError: If it cannot be traced, does not fit the data, or the recipe has more to say of the model.
     """
+    if not isinstance(module, nn.Module):
+        raise user_error(
+            "model", f"needs a live torch module, got {getattr(module, '__name__', type(module).__name__)}"
+        )
+    if any(tensor.is_meta for tensor in module.state_dict().values()):
+        raise user_error("model", "is on the device 'meta', so it has no weights; load them first")
     model = _mapping(content, "model")
     if wrong := sorted(set(model) - set(KEPT)):
         raise user_error(IN_PYTHON, f"model.{wrong[0]}: the module says it; leave it out")
@@ -105,6 +123,10 @@ def _traced(file: RecipeFile, module: nn.Module) -> Any:
     assert model.arch is not None
     assert info.mean is not None
     assert info.std is not None
+    for key, numbers in (("mean", model.mean), ("std", model.std)):
+        if numbers is not None and len(numbers) != info.shape[0]:
+            what = f"has {len(numbers)} numbers for images of {info.shape[0]} channels"
+            raise user_error(IN_PYTHON, f"model.{key}: {what}")
     spec = Spec(
         arch=model.arch,
         args={},

@@ -22,6 +22,7 @@ TOGETHER = ("images", "targets")
 LABELS = "labels"
 SUFFIX = ".npy"
 IMAGE_DIMENSIONS, CHANNELS = 4, (1, 3)
+LARGEST_TARGETS = 1 << 26  # bytes, however well they are compressed
 MOST_NAMED = 8  # arrays, in a message
 
 
@@ -81,7 +82,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
-    is_bomb = entry.file_size > max(budget.SMALL_BYTES, budget.EXPANSION * entry.compress_size)
+    small = LARGEST_TARGETS if "targets" in entry.filename else budget.SMALL_BYTES  # sorted classes are stored small
+    is_bomb = entry.file_size > max(small, budget.EXPANSION * entry.compress_size)
     if is_bomb or entry.file_size > budget.CHECKPOINT_BYTES:
         raise ValueError(f"'{entry.filename}' is {entry.file_size:,} bytes out of {entry.compress_size:,}, too large")
     with archive.open(entry) as file:
@@ -124,12 +126,17 @@ def _check_pair(images_name: str, images: NDArray[Any], targets_name: str, targe
         raise StageError(f"'{images_name}' must be uint8 [N, C, H, W] with C 1 or 3, is {got}", "source")
     is_class = targets.dtype.kind in "iu" and targets.ndim == 1
     is_number = targets.dtype.kind == "f" and targets.ndim in (1, 2)
-    if not (is_class or is_number) or not targets.size or not np.isfinite(targets).all():
+    if not (is_class or is_number) or not targets.size or not _fits(targets):
         got = f"{targets.dtype} {list(targets.shape)}"
         what = f"'{targets_name}' must be classes, integers [N], or finite floats [N] or [N, T]; is {got}"
         raise StageError(what, "source")
     if len(targets) != len(images):
         raise StageError(f"'{targets_name}' has {len(targets)} rows for {len(images)} images", "source")
+
+
+def _fits(targets: NDArray[Any]) -> bool:
+    """Return whether numbers are finite, also as float32."""
+    return targets.dtype.kind in "iu" or bool((abs(targets) <= np.finfo(np.float32).max).all())
 
 
 def _class_labels(given: NDArray[Any] | None, classes: NDArray[Any]) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def describe_listing(listing: Listing, settings: DataSettings, seed: int, *, val
     if train < MIN_TRAIN_IMAGES or not valid or not test:
         what = f"{counted(len(listing.names), 'image')} are too few: {train} to train on, {valid} to validate"
         raise StageError(f"{what} and {test} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
-    raise_if_any(at_key("group", _grouping_problems(listing, parts, settings, seed)))
+    raise_if_any(at_key("group", _grouping_problems(listing, parts, settings, seed, validation=validation)))
     return DataInfo(
         shape=_shape(listing, settings),
         labels=listing.labels,
@@ -108,13 +108,14 @@ def describe_listing(listing: Listing, settings: DataSettings, seed: int, *, val
 
 
 def _grouping_problems(
-    listing: Listing, parts: tuple[Rows, Rows, Rows], settings: DataSettings, seed: int
+    listing: Listing, parts: tuple[Rows, Rows, Rows], settings: DataSettings, seed: int, *, validation: float
 ) -> list[str]:
     """Return what is wrong with splits that were cut by groups, the holdout included."""
     groups, classes = listing.group_numbers, listing.classes
     if groups is None:
         return []
-    if classes is not None and (problems := absent_classes(parts, classes, listing.labels)):
+    whole = cut_listing(listing, settings.model_copy(update={"limit": None}), seed, validation=validation)
+    if classes is not None and (problems := absent_classes(whole, classes, listing.labels)):
         return problems
     rows = parts[TRAIN]
     labels = None if classes is None else classes[rows]

@@ -107,7 +107,7 @@ class Task(ABC):
 
     def value(self, scores: Tensor) -> float:
         """Return the metric, from the images' scores [N]."""
-        return self.sign * float(scores.mean())
+        return self.sign * float(scores.mean()) + 0.0  # no minus before 0
 
 
 class Classification(Task):

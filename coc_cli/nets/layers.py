@@ -79,7 +79,7 @@ class ActivationQuantizer(Scaled):
         if self.samples is not None:
             self.samples.append(x.detach().flatten()[:: max(1, x.numel() // 8192)].float())
             return x
-        count = x[0].numel() if x.dim() else 1
+        count = x.shape[1:].numel() if x.dim() else 1
         edge = self.edge
         return fake_quantize(x, self.used(self.scale), edge.bits, signed=edge.signed, low=edge.low, count=count)
 

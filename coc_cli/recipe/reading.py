@@ -131,7 +131,11 @@ def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
 
 def recipe_content(path: Path) -> Mapping[str, Any]:
     """Return what a recipe's file holds, of which nothing is checked yet; raises `UserError`."""
-    return _source(path, ()).content  # type: ignore[no-any-return]
+    source = _source(path, ())
+    find_paths(source, path.parent)
+    if source.faults:
+        raise UserError(source.faults)
+    return source.content  # type: ignore[no-any-return]
 
 
 def _given(content: Mapping[str, Any], overrides: tuple[str, ...]) -> YamlSource:

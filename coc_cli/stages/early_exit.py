@@ -15,6 +15,7 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
+from coc_cli.learning.own_functions import own_functions
 from coc_cli.nets.spec import MOST_EXITS, Exit, ExitRule, Measure, Spec
 from coc_cli.stages.stage import ChainPosition, Lab, Stage
 from coc_cli.stages.taught_stage import TaughtStage, answers
@@ -98,6 +99,8 @@ class EarlyExit(TaughtStage):
             yield (error.key,) if error.key else (), error.what
             return
         images = position.info.validation_images
+        if own_functions().metric:
+            return
         if position.info.task == "classification" and max_drop > 1:
             yield ("max_drop",), f"{max_drop:g} is more than all of the accuracy, which is 0 to 1"
         elif position.info.task == "classification" and self.max_drop is not None and max_drop < 1 / images:

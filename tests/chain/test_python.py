@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,82 @@ def test_what_a_function_has_closed_over_is_part_of_the_key() -> None:
     assert prints[0] == prints[1] != prints[2]
     assert set(prints[0]) == {"loss"}
     assert OwnFunctions().fingerprint() == {}
+
+
+class Weighted:
+    """A callable that holds tensors."""
+
+    def __init__(self, weight: float) -> None:
+        self.weights = torch.full((10,), weight)
+
+    def __call__(self, output: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output, targets, self.weights)
+
+    def method(self, output: Tensor, targets: Tensor) -> Tensor:
+        return self(output, targets)
+
+
+def keyword(weight: float) -> Any:
+    def own(output: Tensor, targets: Tensor, *, by: float = weight) -> Tensor:
+        return by * nn.functional.cross_entropy(output, targets)
+
+    return own
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: functools.partial(softened, extra=x),
+        Weighted,
+        lambda x: Weighted(x).method,
+        keyword,
+        lambda x: nn.CrossEntropyLoss(label_smoothing=x),
+        lambda x: with_weight([x]),
+        lambda x: with_weight(np.array([x])),
+    ],
+    ids=["partial", "object", "method", "keyword", "torch", "list", "array"],
+)
+def test_whatever_a_function_holds_is_part_of_the_key(make: Any) -> None:
+    prints = [OwnFunctions(loss=make(x)).fingerprint() for x in (0.25, 0.25, 0.5)]
+    assert prints[0] == prints[1] != prints[2]
+    assert list(OwnFunctions(loss=make(0.25)).warnings()) == []
+
+
+def test_a_recipes_own_folder_stays_known(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    np.savez(tmp_path / "sub/set.npz", images=IMAGES[:300], targets=CLASSES[:300])
+    text = json.dumps({**RECIPE, "data": {"source": "arrays:set.npz"}})
+    Path("sub/recipe.yaml").write_text(text)
+    assert coc_cli.compress("sub/recipe.yaml", model=small(10)).report["stages"][0]["n_test"] == 60
+
+
+@pytest.mark.parametrize(
+    ("handed", "text"),
+    [
+        ({"data": DATA, "model": nn.Linear}, "model: needs a live torch module, got Linear"),
+        ({"data": DATA, "model": small(10), "loss": "ce"}, "loss: needs a function, got str"),
+        ({"data": DATA, "model": small(10).to("meta")}, "model: is on the device 'meta', so it has no weights"),
+        ({"data": ([object()], [object()]), "model": small(10)}, "data: needs images uint8 [N, C, H, W] and targets"),
+        ({"data": DATA, "model": small(10), "overrides": ("data.source=digits",)},
+         "--set data.source=digits: is what Python hands over as 'data'; leave one out"),
+    ],
+)  # fmt: skip
+def test_what_is_handed_over_must_be_of_its_kind(handed: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        coc_cli.compress(RECIPE, **handed)
+    assert str(caught.value).startswith(text)
+
+
+def test_means_of_another_number_of_channels_are_refused() -> None:
+    recipe = {**RECIPE, "model": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    with pytest.raises(UserError, match="has 3 numbers for images of 1 channels"):
+        coc_cli.compress(recipe, model=small(10), data=DATA)
+
+
+def test_an_own_metric_may_have_any_scale() -> None:
+    limits = {"min_metric": -50.0, "max_drop": 60.0}
+    result = coc_cli.compress(
+        {**TRAINED, "limits": limits}, metric=lambda answers, targets: -(answers - targets).abs() * 9.0
+    )
+    assert result.report["metric"] == "own_metric"
+    assert result.ok

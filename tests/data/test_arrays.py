@@ -120,6 +120,11 @@ NEEDS = "needs 'images' and 'targets', or 'train_images' and 'train_targets' and
         (archive(images=lying_header()),
          "'set.npz' is no .npz of arrays, or damaged: 'images.npy' has another size than its header says"),
         (lambda path: path.write_bytes(b"PK\3\4" + b"x" * 99), "'set.npz' is no .npz of arrays, or damaged: File is not a zip file"),
+        (saved(images=IMAGES, targets=CLASSES * 0), "needs at least two classes, has 0"),
+        (saved(images=IMAGES[:3], targets=NUMBERS[:3]),
+         "3 images are too few: 1 to train on, 1 to validate and 1 to test; needs at least 2, 1 and 1"),
+        (saved(images=IMAGES, targets=NUMBERS * 1e300),
+         "'targets' must be classes, integers [N], or finite floats [N] or [N, T]; is float64 [60, 2]"),
         (saved(images=IMAGES[:4], targets=CLASSES[:4]),
          "3 classes with too few images to train on and to cut splits from, each needs 3: '0' (2), '1' (1), '2' (1)"),
     ],
@@ -142,3 +147,9 @@ def test_keys_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert fault == (("source",), "there is no 'none.npz'")
     content = read_array_file(tmp_path / "set.npz")
     assert content.splits.tolist() == [0] * 60 + [2] * 60
+
+
+def test_sorted_classes_may_be_stored_small(tmp_path: Path) -> None:
+    images = DRAW.integers(0, 256, (160_000, 1, 2, 2), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "set.npz", images=images, targets=np.sort(np.arange(160_000) % 10))
+    assert len(read_array_file(tmp_path / "set.npz").targets) == 160_000

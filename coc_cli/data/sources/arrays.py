@@ -55,12 +55,18 @@ class Arrays(Source):
         return read_arrays(Data(*splits, info=info), info, settings, seed)
 
     def _described(self, content: ArrayFile, settings: DataSettings) -> DataInfo:
+        from coc_cli.data.listing import MIN_TRAIN_IMAGES
         from coc_cli.data.splitting import scarce
 
         _, *size = content.images.shape
         if problems := scarce(content.splits, content.classes, content.labels):
             raise StageError("; ".join(problems), "source")
-        _, validation, _ = self._cut(content, settings, 0)
+        if content.classes is not None and len(content.labels) < 2:  # noqa: PLR2004
+            raise StageError(f"needs at least two classes, has {content.labels[0]}", "source")
+        train, validation, test = self._cut(content, settings, 0)
+        if len(train) < MIN_TRAIN_IMAGES or not len(validation) or not len(test):
+            what = f"{len(content.images)} images are too few: {len(train)} to train on, {len(validation)} to validate"
+            raise StageError(f"{what} and {len(test)} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
         shape = (settings.channels or size[0], *(settings.height_width or size[1:]))
         images = len(content.images)
         return DataInfo(shape, content.labels, content.task, None, None, len(validation), images)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from coc_cli.report.schema.part import Count, JsonPart
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e38, le=1e38)]
 MOST = 100_000  # classes or points in a file
 
 
