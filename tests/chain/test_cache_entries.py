@@ -172,7 +172,7 @@ def test_a_run_serves_where_the_cache_is_gone() -> None:
 @pytest.mark.full
 @pytest.mark.usefixtures("workspace")
 def test_of_two_runs_that_need_a_stage_the_second_waits() -> None:
-    first = next(CACHE.glob("*.lock"))
+    first = next(path for path in CACHE.glob("*.lock") if len(path.stem) == 32)  # of a stage
     with ExitStack() as other:
         other.enter_context(locked(first, wait=False))
         Timer(1.0, other.close).start()
