@@ -39,9 +39,11 @@ from coc_cli.files.run_directory import (
     REPORT,
     RESULT,
     RUNS,
+    SPEEDS,
     STAGE_RESULT,
     check_places,
     sweep,
+    sweep_beside,
 )
 from coc_cli.learning.breakdown import breakdown
 from coc_cli.learning.evaluation import evaluate
@@ -132,6 +134,7 @@ def _locked(directory: Path) -> Iterator[None]:
             check_places(directory)
             stack.enter_context(locked(directory / LOCK, wait=False))
             sweep(directory)
+            sweep_beside(CACHE / SPEEDS)
         except BlockingIOError as error:
             raise user_error(directory, "another coc is at work in it; wait, or choose another with --out") from error
         except OSError as error:

@@ -42,6 +42,13 @@ def sweep(folder: Path, *, is_entry: bool = False) -> None:
             path.unlink(missing_ok=True)
 
 
+def sweep_beside(path: Path) -> None:
+    """Remove what interrupted writes of one file left beside it."""
+    for other in list(path.parent.glob(f".{path.name}.*")):
+        if is_abandoned(other):
+            other.unlink(missing_ok=True)
+
+
 def _own(folder: Path, *, is_entry: bool) -> Iterator[Path]:
     """Yield what is coc's: all of a cache entry; in a run directory files of its names, and two folders with all."""
     if is_entry:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from command_line import coc
 from PIL import Image
+from pydantic import ValidationError
 
 import coc_cli
 from coc_cli.chain.class_order import renamed
 from coc_cli.learning.breakdown import MOST_POINTS, breakdown
-from coc_cli.report.schema.answers import AnswersEntry
+from coc_cli.report.schema.answers import AnswersEntry, TargetEntry
 from coc_cli.report.schema.evaluate import EvaluationReport
 
 RECIPE = """\
@@ -169,6 +170,12 @@ def test_a_breakdown_by_hand() -> None:
 def entry(confusion: list[list[int]]) -> AnswersEntry:
     classes = [{"label": name, "n": 1, "accuracy": 0.0} for name, _ in zip("abcdef", confusion, strict=False)]
     return AnswersEntry(classes=classes, confused=[], confusion=confusion, targets=[])
+
+
+def test_a_file_may_not_hold_points_that_no_chart_can_show() -> None:
+    assert TargetEntry(label="x", points=[(1e38, -1.0)]).points == [(1e38, -1.0)]
+    with pytest.raises(ValidationError):
+        TargetEntry(label="x", points=[(1e308, -1.0)])
 
 
 def test_an_order_is_another_only_where_each_class_is_mostly_one_other() -> None:

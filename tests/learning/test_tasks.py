@@ -35,6 +35,7 @@ def test_numbers_are_answered_and_scored_in_their_own_units() -> None:
     scores = TASK.scores(output, torch.tensor([[13.0, 1.0], [12.0, -1.0]]))
     assert scores.tolist() == [-2.0, 0.0]  # the mean of 3 and 1; right
     assert TASK.value(scores) == 1.0
+    assert str(TASK.value(torch.zeros(2))) == "0.0"  # no minus before it
 
 
 def test_the_loss_of_numbers_by_hand() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exportable import float_network
+from exportable import float_network, quantised
 from PIL import Image
 
 import coc_cli
@@ -42,7 +42,8 @@ def test_all_forms_get_the_answers_of_normalised_pixels(network: Network, tmp_pa
     one = network.prepare(files[1])
     torch.testing.assert_close(one, network.normalise(PIXELS[1:2]))
     assert network.predict(network.normalise(PIXELS).double()).value.tolist() == expected.value.tolist()
-    assert len(network.predict([]).value) == 0
+    for made in (network, quantised(network, 4, 4)):
+        assert len(made.predict([]).value) == 0
 
 
 def test_a_photo_is_prepared_as_training_does(network: Network, tmp_path: Path) -> None:

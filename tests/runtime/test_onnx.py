@@ -74,7 +74,7 @@ def test_files_and_interpreter_give_the_same_bits(case: tuple[str, dict[str, int
         np.testing.assert_array_equal(values, found[name], name)
     told = exported.predict(torch.from_numpy(images))
     assert (stopping["exit"] == told.exit.numpy()).mean() >= 0.9
-    if measure and activations > 2:  # untrained networks of 2 bits may say the same of all images
+    if measure and activations > 3:  # untrained networks of fewer bits may say the same of all images
         assert len(np.unique(stopping["exit"])) > 1
     if graph.scale is None:
         assert (stopping["value"] == told.value.numpy()).mean() >= 0.9

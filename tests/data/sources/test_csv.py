@@ -236,6 +236,8 @@ def test_groups_of_a_column_stay_in_one_split() -> None:
     groups = [set(split.groups.tolist()) for split in splits if split.groups is not None]
     assert (len(groups), sum(map(len, groups))) == (4, len(set().union(*groups)))
     assert sources.describe(settings(label="kind", group="who")).notes == ()
+    few = sources.describe(settings(label="kind", group="who", limit={"train": 2}))
+    assert few.labels == data.info.labels, "a limit that leaves a class out is no fault of the groups"
 
 
 def test_a_group_that_is_wrong() -> None:
