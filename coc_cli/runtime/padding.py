@@ -81,7 +81,8 @@ class _Groups:
 
     def _root(self, name: str) -> str:
         while self.parent[name] != name:
-            name = self.parent[name] = self.parent[self.parent[name]]
+            self.parent[name] = self.parent[self.parent[name]]
+            name = self.parent[name]
         return name
 
     def _tied(self, node: Node) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from sampling import tiered
 
 from coc_cli.errors import StageError
 from coc_cli.runtime import interpreter
-from coc_cli.runtime.graph import Layer
+from coc_cli.runtime.graph import Layer, Sum
 from coc_cli.runtime.lowering import lower
 from coc_cli.runtime.padding import padded
 from coc_cli.runtime.writers.onnx import LIMITS
@@ -220,3 +220,49 @@ def test_powers_of_two_give_equal_bits_in_the_network_too(bits: tuple[int, int],
     with torch.no_grad():
         told = [output.numpy() for output in exported(images)]
     assert equal_rows(interpreted, found) == equal_rows(interpreted, told) == 1
+
+
+SHORTCUTS = """
+import torch.nn.functional as F
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(i, o - 2, 3, stride, 1, bias=False), nn.BatchNorm2d(o - 2)
+        self.conv2, self.bn2 = nn.Conv2d(o - 2, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        self.stride, self.more = stride, o - i
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
+        return F.relu(y + x)
+
+class Net(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 13, 3, 1, 1, bias=False), nn.BatchNorm2d(13)
+        sizes = [(13, 13, 1), (13, 13, 1), (13, 29, 2), (29, 29, 1), (29, 61, 2), (61, 61, 1)]
+        self.blocks, self.linear = nn.Sequential(*[Block(*size) for size in sizes]), nn.Linear(61, outputs)
+
+    def forward(self, x):
+        x = self.blocks(F.relu(self.bn(self.conv(x))))
+        return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+"""
+
+
+def test_channels_that_a_shortcut_pads_get_no_more(tmp_path: Path) -> None:
+    """As of a pruned ResNet with shortcuts that subsample and pad (He et al. 2016, kind A): none may move."""
+    (tmp_path / "nets.py").write_text(SHORTCUTS)
+    graph, _ = lower(quantised(float_network(f"file:{tmp_path / 'nets.py'}:Net"), 4, 4))
+    wide = padded(graph)
+    grown = {name for name, value in graph.values.items() if wide.values[name] != value}
+    pads = [node for node in graph.nodes if getattr(node, "kind", "") == "pad"]
+    sums = [node for node in graph.nodes if isinstance(node, Sum)]
+    assert (len(pads), len(sums)) == (2, 6)
+    assert not grown & {name for node in (*pads, *sums) for name in (node.name, *node.inputs)}
+    assert len(grown) >= 3, "but what stays inside a block does"
+    images = inputs_of(float_network(*RESNET), 16)
+    found = answers(batched(wide, OnnxForm()), images)
+    assert equal_rows(interpreter.run(graph, images), exits_of(found, graph)) == 1
