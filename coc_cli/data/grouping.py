@@ -13,6 +13,7 @@ from coc_cli.units import counted, named
 
 DIGITS, MARKS = "0123456789", " _-.(["
 FRAMES = 3  # as many names with one text may be frames of one video
+LONGEST_NUMBER = 18  # digits
 
 
 def numbered(groups: Sequence[str]) -> NDArray[np.int64]:
@@ -59,13 +60,20 @@ def absent_classes(parts: Sequence[Rows], classes: NDArray[np.int64], labels: tu
     return [f"{counted(len(absent), 'class')} absent in a split: {named(absent)}; {what}"] if absent else []
 
 
+def _is_even(numbers: Sequence[int]) -> bool:
+    """Return whether there are numbers of frames: at least three, most of them equally far from the next."""
+    _, counts = np.unique(np.diff(np.sort(numbers)), return_counts=True)
+    return len(numbers) >= FRAMES and 2 * int(counts.max()) >= len(numbers) - 1
+
+
 def frames_note(names: Sequence[str], parts: Sequence[Rows], labels: tuple[str, ...]) -> list[str]:
     """Return a note if most images of cut splits have names as frames of videos, spread over the splits.
 
-    That is several names that differ in the number at their end alone. Text without a letter, or which is a class's
-    name, only counts images.
+    That is several names that differ in the number at their end alone, which goes on in equal steps. Text without a
+    letter, or which is a class's name, only counts images.
     """
     found: dict[str, dict[int, list[str]]] = {}
+    numbers: dict[str, list[int]] = {}
     for split, rows in enumerate(parts):
         for row in rows.tolist():
             stem = names[row].rpartition(".")[0]
@@ -73,7 +81,8 @@ def frames_note(names: Sequence[str], parts: Sequence[Rows], labels: tuple[str, 
             last = text.rpartition("/")[2]
             if text != stem and last.lower() != last.upper() and last.rstrip(MARKS) not in labels:
                 found.setdefault(text, {}).setdefault(split, []).append(names[row])
-    spread = [by for by in found.values() if len(by) > 1 and sum(map(len, by.values())) >= FRAMES]
+                numbers.setdefault(text, []).append(int(stem[len(text) :][-LONGEST_NUMBER:]))
+    spread = [by for text, by in found.items() if len(by) > 1 and _is_even(numbers[text])]
     total = sum(len(each) for by in spread for each in by.values())
     if not spread or 2 * total < sum(map(len, parts)):
         return []

@@ -113,6 +113,13 @@ def test_other_names_are_not(name: str) -> None:
     assert frames_note([name.format(i) for i in range(30)], PARTS, ("cat",)) == []
 
 
+def test_sparse_numbers_are_no_frames() -> None:
+    """As CIFAR-10's: 'mule_deer_s_000581', numbers of a search for pictures; every thirtieth frame is one."""
+    numbers = np.sort(np.random.default_rng(0).choice(2000, 30, replace=False))
+    assert frames_note([f"deer/mule_deer_s_{number:06d}.webp" for number in numbers], PARTS, ("deer",)) == []
+    assert frames_note([f"deer/mule_deer_s_{30 * number:06d}.webp" for number in range(30)], PARTS, ("deer",))
+
+
 @pytest.fixture
 def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Folders of two classes, each of six videos of five frames."""
