@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from coc_cli.files.opening import parse_json, read_text
 from coc_cli.files.run_directory import RESULT, STAGE_RESULT
 from coc_cli.learning.own_functions import own_functions
 from coc_cli.nets.architectures import fingerprint
+from coc_cli.nets.arithmetic import Arithmetic
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.schema.run import StageResult
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from coc_cli.data.images import Data
 
 
-def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[tuple[Ancestor, ...]]:
+def lineages(
+    file: RecipeFile, plan: Plan, data: Data, device: str, arithmetics: Sequence[Arithmetic]
+) -> Iterator[tuple[Ancestor, ...]]:
     """Yield the lineage of each step; its last key identifies the step's result by all inputs."""
     weights = file.recipe.model.weights
     weight_inputs = [sha256_of(Path(weights.path)), weights.keys] if weights else []
@@ -44,12 +47,14 @@ def lineages(file: RecipeFile, plan: Plan, data: Data, device: str) -> Iterator[
     root += [file.recipe.data.balance] if file.recipe.data.balance else []
     if own := own_functions().fingerprint():
         root.append(own)
+    root += arithmetics[0].settings
     lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=settings, key=cache_key(root, settings)))
     yield lineage
     for index, link in enumerate(file.recipe.chain, start=1):
         stage = link.stage
         settings = stage.model_dump(mode="json")
-        key = cache_key([lineage[-1].key, plan.occurrence(index), code[index]], {stage.name: settings})
+        inputs = [lineage[-1].key, plan.occurrence(index), code[index], *arithmetics[index].settings]
+        key = cache_key(inputs, {stage.name: settings})
         lineage = (*lineage, Ancestor(stage=stage.name, settings=settings, key=key))
         yield lineage
 

@@ -18,7 +18,7 @@ from coc_cli.errors import UserError, user_error
 from coc_cli.files import budget
 from coc_cli.files.atomic import locked
 from coc_cli.files.opening import open_regular, parse_json
-from coc_cli.files.run_directory import CACHE, DATA, LOG, RESULT, RUNS, STAGE_RESULT
+from coc_cli.files.run_directory import ANSWERS, CACHE, DATA, LOG, RESULT, RUNS, STAGE_RESULT
 from coc_cli.nets.checkpoint_header import METADATA_KEY, raw_header
 
 NAME = re.compile(r"([0-9a-f]{32}(?:-some)?)(?:\.part)?")  # the group is what the lock is called
@@ -26,17 +26,19 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", re.IGNORECASE)
 UNITS = ("", "k", "m", "g", "t")
 DAY_SECONDS = 86_400.0
 STAGE, UNFINISHED, IMAGES = "stages", "training states of an unfinished stage", "decoded images"
+SAID = "answers of a teacher"
+KINDS = {DATA: IMAGES, ANSWERS: SAID}  # of the folders in the cache that hold no stages
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A stage's result, the states of a training that is not at its end, or decoded images."""
+    """A stage's result, the states of a training that is not at its end, decoded images, or answers of a teacher."""
 
     path: Path
     kind: str
     bytes: int
     used: float  # when, in seconds since 1970
-    runs: tuple[Path, ...] = ()  # run directories below `runs` that need it; of images that is not known
+    runs: tuple[Path, ...] = ()  # run directories below `runs` that need it; of images and answers that is not known
 
     @property
     def lock(self) -> Path:
@@ -49,7 +51,7 @@ class Entry:
 def list_entries() -> list[Entry]:
     """Return the entries of the cache, those that were used last first; raises `UserError`."""
     try:
-        found = [*_folders(CACHE), *_folders(CACHE / DATA)]
+        found = [*_folders(CACHE), *_folders(CACHE / DATA), *_folders(CACHE / ANSWERS)]
         needed = _needed() if found else {}
     except OSError as error:
         what = f"cannot be read: {error.strerror}; run coc cache as the user who made it"
@@ -101,8 +103,8 @@ def _folders(cache: Path) -> Iterator[Entry]:
     for path in sorted(cache.iterdir()) if cache.is_dir() else ():
         if NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             is_finished = (path / STAGE_RESULT).exists()
-            kind = IMAGES if cache.name == DATA else STAGE if is_finished else UNFINISHED
-            yield Entry(path, kind, _bytes(path), path.stat().st_mtime)
+            kind = STAGE if is_finished else UNFINISHED
+            yield Entry(path, KINDS.get(cache.name, kind), _bytes(path), path.stat().st_mtime)
 
 
 def _bytes(folder: Path) -> int:

@@ -98,6 +98,7 @@ def _entry(stage: MeasuredStage, baseline: MeasuredStage) -> StageEntry:
         validation_value=result.validation_value,
         **as_data(result.details),
         environment=result.environment,
+        arithmetic=result.arithmetic,
         layers=[LayerEntry(**asdict(layer), bitops=layer.bitops) for layer in cost_.layers],
         bitops_ratio=baseline.cost.bitops / cost_.bitops,
         bitops_ratio_nominal=cost_.nominal_ratio(baseline.cost),

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from coc_cli.chain.arithmetics import abilities, arithmetics
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import data_key, lineages, stored_result
 from coc_cli.chain.latency import latencies
@@ -31,6 +32,8 @@ from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import (
+    ABILITIES,
+    ANSWERS,
     CACHE,
     LOCK,
     LOG,
@@ -52,6 +55,7 @@ from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Epoch, derived_seed
 from coc_cli.learning.uselessness import triviality
 from coc_cli.nets.architectures import users_files
+from coc_cli.nets.arithmetic import Arithmetic
 from coc_cli.nets.checkpoint import load, save
 from coc_cli.nets.checkpoint_header import Ancestor, read_header
 from coc_cli.nets.network import Network
@@ -63,7 +67,7 @@ from coc_cli.report.schema import run as schema
 from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import as_data, as_file
 from coc_cli.stages import STAGES
-from coc_cli.stages.stage import Lab
+from coc_cli.stages.stage import Answers, Lab
 
 STAGE_FOLDER = re.compile(rf"^\d\d-({'|'.join((BASELINE, *STAGES))})$")
 
@@ -106,8 +110,11 @@ def run_chain(
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
         reporter.at_work("images are read")
         data = file.images(reporter.decoding).to(chosen)
-        with RunLogging(file.recipe, directory, partial(reporter.say, event="warning")) as logging:
-            return _Run(file, plan, chosen, directory, reporter, data, logging).finish(fresh=fresh)
+        say = partial(reporter.say, event="warning")
+        able = abilities(directory, file.recipe, chosen, say, fresh=fresh)
+        choices = tuple(arithmetics(file, plan, len(data.train), able))
+        with RunLogging(file.recipe, directory, say) as logging:
+            return _Run(file, plan, chosen, directory, reporter, data, logging, choices).finish(fresh=fresh)
 
 
 def _check_files(directory: Path, folders: list[str]) -> None:
@@ -115,7 +122,7 @@ def _check_files(directory: Path, folders: list[str]) -> None:
     for path in (directory / name for name in ("stages", *folders)):
         if path.exists() and not path.is_dir():
             raise user_error(path, "is a file; move it away, or choose another run directory with --out")
-    names = [LOCK, LOG, RECIPE, RESULT, REPORT, PAGE]
+    names = [LOCK, LOG, RECIPE, ABILITIES, RESULT, REPORT, PAGE]
     names += [f"{folder}/{name}" for folder in folders for name in (RESULT, STAGE_RESULT)]
     for path in (directory / name for name in names):
         if path.is_dir():
@@ -154,6 +161,7 @@ class _Run:
     reporter: Reporter
     data: Data  # on the device
     logging: RunLogging
+    arithmetics: tuple[Arithmetic, ...]  # of each step
 
     def finish(self, *, fresh: bool) -> Result:
         """Run every stage, or take it from the cache unless `fresh`, and write the report."""
@@ -163,7 +171,7 @@ class _Run:
             self.reporter.say(f"warning: {text}", event="warning", what=text)
         for note in (*self.file.info.notes, *self.file.stage_notes.values()):
             self.reporter.say(f"note: {note}", event="note", what=note)
-        steps = zip(self.plan.steps, lineages(self.file, self.plan, self.data, self.device), strict=True)
+        steps = zip(self.plan.steps, self._lineages(), strict=True)
         results = [self._stage(step, lineage, fresh=fresh) for step, lineage in steps]
         self._clear_old_stages()
         report = self._report(results)
@@ -176,6 +184,9 @@ class _Run:
         )
         self.reporter.event("end", ok=report.ok)
         return Result(self.directory, as_data(report), self.file.recipe)
+
+    def _lineages(self) -> Iterator[tuple[Ancestor, ...]]:
+        return lineages(self.file, self.plan, self.data, self.device, self.arithmetics)
 
     def _forget_other_recipe(self) -> None:
         """Remove the result of an earlier, different recipe, so that the directory never mixes two."""
@@ -248,10 +259,14 @@ class _Run:
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)
         seed = derived_seed(self.file.recipe.seed, step.name, self.plan.occurrence(step.index))
+        data, arithmetic = data_key(self.data), self.arithmetics[step.index]
         log, began = StageLog(self.reporter, step.name_in_files, self.logging), time.monotonic()
 
         def lab(baseline: Network) -> Lab:
-            return Lab(self.data, self.file.recipe.data.augment, self.device, seed, baseline, folder, log, warn)
+            augment, kept = self.file.recipe.data.augment, Answers(CACHE / ANSWERS, self.file.recipe.seed, data)
+            return Lab(
+                self.data, augment, self.device, seed, baseline, folder, log, warn, arithmetic=arithmetic, answers=kept
+            )
 
         def warn(text: str) -> None:
             self.reporter.say(f"warning: {text}", event="warning", what=text)
@@ -260,7 +275,7 @@ class _Run:
             network = self._apply(step, lab) if step.index else self._baseline(step, seed, lab)
             save(network, lineage, folder / RESULT)
         self.reporter.at_work(f"measured on {len(self.data.test):,} test images")
-        result = self._measure(folder, log.history)
+        result = self._measure(folder, log.history, arithmetic)
         write_atomically(folder / STAGE_RESULT, as_file(result))
         seconds = time.monotonic() - began
         note_speed(Machine.of(self.device), self.file, step, len(self.data.train), log.trained, seconds)
@@ -283,7 +298,7 @@ class _Run:
     def _checkpoint(self, step: Step) -> Path:
         return self.directory / step.folder / RESULT
 
-    def _measure(self, folder: Path, history: list[Epoch]) -> schema.StageResult:
+    def _measure(self, folder: Path, history: list[Epoch], arithmetic: Arithmetic) -> schema.StageResult:
         network = load(folder / RESULT, trust_code=True).to(self.device)
         task, test = task_of(network.spec), evaluate(network, self.data.test)
         trivial, spread = triviality(test.answers, task, self.data.test, self.data.train)
@@ -301,6 +316,7 @@ class _Run:
             epochs=[schema.EpochEntry(**asdict(epoch)) for epoch in history],
             sha256=sha256_of(folder / RESULT),
             environment=environment(self.device),
+            arithmetic=str(arithmetic),
         )
 
     def _clear_old_stages(self) -> None:

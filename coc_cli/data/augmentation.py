@@ -21,23 +21,21 @@ HUE = 0.25  # turns of the hue for a strength of 1
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
-def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Return uint8 images [N, C, H, W], randomly changed; a CPU generator, so that every device draws the same."""
-    n, _, height, width = images.shape
+def augmented(images: Tensor, augment: Augment, generator: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
+    """Return uint8 images [N, C, H, W], randomly changed; a CPU generator, so that every device draws the same.
+
+    With `flip`, those that are `mirrored` [N] are mirrored, where that is decided before; else a random half.
+    """
+    n = len(images)
     if augment.flip:
-        mirror = (torch.rand(n, generator=generator) < 0.5).to(images.device)  # noqa: PLR2004
-        images = torch.where(mirror[:, None, None, None], images.flip(3), images)
+        if mirrored is None:
+            mirrored = torch.rand(n, generator=generator) < 0.5  # noqa: PLR2004
+        images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
     if augment.rotate:
         angle = (torch.rand(n, generator=generator) * 2 - 1) * math.radians(augment.rotate)
         images = rotated(images, angle.to(images.device))
     if augment.shift:
-        pad = augment.shift
-        dy, dx = torch.randint(0, 2 * pad + 1, (2, n, 1), generator=generator).to(images.device)
-        rows = (dy + torch.arange(height, device=images.device))[:, None, :, None]
-        columns = (dx + torch.arange(width, device=images.device))[:, None, None, :]
-        index = torch.arange(n, device=images.device)[:, None, None, None]
-        channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-        images = F.pad(images, (pad, pad, pad, pad))[index, channels, rows, columns]
+        images = shifted(images, augment.shift, generator, reflect=augment.padding == "reflect")
     if augment.crop < 1:
         images = cropped(images, augment.crop, generator)
     if augment.randaugment is not None:
@@ -47,6 +45,30 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
     if augment.colour:
         images = jittered(images, augment.colour, generator)
     return cut_out(images, augment.cutout, generator) if augment.cutout else images
+
+
+def shifted(images: Tensor, most: int, generator: torch.Generator, *, reflect: bool) -> Tensor:
+    """Return uint8 images [N, C, H, W], each shifted by up to `most` pixels each way; zeros or a mirror at the edge."""
+    n, channels, height, width = images.shape
+    pad = 0 if reflect else most
+    down, right = torch.randint(0, 2 * most + 1, (2, n, 1), generator=generator).to(images.device) + (pad - most)
+    places = []
+    for shift, length in zip((down, right), (height, width), strict=True):
+        place = shift + torch.arange(length, device=images.device)
+        places.append(_reflected(place, length) if reflect else place)
+    rows, columns = places
+    index = torch.arange(n, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[None, :, None, None]
+    padded = F.pad(images, (pad, pad, pad, pad))
+    return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _reflected(place: Tensor, length: int) -> Tensor:
+    """Return places in a row of pixels, those beyond an end counted back from it, the last pixel not repeated."""
+    if length == 1:
+        return torch.zeros_like(place)
+    place = place.remainder(2 * (length - 1))
+    return torch.minimum(place, 2 * (length - 1) - place)
 
 
 def rotated(images: Tensor, angles: Tensor) -> Tensor:

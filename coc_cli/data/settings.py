@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, Tag
 
-from coc_cli.frozen import INTEGER, LIST, MAPPING, TEXT, Frozen, by_kind
+from coc_cli.frozen import FLAG, INTEGER, LIST, MAPPING, TEXT, Frozen, by_kind
 
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 Images: TypeAlias = Annotated[int, Field(ge=2, le=1_000_000_000)]
@@ -26,7 +26,16 @@ class Augment(Frozen):
 
     shift: Annotated[int, Field(ge=0, le=64, description="pixels, at most, in each direction")] = 0
     rotate: Annotated[float, Field(ge=0, le=180, description="degrees, at most, to either side")] = 0.0
-    flip: Annotated[bool, Field(description="mirror half of the images left to right")] = False
+    flip: Annotated[
+        Annotated[bool, Tag(FLAG)] | Annotated[Literal["alternating"], Tag(TEXT)],
+        by_kind("true, false or 'alternating'", words=("alternating",)),
+        Field(
+            description="mirror half of the images left to right; alternating: each in every second epoch (Jordan 2024)"
+        ),
+    ] = False
+    padding: Annotated[
+        Literal["zeros", "reflect"], Field(description="what a shift brings in from beyond the edge")
+    ] = "zeros"
     crop: Annotated[
         float, Field(gt=0, le=1, description="least part of the area that a random crop keeps, before it is enlarged")
     ] = 1.0

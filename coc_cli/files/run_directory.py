@@ -15,12 +15,16 @@ DATA = "data"  # its folder of decoded images
 SPEEDS = "speeds.json"  # its note of how fast stages ran here
 RESULT = "model.safetensors"  # a run's checkpoint, and that of each stage in its folder
 STAGE_RESULT = "result.json"  # what a stage measured
+ANSWERS = "answers"  # its folder of what teachers said
+ABILITIES = "precision.json"  # what the machine could do when a run began
 REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"
 PREDICTION = "predict-exit.json"  # in a folder below `PREDICTIONS`, or wherever coc predict-exit was to write
 LOCK = ".lock"
 STAGES, PREDICTIONS, GIVEN = "stages", "predict-exit", "given"  # folders; the last of what Python handed over
 LOGS = ("metrics.csv", "tensorboard", "mlruns", "wandb")  # of the recipe's logger
-_OWN = re.compile(rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT, *LOGS)))})(\.[0-9]+)?")
+_OWN = re.compile(
+    rf"\.?({'|'.join(map(re.escape, (LOCK, REPORT, PAGE, RECIPE, LOG, RESULT, ABILITIES, *LOGS)))})(\.[0-9]+)?"
+)
 
 
 def check_places(folder: Path, *, is_entry: bool = False) -> None:

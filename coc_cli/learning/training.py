@@ -30,6 +30,25 @@ class Training(Frozen):
         float, Field(ge=0, le=100, description="of weights only, not of norms, biases and scales")
     ] = 1e-4
     warmup: Annotated[float, Field(ge=0, le=1, description="share of the steps in which the rate rises")] = 0.1
+    final_lr: Annotated[float, Field(ge=0, le=1, description="share of the peak rate at which the cosine ends")] = 0.01
+    norm_lr: Annotated[
+        float, Field(ge=0, le=1000, description="rate of norms and biases, as a multiple of that of weights")
+    ] = 1.0
+    scale_lr: Annotated[
+        float, Field(ge=0, le=1000, description="rate of the scales of quantisers, as such a multiple")
+    ] = 1.0
+    average: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="share that averaged weights keep at each step (EMA), as 0.999: these are measured and saved;"
+            " 0: no average",
+        ),
+    ] = 0.0
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1, description="probability that is spread over all classes, in the task's own loss")
+    ] = 0.0
     on_divergence: Annotated[
         Literal["stop", "retry"], Field(description="retry: begin again once, at a quarter of the learning rate")
     ] = "stop"
@@ -41,6 +60,7 @@ class Batch:
 
     inputs: Tensor  # normalised, [B, C, H, W]
     targets: Tensor  # classes [B] (mixed: their probabilities [B, C]), or numbers [B, T] in their own units
+    teacher_output: Tensor | None = None  # of a teacher that was asked before, float32 [B, K]
 
 
 Loss = Callable[["Network", Batch], "Tensor"]

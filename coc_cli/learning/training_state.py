@@ -19,6 +19,7 @@ from torch import Tensor
 from coc_cli.files import budget
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.opening import read_bytes
+from coc_cli.learning.average import Average
 from coc_cli.learning.training import Epoch
 from coc_cli.nets.network import Network
 
@@ -28,10 +29,11 @@ _DIGEST = hashlib.sha256().digest_size
 
 @dataclass
 class TrainingState:
-    """Weights, optimizer and best epoch: all from which a training goes on to the same end, bit for bit."""
+    """Weights, average, optimizer and best epoch: all from which a training goes on to the same end, bit for bit."""
 
     network: Network
     optimizer: torch.optim.Optimizer
+    average: Average
     path: Path  # of the files' common name; they end in .0.pt and .1.pt
     key: int  # tells this training from others
     warn: Callable[[str], None]
@@ -55,9 +57,11 @@ class TrainingState:
             try:
                 self.network.load_state_dict(content["network"])
                 self.optimizer.load_state_dict(content["optimizer"])
+                self.average.load(content["average"])
             except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
                 self.network.load_state_dict(start)
                 self.optimizer.load_state_dict(start_optimizer)
+                self.average.restart()
                 self.warn(f"a training state does not fit and is left out: {str(error).splitlines()[0][:80]}")
                 continue
             self.best, self.best_weights = tuple(content["best"]), content["best_weights"]
@@ -104,6 +108,7 @@ class TrainingState:
             "key": self.key,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.tensors,
             "history": self.history,
             "best": self.best,
             "best_weights": self.best_weights,
@@ -118,6 +123,7 @@ class TrainingState:
         """Go back to the start, slower from now on."""
         self.network.load_state_dict(weights)
         self.optimizer.load_state_dict(optimizer)
+        self.average.restart()
         self.history.clear()
         self.best, self.best_weights, self.is_slowed = (-math.inf, -math.inf), None, True
         for path in self.paths:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coc_cli.nets.lsq import best_scale, code_range, fake_quantize, power_of_two
+from coc_cli.nets.lsq import SMALLEST_SCALE, best_scale, code_range, fake_quantize, power_of_two
 from coc_cli.nets.spec import FLOAT_BITS, Edge
 
 Layer = nn.Conv2d | nn.Linear
 
 
 class Scaled(nn.Module):
-    """What quantisers share: whether their scales are powers of two."""
+    """What quantisers share: whether their scales are powers of two, and whether they are compiled."""
 
     power_of_two = False
+    compiled = False
+
+    @property
+    def scales(self) -> list[nn.Parameter]:
+        """The module's own learned scales."""
+        return [getattr(self, name) for name in ("weight_scale", "scale") if hasattr(self, name)]
 
     def used(self, scale: Tensor) -> Tensor:
         """Return a learned scale as it is used."""
@@ -30,6 +38,7 @@ class QuantizedWeight(Scaled):
 
     weight: Tensor
     bits: int
+    deviation: Tensor | None = None  # that its weights are kept at while they are trained; None: as they are
 
     def add_scale(self, bits: int) -> None:
         self.bits = bits
@@ -39,13 +48,38 @@ class QuantizedWeight(Scaled):
         """Return the scale in a shape that broadcasts against the weight: [O, 1, 1, 1] or [O, 1]."""
         return self.used(self.weight_scale).view(-1, *[1] * (self.weight.dim() - 1))
 
+    def latent_weight(self) -> Tensor:
+        """Return the weights before they are rounded."""
+        if self.deviation is None:
+            return self.weight
+        return (self.weight - self.weight.mean()) / (self.weight.std() + SMALLEST_SCALE) * self.deviation
+
     def rounded_weight(self) -> Tensor:
-        return fake_quantize(self.weight, self.scale_for_weight(), self.bits, signed=True, count=self.weight[0].numel())
+        weight = self.latent_weight()
+        return fake_quantize(weight, self.scale_for_weight(), self.bits, signed=True, count=weight[0].numel())
 
     @torch.no_grad()
     def calibrate(self) -> None:
         """Set the scales to those with the smallest square error on the present weights."""
-        self.weight_scale.copy_(best_scale(self.weight.flatten(1), self.bits, signed=True))
+        self.weight_scale.copy_(best_scale(self.latent_weight().flatten(1), self.bits, signed=True))
+
+
+@contextmanager
+def normalised_weights(network: nn.Module) -> Iterator[None]:
+    """Let the latent weights of each quantised layer have mean 0 and the deviation that they have now.
+
+    In the end the weights are what they were normalised to. Li et al. 2020, "Additive Powers-of-Two Quantization",
+    section 2.3.
+    """
+    layers = [module for module in network.modules() if isinstance(module, QuantizedWeight)]
+    for layer in layers:
+        layer.deviation = layer.weight.detach().std()
+        layer.calibrate()
+    yield
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.copy_(layer.latent_weight())
+            layer.deviation = None
 
 
 class QuantizedConv2d(QuantizedWeight, nn.Conv2d):
@@ -80,8 +114,9 @@ class ActivationQuantizer(Scaled):
             self.samples.append(x.detach().flatten()[:: max(1, x.numel() // 8192)].float())
             return x
         count = x.shape[1:].numel() if x.dim() else 1
-        edge = self.edge
-        return fake_quantize(x, self.used(self.scale), edge.bits, signed=edge.signed, low=edge.low, count=count)
+        bits, signed, low = self.edge.bits, self.edge.signed, self.edge.low
+        scale, compiled = self.used(self.scale), self.compiled
+        return fake_quantize(x, scale, bits, signed=signed, low=low, count=count, compiled=compiled)
 
     @torch.no_grad()
     def calibrate(self) -> None:

@@ -7,13 +7,18 @@ One bit is sign times a learned scale, with the clipped straight-through gradien
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from coc_cli.errors import first_line
+
 SMALLEST_SCALE = 1e-8
+MOST_LAYOUTS = 64  # of tensors for which the compiled quantisers may be compiled
 
 
 def code_range(bits: int, *, signed: bool, low: int | None = None) -> tuple[int, int]:
@@ -25,25 +30,84 @@ def code_range(bits: int, *, signed: bool, low: int | None = None) -> tuple[int,
 
 
 class _LearnedStep(Function):
-    """v -> round(clip(v / s)) * s with the gradients of Esser et al. 2020, equations 2, 3 and 5."""
+    """v -> round(clip(v / s)) * s with the gradients of Esser et al. 2020, equations 2, 3 and 5.
+
+    Codes are computed in float32 whatever v is, and what is rounded has the type of v.
+    """
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, scale: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
-        u = v / scale
+        u = _wide(v) / scale
         q = u.round().clamp_(low, high)
         ctx.save_for_backward(u, q)
-        ctx.limits = (low, high, gradient_scale, scale.shape)
-        return q * scale
+        ctx.limits = (low, high, gradient_scale, scale.shape, v.dtype)
+        return (q * scale).to(v.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
         u, q = ctx.saved_tensors
-        low, high, gradient_scale, shape = ctx.limits
+        low, high, gradient_scale, shape, dtype = ctx.limits
         # v: straight through, but zero where clipped. s: q - u inside (the rounding error), the code q where clipped.
         inside = (u > low) & (u < high)
+        grad = _wide(grad)
         grad_v = grad * inside
         grad_scale = (grad * q - grad_v * u).sum_to_size(shape) * gradient_scale
-        return grad_v, grad_scale, None, None, None
+        return grad_v.to(dtype), grad_scale, None, None, None
+
+
+class _CompiledStep(Function):
+    """`_LearnedStep` of one scale for the whole tensor, compiled: one pass over memory each way, u is not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, scale: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
+        limits = torch.tensor([low, high], dtype=torch.float32, device=v.device)
+        ctx.save_for_backward(v, scale, limits)
+        ctx.gradient_scale = gradient_scale
+        return _compiled(_rounded)(v.detach(), scale.detach(), limits)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        v, scale, limits = ctx.saved_tensors
+        grad_v, grad_scale = _compiled(_gradients)(grad.detach(), v.detach(), scale.detach(), limits)
+        return grad_v, grad_scale * ctx.gradient_scale, None, None, None
+
+
+def _wide(v: Tensor) -> Tensor:
+    """Return a tensor in float32 at least, for of larger codes bfloat16 has too few digits."""
+    return v if v.dtype == torch.float64 else v.float()
+
+
+def _rounded(v: Tensor, scale: Tensor, limits: Tensor) -> Tensor:
+    return ((v.float() / scale).round().clamp(limits[0], limits[1]) * scale).to(v.dtype)
+
+
+def _gradients(grad: Tensor, v: Tensor, scale: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+    u = v.float() / scale
+    q = u.round().clamp(limits[0], limits[1])
+    inside = (u > limits[0]) & (u < limits[1])
+    grad = grad.float()
+    grad_v = torch.where(inside, grad, 0.0)
+    return grad_v.to(v.dtype), (grad * q - grad_v * u).sum()
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function compiled once for all shapes; raises whatever torch raises where nothing can be compiled."""
+    import torch._dynamo
+
+    config = torch._dynamo.config  # noqa: SLF001
+    config.recompile_limit = max(config.recompile_limit, MOST_LAYOUTS)
+    return torch.compile(function, dynamic=True)
+
+
+def check_compiler(device: str) -> str:
+    """Compile the quantisers for a device; return the first line of what went wrong, empty if nothing."""
+    v, scale = torch.linspace(-2, 2, 4096, device=device, requires_grad=True), torch.tensor(0.5, device=device)
+    try:
+        _CompiledStep.apply(v, scale.requires_grad_(), 0, 3, 1.0).sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # noqa: BLE001  # a compiler fails in many ways
+        return first_line(error)
+    return ""
 
 
 class _LearnedSign(Function):
@@ -87,11 +151,21 @@ def positive(scale: Tensor) -> Tensor:
     return scale.abs().clamp_min(SMALLEST_SCALE)
 
 
-def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: float, low: int | None = None) -> Tensor:
+def fake_quantize(
+    v: Tensor,
+    scale: Tensor,
+    bits: int,
+    *,
+    signed: bool,
+    count: float,
+    low: int | None = None,
+    compiled: bool = False,
+) -> Tensor:
     """Round v [any shape] to the codes of `bits` times `scale` [broadcasts to v]; differentiable in both.
 
     `count` is N in the gradient scale 1 / sqrt(N * Qp): the weights, or the features of one input, that share a scale.
-    `low` is the lowest code where it is not minus the highest.
+    `low` is the lowest code where it is not minus the highest. `compiled` runs faster on large tensors of one scale,
+    to the same codes.
     """
     if v.is_meta:
         return v  # only the shape matters
@@ -100,7 +174,8 @@ def fake_quantize(v: Tensor, scale: Tensor, bits: int, *, signed: bool, count: f
     scale = positive(scale)
     if bits == 1:
         return _LearnedSign.apply(v, scale, gradient_scale)  # type: ignore[no-any-return,no-untyped-call]
-    return _LearnedStep.apply(v, scale, low, high, gradient_scale)  # type: ignore[no-any-return,no-untyped-call]
+    step = _CompiledStep if compiled and not scale.dim() and v.requires_grad else _LearnedStep
+    return step.apply(v, scale, low, high, gradient_scale)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def codes(v: Tensor, scale: Tensor, bits: int, *, signed: bool) -> Tensor:

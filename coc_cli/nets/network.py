@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from coc_cli.nets.arithmetic import FLOAT32, Arithmetic
 from coc_cli.nets.assembly import backbone_of, graph_of
 from coc_cli.nets.entry import check_same, entered, raw, with_graph
 from coc_cli.nets.exit_rules import leaves
@@ -68,6 +70,7 @@ class Network(nn.Module):
             self._use_powers_of_two()
         self._cut: dict[tuple[str, ...], list[Segment]] = {}
         self.backbone_frozen = False
+        self.arithmetic = FLOAT32
         shape = (-1, 1, 1)
         self.register_buffer("_mean", torch.tensor(spec.mean).view(shape), persistent=False)
         self.register_buffer("_std", torch.tensor(spec.std).view(shape), persistent=False)
@@ -79,6 +82,11 @@ class Network(nn.Module):
                 module.power_of_two = True
             elif isinstance(module, BATCH_NORM) and module.weight is not None:
                 module.weight.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.get_buffer("_mean").device
 
     @property
     def segments(self) -> list[Segment]:
@@ -156,11 +164,28 @@ class Network(nn.Module):
         """
         live: tuple[Tensor, ...] = (x,)
         outputs = []
-        for segment in self._segments_with(taps):
-            output, *live_now = segment.run(self, *live)
-            live = tuple(live_now)
-            outputs.append(output)
+        is_lower = self.arithmetic.precision == "bfloat16"
+        with torch.autocast(x.device.type, torch.bfloat16) if is_lower else nullcontext():
+            for segment in self._segments_with(taps):
+                output, *live_now = segment.run(self, *live)
+                live = tuple(live_now)
+                outputs.append(output)
+        if is_lower:
+            return [output.float() for output in outputs], [tensor.float() for tensor in live]
         return outputs, list(live)
+
+    @contextmanager
+    def computing(self, arithmetic: Arithmetic) -> Iterator[None]:
+        """Let `run` compute as a training does; what it takes and returns is float32 all the same."""
+        before, self.arithmetic = self.arithmetic, arithmetic
+        try:
+            for edge in self.edges.values():
+                edge.compiled = arithmetic.compiled  # type: ignore[assignment]
+            yield
+        finally:
+            self.arithmetic = before
+            for edge in self.edges.values():
+                edge.compiled = before.compiled  # type: ignore[assignment]
 
     @torch.no_grad()
     def predict(self, images: Any) -> Prediction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from coc_cli.chain.cache_entries import DAY_SECONDS, IMAGES, UNFINISHED, Entry, list_entries, remove, to_remove
+from coc_cli.chain.cache_entries import DAY_SECONDS, KINDS, UNFINISHED, Entry, list_entries, remove, to_remove
 from coc_cli.errors import user_error
 from coc_cli.files.run_directory import CACHE, SPEEDS
 from coc_cli.printing.table import print_line, print_table, table_of
@@ -41,8 +41,8 @@ NOBODY = "no run below runs/"
 
 def _users(entry: Entry) -> list[str]:
     """Return the names of the rows in which an entry counts."""
-    if entry.kind == IMAGES:
-        return [IMAGES]
+    if entry.kind in KINDS.values():
+        return [entry.kind]
     suffix = f": {UNFINISHED}" if entry.kind == UNFINISHED else ""
     return [f"{run}{suffix}" for run in entry.runs] or [f"{NOBODY}{suffix}"]
 

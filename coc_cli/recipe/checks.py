@@ -49,6 +49,11 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
     chain = source.content.get("chain")
     for index, content in enumerate(chain if isinstance(chain, list) else []):
         item = parse_section(Link, content)
+        if item is not None and data is not None and data.augment.mixup:
+            for name, stage in item.written.items():
+                if getattr(stage, "teacher_views", 0):
+                    what = "needs images that are not mixed with others; leave data.augment.mixup out"
+                    yield source.fault(("chain", index, name, "teacher_views"), what)
         if item is not None:
             faults = _item_faults(item, ChainPosition(index, arch, arguments, info))
             yield from (source.fault(("chain", index, *loc), what) for loc, what in faults)

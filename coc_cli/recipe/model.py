@@ -16,6 +16,7 @@ from coc_cli.frozen import LIST, MAPPING, TEXT, Frozen, by_kind
 from coc_cli.learning.training import Training
 from coc_cli.loggers import LOGGERS
 from coc_cli.nets.architectures import ArchitectureSettings
+from coc_cli.nets.arithmetic import Precision
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.places import relocate
 from coc_cli.stages import STAGES
@@ -182,6 +183,13 @@ class Recipe(Frozen):
     name: Annotated[str, Field(pattern=NAME_FORM, max_length=100, description="names the run directory")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
+    precision: Annotated[
+        Precision,
+        Field(
+            description="of the steps of trainings: bfloat16 where it is fast, with compiled quantisers where that"
+            " pays, or float32 alone, which depends least on the processor; all is measured in float32"
+        ),
+    ] = "auto"
     data: DataSettings
     model: Model
     chain: Annotated[

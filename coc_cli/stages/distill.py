@@ -52,6 +52,8 @@ class Distill(TaughtStage):
     ] = 0.0
 
     def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        if self.feature_weight and self.teacher_views:
+            yield ("teacher_views",), "keeps no features, which feature_weight needs; leave one of them out"
         if self.student == "same":
             if position.index == 0 and "student" not in self.model_fields_set:
                 what = (
@@ -118,18 +120,20 @@ class Distill(TaughtStage):
         plan = None if self.student == "same" else self._plan(network.spec)
         student = fresh(plan.spec).to(lab.device) if plan else clone(network)
         if plan is None or not plan.is_reduced:
-            lab.train(student, self, self._loss(teacher, student))
+            self._train(student, self.epochs, lab, teacher)
             return student
         # A student that starts narrow and rounded learns badly: for half of the epochs it is neither.
-        first = self.model_copy(update={"epochs": self.epochs - self.epochs // 2})
-        lab.train(student, first, self._loss(teacher, student), phase="whole")
+        self._train(student, self.epochs - self.epochs // 2, lab, teacher, "whole")
         student = plan.pruned(student).to(lab.device)
         if plan.precision is not None:
             spec = with_precision(student.spec, plan.precision)
             student = initialize_quantizers(student, spec, lab.data.train, lab.device)
-        second = self.model_copy(update={"epochs": self.epochs // 2})
-        lab.train(student, second, self._loss(teacher, student), phase="reduced")
+        self._train(student, self.epochs // 2, lab, teacher, "reduced")
         return student
+
+    def _train(self, student: Network, epochs: int, lab: Lab, teacher: Network, phase: str = "training") -> None:
+        settings, loss = self.model_copy(update={"epochs": epochs}), self._loss(teacher, student)
+        lab.train(student, settings, loss, phase=phase, teacher=teacher, views=self.teacher_views)
 
     def _loss(self, teacher: Network, student: Network) -> Loss:
         if not self.feature_weight:
@@ -144,7 +148,7 @@ class Distill(TaughtStage):
         mine, theirs = common_features(student, teacher)
 
         def value(network: Network, batch: Batch) -> Tensor:
-            with torch.no_grad():
+            with torch.no_grad(), teacher.computing(network.arithmetic):
                 teacher_outputs, teacher_features = teacher.run(batch.inputs, theirs)
             outputs, features = network.run(batch.inputs, mine)
             distilled = self.loss_of(task, outputs, batch, teacher_outputs[-1])

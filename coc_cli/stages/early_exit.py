@@ -195,10 +195,10 @@ class EarlyExit(TaughtStage):
                 parameter.requires_grad_(name not in inherited)
 
         def loss(net: Network, batch: Batch) -> Tensor:
-            teacher_output = answers(teacher, batch) if teacher else None
+            teacher_output = answers(teacher, batch, net.arithmetic) if teacher else None
             return self.loss_of(task, net(batch.inputs), batch, teacher_output, weights)
 
-        lab.train(with_exits, self, loss)
+        lab.train(with_exits, self, loss, teacher=teacher, views=self.teacher_views)
         with_exits.backbone_frozen = False
         return with_exits.requires_grad_()
 

@@ -99,5 +99,6 @@ class Prune(TaughtStage):
                 network = smaller
             epochs = self.epochs * step // self.steps - self.epochs * (step - 1) // self.steps
             part = self.model_copy(update={"epochs": epochs})
-            lab.train(network, part, self.loss(teacher), phase=f"step-{step}")
+            loss, phase = self.loss(teacher), f"step-{step}"
+            lab.train(network, part, loss, phase=phase, teacher=teacher, views=self.teacher_views)
         return network

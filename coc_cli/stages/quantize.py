@@ -7,7 +7,10 @@ Learned step sizes (Esser et al. 2020) for 2 to 8 bits, sign times a learned sca
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, Tag
@@ -15,7 +18,7 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
 from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Scales, Spec, WeightBits
-from coc_cli.stages.stage import Lab
+from coc_cli.stages.stage import ChainPosition, Lab
 from coc_cli.stages.taught_stage import TaughtStage
 
 if TYPE_CHECKING:
@@ -63,6 +66,34 @@ class Quantize(TaughtStage):
     layers: Annotated[
         dict[str, LayerRule], Field(description="by pattern of layer names; the last pattern that matches decides")
     ] = {}
+
+    through: Annotated[
+        tuple[tuple[WeightBits, ActivationBits], ...],
+        Field(
+            description="bits of the inner layers' weights and activations through which the training goes first, as"
+            " [[4, 4], [3, 3]]; these and the last bits share the epochs equally"
+        ),
+    ] = ()
+    weight_norm: Annotated[
+        bool,
+        Field(
+            description="keep the weights of each layer at mean 0 and their first deviation while they are trained"
+            " (Li et al. 2020)"
+        ),
+    ] = False
+
+    def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        yield from super().faults(position)
+        if self.epochs < len(self._phases()) and self.through:
+            yield ("through",), f"asks for {len(self._phases())} phases in {self.epochs} epochs; give more epochs"
+        for number, (first, second) in enumerate(pairwise(self._phases())):
+            if any(more < fewer for more, fewer in zip(first, second, strict=True)):
+                what = f"goes from {first[0]} and {first[1]} bits up to {second[0]} and {second[1]}; bits can only fall"
+                yield ("through", number), what
+
+    def _phases(self) -> list[tuple[int, int]]:
+        """Return the bits of weights and activations of each phase of the training, the last ones last."""
+        return [*self.through, (self.weights, self.activations)]
 
     def expect(self, spec: Spec) -> Spec:
         from coc_cli.nets.network import build
@@ -119,17 +150,29 @@ class Quantize(TaughtStage):
     def change(self, network: Network, lab: Lab) -> Network:
         from coc_cli.nets.network import clone
         from coc_cli.nets.norm_folding import fold_norms
+
+        teacher, quantized = self.teacher_network(network, lab), network
+        if self.scales == "power_of_two":
+            quantized = clone(network)
+            fold_norms(quantized)
+        phases = self._phases()
+        for number, (weights, activations) in enumerate(phases):
+            epochs = self.epochs * (number + 1) // len(phases) - self.epochs * number // len(phases)
+            part = self.model_copy(update={"weights": weights, "activations": activations, "epochs": epochs})
+            phase = f"bits-{weights}-{activations}" if number else "training"
+            quantized = part.trained_from(quantized, teacher, lab, phase)
+        return quantized
+
+    def trained_from(self, incoming: Network, teacher: Network | None, lab: Lab, phase: str) -> Network:
+        """Return a network with quantisers of the bits of one phase, trained."""
+        from coc_cli.nets.layers import normalised_weights
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
-        teacher = self.teacher_network(network, lab)
-        expected = self.expect(network.spec)
-        if self.scales == "power_of_two":
-            network = clone(network)
-            fold_norms(network)
-        quantized = initialize_quantizers(network, expected, lab.data.train, lab.device)
+        quantized = initialize_quantizers(incoming, self.expect(incoming.spec), lab.data.train, lab.device)
         if self.epochs == 0:
             from coc_cli.nets.post_training import calibrate
 
-            calibrate(quantized, network, lab.data.train)
-        lab.train(quantized, self, self.loss(teacher))
+            calibrate(quantized, incoming, lab.data.train)
+        with normalised_weights(quantized) if self.weight_norm else nullcontext():
+            lab.train(quantized, self, self.loss(teacher), phase=phase, teacher=teacher, views=self.teacher_views)
         return quantized

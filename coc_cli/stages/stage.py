@@ -4,19 +4,57 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from coc_cli.data.info import DataInfo
 from coc_cli.learning.training import EpochLog, Training
+from coc_cli.nets.arithmetic import FLOAT32, Arithmetic
 from coc_cli.nets.spec import Scalar, Spec
 
 if TYPE_CHECKING:
-    from coc_cli.data.images import Data
+    from torch import Tensor
+
+    from coc_cli.data.images import Data, Split
     from coc_cli.data.settings import Augment
+    from coc_cli.learning.feeds import Feed
     from coc_cli.learning.training import Loss
     from coc_cli.nets.network import Network
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Where the answers of teachers are kept, and of what views of the images."""
+
+    folder: Path
+    seed: int  # of the views; one for all stages of a chain
+    data: str  # the data's key
+
+    def feed(self, teacher: Network, views: int, lab: Lab, seed: int) -> Feed | None:
+        """Return what feeds a training with so many views of each image and the teacher's answers to them.
+
+        None, with a warning, where images stay on disk: a view of all is in memory.
+        """
+        import torch
+
+        from coc_cli.learning.evaluation import outputs
+        from coc_cli.learning.feeds import Views
+        from coc_cli.learning.kept_answers import KeptAnswers, answers_key, digest_of
+        from coc_cli.learning.own_functions import own_functions
+
+        if lab.data.train.mapped:
+            lab.warn("teacher_views is left out, as it needs the images in memory; a larger data.memory may take them")
+            return None
+        about = [self.seed, self.data, lab.augment.settings(), own_functions().fingerprint(), lab.arithmetic.precision]
+        key = answers_key(torch.__version__, digest_of(teacher), *about)
+
+        def ask(split: Split) -> Tensor:
+            with teacher.computing(lab.arithmetic):
+                return outputs(teacher, split)[-1]
+
+        kept = KeptAnswers(views, self.folder / key, ask)
+        return Views(lab.data.train, lab.augment, seed, self.seed, kept)
 
 
 @dataclass(frozen=True)
@@ -31,8 +69,19 @@ class Lab:
     state: Path  # a folder for the state that a resumed stage goes on from
     log: EpochLog
     warn: Callable[[str], None] = lambda _: None  # told what a user should know but no stage stops for
+    arithmetic: Arithmetic = FLOAT32  # of the steps of its training
+    answers: Answers | None = None  # of teachers that are asked once; None: they are asked at every step
 
-    def train(self, network: Network, settings: Training, loss: Loss, *, phase: str = "training") -> None:
+    def train(
+        self,
+        network: Network,
+        settings: Training,
+        loss: Loss,
+        *,
+        phase: str = "training",
+        teacher: Network | None = None,
+        views: int = 0,
+    ) -> None:
         """Train in place; see `loop.fit`. Random numbers drawn afterwards are the same if it was resumed.
 
         Args:
@@ -40,6 +89,8 @@ class Lab:
             settings: Epochs, optimizer and learning rate.
             loss: Called with the network and each batch.
             phase: Tells apart the trainings of one stage; part of their seeds and the names of their state files.
+            teacher: Whom the loss listens to.
+            views: Of each image, which the teacher is asked for once; 0: images are changed anew in every epoch.
 
         Raises:
             RunError: If the loss is no longer finite.
@@ -48,17 +99,27 @@ class Lab:
 
         from coc_cli.learning.loop import fit
         from coc_cli.learning.training import derived_seed
+        from coc_cli.nets.lsq import check_compiler
 
+        seed, feed = derived_seed(self.seed, phase), None
+        if teacher is not None and views and self.answers is not None:
+            feed = self.answers.feed(teacher, views, self, seed)
+        arithmetic = self.arithmetic
+        if arithmetic.compiled and (what := check_compiler(self.device)):
+            self.warn(f"quantisers are not compiled: {what}; training takes longer")
+            arithmetic = replace(arithmetic, compiled=False)
         fit(
             network,
             self.data,
             settings,
             loss,
             augment=self.augment,
-            seed=derived_seed(self.seed, phase),
+            seed=seed,
             state=self.state / f"{phase}.pt",
             log=self.log,
             warn=self.warn,
+            arithmetic=arithmetic,
+            feed=feed,
         )
         torch.manual_seed(derived_seed(self.seed, phase, "after"))
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from coc_cli.learning.tasks import Task
     from coc_cli.learning.training import Batch, Loss
+    from coc_cli.nets.arithmetic import Arithmetic
     from coc_cli.nets.network import Network
 
 
@@ -28,6 +29,16 @@ class TaughtStage(Stage):
         float, Field(ge=0.01, le=1000, description="softens the classes of both before they are compared")
     ] = 4.0
 
+    teacher_views: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="views of each training image, changed once, to which the teacher's answers are kept on disk;"
+            " 0: images are changed anew in every epoch, and the teacher is asked at every step",
+        ),
+    ] = 0
+
     def teacher_network(self, incoming: Network, lab: Lab) -> Network | None:
         """Return the teacher, in eval mode on the lab's device; None without one."""
         if self.teacher == "none":
@@ -39,7 +50,7 @@ class TaughtStage(Stage):
         from coc_cli.learning.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
-            teacher_output = answers(teacher, batch) if teacher else None
+            teacher_output = answers(teacher, batch, network.arithmetic) if teacher else None
             return self.loss_of(task_of(network.spec), network(batch.inputs), batch, teacher_output)
 
         return value
@@ -70,10 +81,12 @@ class TaughtStage(Stage):
         return (1 - self.kd_weight) * hard + self.kd_weight * soft
 
 
-def answers(teacher: Network, batch: Batch) -> Tensor:
-    """Return a teacher's final output [B, K], without gradients."""
+def answers(teacher: Network, batch: Batch, arithmetic: Arithmetic) -> Tensor:
+    """Return a teacher's final output [B, K], without gradients: what it said before, if it was asked."""
     import torch
 
-    with torch.no_grad():
+    if batch.teacher_output is not None:
+        return batch.teacher_output
+    with torch.no_grad(), teacher.computing(arithmetic):
         final: Tensor = teacher(batch.inputs)[-1]
         return final

@@ -16,6 +16,7 @@ from coc_cli.errors import RunError
 from coc_cli.learning import loop
 from coc_cli.learning.loop import fit, learning_rate
 from coc_cli.learning.training import Epoch, Training
+from coc_cli.nets.arithmetic import Arithmetic
 from coc_cli.nets.network import Network, clone
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import Quantize
@@ -123,29 +124,31 @@ def test_the_learning_rate_rises_then_falls() -> None:
     assert all(a > b for a, b in pairwise(rates[10:]))
 
 
-def test_training_in_bfloat16_keeps_weights_and_gradients_in_float32(
-    network: Network, lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_in_bfloat16_keeps_weights_and_gradients_in_float32(network: Network, lab: Lab) -> None:
     """What a CUDA device does, on the CPU: through quantisers of 1 to 4 bits, exits and a teacher."""
     stages = [
         Quantize(weights=1, activations=4, epochs=2, batch=32),
         EarlyExit(exits=2, head="bof", epochs=2, batch=32),
     ]
 
-    def made(kind: str) -> list[Network]:
-        return [stage.apply(network, replace(lab, state=lab.state / kind / stage.name)) for stage in stages]
+    def made(precision: str) -> list[Network]:
+        mine = replace(lab, arithmetic=Arithmetic(precision), state=lab.state / precision)  # type: ignore[arg-type]
+        return [stage.apply(network, replace(mine, state=mine.state / stage.name)) for stage in stages]
 
-    full = made("float32")
-    monkeypatch.setattr(loop, "IN_BFLOAT16", ("cpu",))
-    half = made("bfloat16")
+    full, half = made("float32"), made("bfloat16")
     for one, other in zip(full, half, strict=True):
         kept = {tensor.dtype for tensor in other.state_dict().values() if tensor.is_floating_point()}
         assert kept == {torch.float32}
         weights = [torch.cat([p.detach().flatten() for p in net.parameters()]) for net in (one, other)]
         assert not torch.equal(*weights)
         assert torch.nn.functional.cosine_similarity(*weights, dim=0) > 0.98
-        with loop.mixed_precision("cpu"):
-            assert other.layer("linear")(torch.randn(1, 16)).dtype == torch.bfloat16
+        images = torch.randn(2, *other.spec.input_shape)
+        for arithmetic in (Arithmetic(), Arithmetic("bfloat16")):
+            with other.computing(arithmetic):
+                found = other(images)
+                assert {output.dtype for output in found} == {torch.float32}
+                is_coarse = torch.equal(found[-1], found[-1].bfloat16().float())
+                assert is_coarse == (arithmetic.precision == "bfloat16")
 
 
 def test_a_diverging_training_says_so(network: Network, data: Data, tmp_path: Path) -> None:

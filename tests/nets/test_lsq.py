@@ -119,6 +119,49 @@ def test_signed_activations_of_8_bits_begin_at_minus_128() -> None:
     assert edge.with_sign(True).with_sign(False).low is None
 
 
+@pytest.mark.parametrize(
+    ("bits", "signed", "low"), [(2, False, None), (4, True, None), (8, True, -128), (8, False, None)]
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_codes_in_bfloat16_are_those_of_float32(bits: int, signed: bool, low: int | None, compiled: bool) -> None:
+    """Of the same values; u = v / s in bfloat16 would fall to 8 bits, and codes of 8 bits with it."""
+    v = (torch.randn(4000, generator=torch.Generator().manual_seed(0)) * 3).bfloat16().requires_grad_()
+    scale = torch.tensor(0.0234, requires_grad=True)
+    expected = (v.float() / scale).round().clamp(*lsq.code_range(bits, signed=signed, low=low))
+    made = lsq.fake_quantize(v, scale, bits, signed=signed, low=low, count=4000, compiled=compiled)
+    assert made.dtype == torch.bfloat16
+    assert torch.equal(made, (expected * scale).bfloat16())
+    made.sum().backward()
+    assert v.grad is not None
+    assert (v.grad.dtype, scale.grad is not None and scale.grad.dtype) == (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_quantisers_are_the_eager_ones_to_rounding(dtype: torch.dtype) -> None:
+    assert lsq.check_compiler("cpu") == ""
+    for shape, bits, signed in (((64,), 2, False), ((3, 5, 7, 9), 4, True), ((2, 16, 8, 8), 8, False)):
+        found = []
+        for compiled in (False, True):
+            generator = torch.Generator().manual_seed(bits)
+            v = torch.randn(shape, generator=generator).to(dtype)
+            v = (v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v).requires_grad_()
+            scale = torch.tensor(0.21, requires_grad=True)
+            made = lsq.fake_quantize(v, scale, bits, signed=signed, count=64, compiled=compiled)
+            made.backward(torch.randn(shape, generator=generator).to(dtype))
+            found.append((made.detach(), v.grad, scale.grad))
+        assert torch.equal(found[0][0], found[1][0]), "the same codes"
+        assert torch.equal(found[0][1], found[1][1])
+        torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiler_that_fails_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> object:
+        raise RuntimeError("no compiler\nas it seems")
+
+    monkeypatch.setattr(lsq, "_compiled", broken)
+    assert lsq.check_compiler("cpu") == "no compiler"
+
+
 def test_best_scale_beats_the_neighbours_and_the_full_range() -> None:
     rows = torch.randn(5, 3000)
     for bits in (2, 3, 4):

@@ -15,6 +15,7 @@ from coc_cli.chain.cache import lineages
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import UserError
 from coc_cli.files.places import from_folder, from_here
+from coc_cli.nets.arithmetic import FLOAT32
 from coc_cli.recipe.reading import RecipeFile, read
 
 CODE = """\
@@ -50,7 +51,7 @@ def keys(path: Path, *overrides: str) -> list[str]:
     file = read(path, overrides)
     plan = make_plan(file)
     with torch.random.fork_rng():
-        return [lineage[-1].key for lineage in lineages(file, plan, file.images(), "cpu")]
+        return [lineage[-1].key for lineage in lineages(file, plan, file.images(), "cpu", [FLOAT32] * len(plan.steps))]
 
 
 def names(file: RecipeFile) -> tuple[str, str | None, list[str]]:

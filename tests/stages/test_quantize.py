@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from coc_cli.errors import StageError
 from coc_cli.nets.checkpoint import encode
 from coc_cli.nets.cost import cost
+from coc_cli.nets.layers import normalised_weights
 from coc_cli.nets.network import Network, clone
 from coc_cli.nets.norm_folding import fold_norms
+from coc_cli.nets.quantizer_initialization import initialize_quantizers
 from coc_cli.nets.spec import Spec
 from coc_cli.stages.distill import Distill, Student
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import LayerRule, Quantize
-from coc_cli.stages.stage import Lab
+from coc_cli.stages.stage import ChainPosition, Lab
 
 
 def test_patterns_set_layers_apart_and_the_last_one_decides(spec: Spec) -> None:
@@ -76,3 +80,42 @@ def test_scales_stay_powers_of_two_in_later_stages(lab: Lab) -> None:
     student = Distill(student=Student(width=2), epochs=1)
     assert "the student's scales are learned, and no powers of two" in student.notes(network.spec)
     assert student.expect(network.spec).scales == "learned"
+
+
+def test_bits_fall_in_steps_and_go_on_from_what_was_learned(network: Network, lab: Lab) -> None:
+    epochs: list[tuple[int, int]] = []
+    lab = replace(lab, log=lambda epoch: epochs.append((epoch.epoch, epoch.epochs)))
+    stage = Quantize(weights=2, activations=3, through=((4, 4), (3, 3)), epochs=7, batch=32, lr=1e-2)
+    made = stage.apply(network, lab)
+    assert epochs == [(1, 2), (2, 2), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3)]
+    assert made.spec == stage.apply(network, replace(lab, state=lab.state / "again")).spec
+    plain = stage.model_copy(update={"through": ()}).expect(network.spec)
+    assert (made.spec.bits, set(made.spec.edges)) == (plain.bits, set(plain.edges))
+    for layer, name in ((made.layer(name), name) for name in made.spec.bits):
+        assert not torch.equal(layer.weight, network.layer(name).weight), "trained"
+
+
+def test_through_that_cannot_be_is_refused() -> None:
+    position = ChainPosition(0, None, {}, None)
+    rising = Quantize(weights=2, activations=3, through=((4, 4), (3, 2)), epochs=9)
+    assert list(rising.faults(position)) == [
+        (("through", 1), "goes from 3 and 2 bits up to 2 and 3; bits can only fall")
+    ]
+    short = Quantize(weights=2, activations=3, through=((4, 4),), epochs=1)
+    assert list(short.faults(position)) == [(("through",), "asks for 2 phases in 1 epochs; give more epochs")]
+
+
+def test_normalised_weights_start_where_they_were_and_are_plain_in_the_end(network: Network, lab: Lab) -> None:
+    stage = Quantize(weights=8, activations=8, weight_norm=True, epochs=2, batch=32, lr=1e-2)
+    bare = initialize_quantizers(network, stage.expect(network.spec), lab.data.train, "cpu")
+    weight = bare.layer("stages.0.0.conv1").weight.detach().clone()
+    with normalised_weights(bare):
+        latent = bare.layer("stages.0.0.conv1").latent_weight()  # type: ignore[operator]
+        torch.testing.assert_close(latent, weight - weight.mean(), rtol=1e-4, atol=1e-6)
+        deviation = bare.layer("stages.0.0.conv1").deviation
+    made = stage.apply(network, lab)
+    for name in made.spec.bits:
+        layer = made.layer(name)
+        assert layer.deviation is None
+        assert abs(float(layer.weight.mean())) < 1e-5
+    assert float(made.layer("stages.0.0.conv1").weight.std()) == pytest.approx(float(deviation), rel=1e-4)  # type: ignore[arg-type]

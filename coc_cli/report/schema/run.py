@@ -81,6 +81,7 @@ class StageResult(JsonPart):
     epochs: list[EpochEntry] = Field(description="the training, epoch by epoch")
     sha256: str = Field(description="checksum of the checkpoint beside it, hexadecimal")
     environment: Environment = Field(description="on what it was trained and measured")
+    arithmetic: Added[str] = Field(default="float32", description="in which the steps of its training computed")
     checksum: Added[str] = Field(default="", description="SHA-256 of all the rest, hexadecimal")
 
 
@@ -137,6 +138,7 @@ class StageEntry(Details, StageHead):
     """A network of the chain; the first is the baseline. The task's own figures stand before `environment`."""
 
     environment: Added[Environment] = Field(description="on what it was trained and measured")
+    arithmetic: Added[str] = Field(default="float32", description="in which the steps of its training computed")
     layers: Added[list[LayerEntry]] = Field(description="layer by layer")
     bitops_ratio: float = Field(description="BitOps of the baseline by this one's (strict: heads count)")
     bitops_ratio_nominal: float = Field(description="the papers' figure: MACs times the bits that most layers have")
