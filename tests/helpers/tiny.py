@@ -10,6 +10,7 @@ TINY_RECIPE = """\
 name: tiny
 seed: 3
 device: cpu
+precision: float32
 data: {source: digits}
 model:
   arch: cifar:resnet20
@@ -23,6 +24,7 @@ chain:
 TINY_EXITS = """\
 name: tiny
 device: cpu
+precision: float32
 data: {source: digits}
 model: {arch: cifar:resnet20, depth: 14, width: 4, train: {epochs: 3, batch: 128}}
 chain:
@@ -32,6 +34,7 @@ TINIEST_RECIPE = """\
 name: tiny
 seed: 3
 device: cpu
+precision: float32
 data: {source: digits, limit: 64}
 model:
   arch: cifar:resnet20

@@ -1,0 +1,80 @@
+"""In which arithmetic stages train: by flags and numbers, kept to when a run goes on, and part of what results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import coc
+from tiny import TINIEST_RECIPE
+
+from coc_cli.nets.arithmetic import FLOAT32, WORTH_COMPILING, Abilities, Arithmetic
+from coc_cli.report.schema.run import StageResult
+
+ALL, NONE = Abilities(bfloat16=True, compiler=True), Abilities(bfloat16=False, compiler=False)
+AUTO = TINIEST_RECIPE.replace("precision: float32", "precision: auto")
+
+
+@pytest.fixture
+def able(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(Abilities, "of", classmethod(lambda *_: ALL))
+    return monkeypatch
+
+
+def test_flags_and_numbers_decide() -> None:
+    assert ALL.arithmetic("auto", WORTH_COMPILING, quantised=True) == Arithmetic("bfloat16", True)
+    assert ALL.arithmetic("auto", WORTH_COMPILING, quantised=False) == Arithmetic("bfloat16", False)
+    assert ALL.arithmetic("auto", WORTH_COMPILING / 2, quantised=True) == Arithmetic("bfloat16", False)
+    assert ALL.arithmetic("auto", 0, quantised=True) == FLOAT32, "nothing is trained"
+    assert ALL.arithmetic("float32", WORTH_COMPILING, quantised=True) == FLOAT32
+    assert NONE.arithmetic("auto", WORTH_COMPILING, quantised=True) == FLOAT32
+    assert NONE.arithmetic("bfloat16", 1, quantised=True) == Arithmetic("bfloat16", False)
+    compiling = Abilities(bfloat16=False, compiler=True)
+    assert compiling.arithmetic("auto", WORTH_COMPILING, quantised=True) == Arithmetic("float32", True)
+    assert (ALL.missing(NONE), ALL.missing(ALL), NONE.missing(ALL)) == ("bfloat16 and a compiler", "", "")
+
+
+def run(out: str = "runs/tiny", *more: str) -> tuple[list[str], dict[str, str], list[StageResult]]:
+    """Run the recipe; return what it said, the key of each stage and the stages' results."""
+    Path("recipe.yaml").write_text(AUTO)
+    ended = coc("compress", "recipe.yaml", "--out", out, *more)
+    assert ended.code == 0, ended
+    events = [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
+    keys = {event["stage"]: event["key"] for event in events if event["event"] == "begin"}
+    folders = sorted((Path(out) / "stages").iterdir())
+    results = [StageResult.model_validate_json((folder / "result.json").read_text()) for folder in folders]
+    return ended.stderr.splitlines(), keys, results
+
+
+def test_a_run_keeps_to_what_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    able.setattr(Abilities, "of", classmethod(lambda *_: NONE))
+    _, plain, results = run()
+    assert [result.arithmetic for result in results] == ["float32", "float32"]
+    able.setattr(Abilities, "of", classmethod(lambda *_: ALL))
+    _, again, _ = run()
+    assert again == plain, "a machine that can do more goes on as before"
+    said, keys, results = run("runs/other")
+    assert not any("this run began" in line for line in said)
+    assert not set(keys.values()) & set(plain.values())
+    assert [result.arithmetic for result in results] == ["bfloat16", "bfloat16"]
+    able.setattr(Abilities, "of", classmethod(lambda *_: NONE))
+    said, moved, _ = run("runs/other")
+    what = "warning: this run began with bfloat16 and a compiler, which this machine lacks; its stages are made anew"
+    assert [line for line in said if what in line]
+    assert moved == plain
+    (tmp_path / "runs/tiny/precision.json").write_text("{broken")
+    assert run()[1] == plain
+
+
+def test_a_report_says_in_which_arithmetic_a_stage_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: pytest.MonkeyPatch
+) -> None:
+    del able
+    monkeypatch.chdir(tmp_path)
+    run()
+    report = json.loads(Path("runs/tiny/report.json").read_text())
+    assert [stage["arithmetic"] for stage in report["stages"]] == ["bfloat16", "bfloat16"]
