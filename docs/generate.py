@@ -85,14 +85,20 @@ def kind(schema: Schema) -> str:
     if "const" in schema or "enum" in schema:
         return " or ".join(map(code, schema.get("enum", [schema.get("const")])))
     if schema.get("type") == "array":
-        length = f" of {schema['maxItems']}" if "maxItems" in schema else ""
-        return f"list{length}: {kind(schema['items'])}"
+        return _list(schema)
     if schema.get("type") == "string" and "pattern" in schema:
         return f"text of the form {code(schema['pattern'])}"
     if schema.get("type") == "object" and schema.get("additionalProperties"):
         return f"mapping: name to {kind(schema['additionalProperties'])}"
     words = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
     return words.get(schema.get("type", ""), "mapping of keys") + bounds(schema)
+
+
+def _list(schema: Schema) -> str:
+    if "prefixItems" in schema:
+        return f"[{', '.join(map(kind, schema['prefixItems']))}]"
+    length = f" of {schema['maxItems']}" if "maxItems" in schema else ""
+    return f"list{length}: {kind(schema['items'])}"
 
 
 def default(schema: Schema, *, is_required: bool) -> str:

@@ -55,8 +55,8 @@ def _optimizer(network: Network, settings: Training) -> torch.optim.Optimizer:
         for name, of in parts.items()
     ]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.lr)
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
 
 
 def _one_pass(

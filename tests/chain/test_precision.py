@@ -78,3 +78,4 @@ def test_a_report_says_in_which_arithmetic_a_stage_trained(
     run()
     report = json.loads(Path("runs/tiny/report.json").read_text())
     assert [stage["arithmetic"] for stage in report["stages"]] == ["bfloat16", "bfloat16"]
+    assert "<dt>trained in</dt><dd>bfloat16</dd>" in Path("runs/tiny/report.html").read_text()

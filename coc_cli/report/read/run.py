@@ -161,11 +161,16 @@ def _environment(content: dict[str, Any], stages: tuple[StageView, ...], folders
     environment = content.get("environment")
     if not isinstance(environment, dict) and stages and stages[-1].index in folders:
         environment = folders[stages[-1].index].get("environment")
-    return (
-        {printable(key): printable(value) for key, value in environment.items()}
-        if isinstance(environment, dict)
-        else {}
-    )
+    found = environment if isinstance(environment, dict) else {}
+    return {printable(key): printable(value) for key, value in {**found, **_arithmetic(content)}.items()}
+
+
+def _arithmetic(content: dict[str, Any]) -> dict[str, str]:
+    """Return in which arithmetic stages trained, where one did not in float32 alone."""
+    stages = content.get("stages")
+    found = [stage.get("arithmetic") for stage in stages if isinstance(stage, dict)] if isinstance(stages, list) else []
+    kinds = dict.fromkeys(kind for kind in found if isinstance(kind, str))
+    return {"trained in": "; ".join(kinds)} if set(kinds) - {"float32"} else {}
 
 
 def _last_command(directory: Path) -> str | None:
