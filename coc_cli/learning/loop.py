@@ -158,7 +158,8 @@ def fit(
             what = _divergence(network, mean, result.negative_loss)
             if not what:
                 finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began, anew)
-                training.add(finished, (result.score, result.negative_loss))
+                figure = (result.score, result.negative_loss)
+                training.add(finished, figure if settings.keep == "best" else (epoch, 0.0))
         if what:
             text = f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}"
             warn(_next_try(settings, f"{text}: {what}", is_slowed=training.is_slowed))

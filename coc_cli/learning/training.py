@@ -49,6 +49,12 @@ class Training(Frozen):
     label_smoothing: Annotated[
         float, Field(ge=0, lt=1, description="probability that is spread over all classes, in the task's own loss")
     ] = 0.0
+    keep: Annotated[
+        Literal["best", "last"],
+        Field(
+            description="the weights of which epoch: best on validation; last, where the network has seen those images"
+        ),
+    ] = "best"
     on_divergence: Annotated[
         Literal["stop", "retry"], Field(description="retry: begin again once, at a quarter of the learning rate")
     ] = "stop"

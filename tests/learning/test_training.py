@@ -113,6 +113,20 @@ def test_the_best_epoch_on_validation_is_kept(network: Network, data: Data, tmp_
     assert evaluate(network, data.validation).value == max(epoch.metric for epoch in seen)
 
 
+def test_the_last_epoch_is_kept_where_validation_is_not_to_choose(network: Network, data: Data, tmp_path: Path) -> None:
+    """With a rate this large the last epoch is not the best by chance."""
+    from coc_cli.learning.evaluation import learning
+
+    for keep in ("last", "best"):
+        made, seen = clone(network), []
+        settings = Training(epochs=6, batch=32, lr=0.3, final_lr=1.0, keep=keep)  # type: ignore[arg-type]
+        arguments = {"augment": PLAIN, "seed": 3, "state": tmp_path / keep, "log": seen.append}
+        fit(made, data, settings, LOSS, **arguments)  # type: ignore[arg-type]
+        metrics = [epoch.metric for epoch in seen]
+        assert max(metrics) > metrics[-1]
+        assert learning(made, data.validation).value == (metrics[-1] if keep == "last" else max(metrics))
+
+
 def test_the_learning_rate_rises_then_falls() -> None:
     settings = Training(lr=1.0, warmup=0.1)
     rates = [learning_rate(settings, step, 100) for step in range(100)]
