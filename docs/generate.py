@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the package beside this file, whichever is installed
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # the package beside this file, whichever is installed
 
+import figures  # noqa: E402
 import typer  # noqa: E402
 from pydantic import BaseModel, TypeAdapter  # noqa: E402
 
@@ -286,6 +287,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "policies": policies,
     "governors": governors,
     "commands": commands,
+    "results": figures.results,
+    "figures": figures.figures,
 }
 
 

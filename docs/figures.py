@@ -1,0 +1,129 @@
+"""The tables of figures in README.md and docs/benchmarks.md, from the JSON files that benchmarks/figures.py writes."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent / "benchmarks"
+ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "lowbit", "chain")  # as in the tables
+NONE = "-"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read() -> dict[str, dict[str, Any]]:
+    """Return the content of each file of runs, by name, in order."""
+    there = {name: FOLDER / f"{name}.json" for name in ORDER}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in there.items() if path.is_file()}
+
+
+def results() -> str:
+    """Return README's table: a line for each case of each figure, means over seeds."""
+    rows = []
+    for figure in read().values():
+        for case, runs in _by_case(figure).items():
+            first, last = ([one["stages"][place] for one in runs] for place in (0, -1))
+            link = f"[{figure['recipe']}](recipes/{figure['recipe']}.yaml){f' {case}' if case else ''}"
+            rows.append([
+                f"{link}: {_about(figure)}",
+                str(len(runs)),
+                *(_mean_value(figure, stages) for stages in (first, last)),
+                max((_change(figure, one) for one in runs), key=lambda change: change[0])[1],
+                f"1/{statistics.mean(stage['bitops_ratio'] for stage in last):.0f}",
+                f"1/{statistics.mean(stage['bytes_ratio'] for stage in last):.0f}",
+            ])  # fmt: skip
+    return table(["recipe", "seeds", "baseline", "result", "worst seed", "BitOps", "bytes"], rows)
+
+
+def figures() -> str:
+    """Return the sections of docs/benchmarks.md, one for each file."""
+    return "\n\n".join(_section(name, figure) for name, figure in read().items())
+
+
+def _section(name: str, figure: dict[str, Any]) -> str:
+    made = figure["environment"]
+    where = (
+        f"{made['processor']}, {made.get('threads', made['cores'])} threads, torch {made['torch']}, {made['date'][:10]}"
+    )
+    text = f"## {_about(figure)}\n\n[{figure['recipe']}](../recipes/{figure['recipe']}.yaml), tuned on {figure['tuned_on']}."
+    if "note" in figure:
+        text += f" Note: {figure['note']}."
+    text += f" {where}. [{name}.json](benchmarks/{name}.json) is made by\n\n    {figure['command']}\n\n"
+    stages = [stage["name"] for stage in figure["runs"][0]["stages"]]
+    head = ["case and seed", *stages, "change", "BitOps (strict)", "bytes", "training"]
+    rows = [_run(figure, one) for one in figure["runs"]]
+    rows += [_mean(figure, case, runs) for case, runs in _by_case(figure).items() if len(runs) > 1]
+    text += table(head, rows)
+    for one in figure.get("targets", ()):
+        drop = f"{one['ratio']:.0f}x at {100 * one['drop']:.2f} points"
+        text += f"\n\nTarget of {one['case']}: {one['target']}. **{'Met' if one['met'] else 'Missed'}**: {drop}."
+        text += f" {one['tried']}" if "tried" in one else ""
+    return text
+
+
+def _run(figure: dict[str, Any], one: dict[str, Any]) -> list[str]:
+    stages, last = one["stages"], one["stages"][-1]
+    values = [_value(figure, stage["metric_value"]) for stage in stages]
+    seconds = sum(stage.get("seconds", 0) for stage in stages)
+    name = f"{one.get('case', '')} {one['seed']}".strip()
+    ratios = [f"{last['bitops_ratio']:.0f}x", f"1/{last['bytes_ratio']:.1f}"]
+    return [name, *values, _change(figure, one)[1], *ratios, f"{seconds / 60:.1f} min" if seconds else NONE]
+
+
+def _mean(figure: dict[str, Any], case: str, runs: list[dict[str, Any]]) -> list[str]:
+    columns = zip(*(one["stages"] for one in runs), strict=True)
+    values = [_mean_value(figure, column) for column in columns]
+    changes = [_difference(figure, one) for one in runs]
+    unit = "%" if _is_error(figure) else "points"
+    deviation = f"{statistics.mean(changes):+.2f} {unit} (deviation {statistics.stdev(changes):.2f})"
+    last = [one["stages"][-1] for one in runs]
+    ratio, size = (statistics.mean(stage[key] for stage in last) for key in ("bitops_ratio", "bytes_ratio"))
+    return [f"{case} mean of {len(runs)}".strip(), *values, deviation, f"{ratio:.0f}x", f"1/{size:.1f}", NONE]
+
+
+def _by_case(figure: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for one in figure["runs"]:
+        cases.setdefault(one.get("case", ""), []).append(one)
+    return cases
+
+
+def _about(figure: dict[str, Any]) -> str:
+    return str(figure.get("about", figure["recipe"]))
+
+
+def _is_error(figure: dict[str, Any]) -> bool:
+    """Return whether the metric is an error, of numbers."""
+    return bool(figure.get("metric") == "mae")
+
+
+def _value(figure: dict[str, Any], value: float) -> str:
+    return f"{value:.2f}" if _is_error(figure) else f"{100 * value:.2f} %"
+
+
+def _mean_value(figure: dict[str, Any], stages: Sequence[dict[str, Any]]) -> str:
+    return _value(figure, statistics.mean(stage["metric_value"] for stage in stages))
+
+
+def _difference(figure: dict[str, Any], one: dict[str, Any]) -> float:
+    """Return the change of the metric against the baseline: points of accuracy, or percent of an error."""
+    first, last = (one["stages"][place]["metric_value"] for place in (0, -1))
+    return 100 * (last / first - 1) if _is_error(figure) else 100 * (last - first)
+
+
+def _change(figure: dict[str, Any], one: dict[str, Any]) -> tuple[float, str]:
+    """Return how much worse a result is than its baseline, for ordering, and that change in words."""
+    change = _difference(figure, one)
+    if _is_error(figure):
+        return change, f"{change:+.1f} %"
+    interval = (one["stages"][-1].get("change") or {}).get("ci95")
+    low_high = f" ({100 * interval[0]:+.2f} to {100 * interval[1]:+.2f})" if interval else ""
+    return -change, f"{change:+.2f} points{low_high}"
