@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from coc_cli.units import counted
+
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "lowbit", "chain")  # as in the tables
 NONE = "-"
@@ -50,10 +52,10 @@ def figures() -> str:
 
 def _section(name: str, figure: dict[str, Any]) -> str:
     made = figure["environment"]
-    where = (
-        f"{made['processor']}, {made.get('threads', made['cores'])} threads, torch {made['torch']}, {made['date'][:10]}"
-    )
-    text = f"## {_about(figure)}\n\n[{figure['recipe']}](../recipes/{figure['recipe']}.yaml), tuned on {figure['tuned_on']}."
+    threads = counted(made.get("threads", made["cores"]), "thread")
+    where = f"{made['processor']}, {threads}, torch {made['torch']}, {made['date'][:10]}"
+    text = f"## {_about(figure)}\n\n[{figure['recipe']}](../recipes/{figure['recipe']}.yaml)"
+    text += f", tuned on {figure['tuned_on']}."
     if "note" in figure:
         text += f" Note: {figure['note']}."
     text += f" {where}. [{name}.json](benchmarks/{name}.json) is made by\n\n    {figure['command']}\n\n"
