@@ -2,8 +2,8 @@
 
 Not a test; a refactoring keeps the outputs of the version before and compares its own with them:
 
-    python benchmarks/same_outputs.py record OLD --data cifar10-jpeg.zip     # with the old version installed
-    python benchmarks/same_outputs.py record NEW --data cifar10-jpeg.zip     # with the new one
+    python benchmarks/same_outputs.py record OLD --data cifar10.zip     # with the old version installed
+    python benchmarks/same_outputs.py record NEW --data cifar10.zip     # with the new one
     python benchmarks/same_outputs.py compare OLD NEW
 
 `record` runs the quickstart, exits-digits, regression and table recipes in a folder (about ten minutes on 2 cores) and
@@ -47,7 +47,7 @@ def record(folder: Path, data: Path | None, recipes: Path) -> None:
     plans = folder / "plans"
     plans.mkdir()
     if data is not None:
-        (folder / "cifar10-jpeg.zip").symlink_to(data.resolve())
+        (folder / "cifar10.zip").symlink_to(data.resolve())
         (folder / "cifar10.zip").symlink_to(data.resolve())
     subprocess.run([sys.executable, str(recipes / "turned_digits.py")], cwd=folder, check=True)
     link = folder / "recipes"

@@ -183,13 +183,6 @@ class Recipe(Frozen):
     name: Annotated[str, Field(pattern=NAME_FORM, max_length=100, description="names the run directory")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
-    precision: Annotated[
-        Precision,
-        Field(
-            description="of the steps of trainings: bfloat16 where it is fast, with compiled quantisers where that"
-            " pays, or float32 alone, which depends least on the processor; all is measured in float32"
-        ),
-    ] = "auto"
     data: DataSettings
     model: Model
     chain: Annotated[
@@ -204,6 +197,13 @@ class Recipe(Frozen):
         LoggerName | None,
         Field(description="where the figures of every epoch and stage go besides the run's own files"),
     ] = None
+    precision: Annotated[
+        Precision,
+        Field(
+            description="of the steps of trainings: bfloat16 where it is fast, with compiled quantisers where that"
+            " pays, or float32 alone, which depends least on the processor; all is measured in float32"
+        ),
+    ] = "auto"
 
     @property
     def needs_latency(self) -> bool:

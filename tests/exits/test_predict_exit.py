@@ -213,10 +213,10 @@ def test_a_recipe_is_told_of_its_section_before_any_work(tmp_path: Path, monkeyp
     text = TINY_EXITS
     Path("a.yaml").write_text(text + "predict_exit: {profile: cortex-m8}\n")
     assert coc("plan", "a.yaml", code=2).stderr == (
-        "a.yaml:7: predict_exit.profile: no such profile or file 'cortex-m8'; did you mean 'cortex-m7'?\n"
+        "a.yaml:8: predict_exit.profile: no such profile or file 'cortex-m8'; did you mean 'cortex-m7'?\n"
     )
     Path("b.yaml").write_text(text + "predict_exit: {deadline: 5}\n")
-    assert "b.yaml:7: predict_exit.deadline: needs text, got 5" in coc("plan", "b.yaml", code=2).stderr
+    assert "b.yaml:8: predict_exit.deadline: needs text, got 5" in coc("plan", "b.yaml", code=2).stderr
     chain = text.index("chain:")
     Path("c.yaml").write_text(text[:chain] + "chain:\n  - quantize: {weights: 8, activations: 8}\npredict_exit: {}\n")
     assert coc("plan", "c.yaml", code=2).stderr == (

@@ -10,7 +10,6 @@ TINY_RECIPE = """\
 name: tiny
 seed: 3
 device: cpu
-precision: float32
 data: {source: digits}
 model:
   arch: cifar:resnet20
@@ -20,21 +19,21 @@ model:
 chain:
   - distill: {student: {width: 2}, epochs: 2, batch: 128}
   - quantize: {weights: 4, activations: 4, epochs: 2, batch: 128}
+precision: float32
 """
 TINY_EXITS = """\
 name: tiny
 device: cpu
-precision: float32
 data: {source: digits}
 model: {arch: cifar:resnet20, depth: 14, width: 4, train: {epochs: 3, batch: 128}}
 chain:
   - early_exit: {every: block, epochs: 2, batch: 128, max_drop: 0.02}
+precision: float32
 """
 TINIEST_RECIPE = """\
 name: tiny
 seed: 3
 device: cpu
-precision: float32
 data: {source: digits, limit: 64}
 model:
   arch: cifar:resnet20
@@ -43,6 +42,7 @@ model:
   train: {epochs: 1, batch: 32}
 chain:
   - quantize: {weights: 4, activations: 4, epochs: 3, batch: 32}
+precision: float32
 """
 TINIEST_STAGES = ("stages/00-baseline", "stages/01-quantize")
 

@@ -41,9 +41,9 @@ def test_a_full_disk_names_the_file(workspace: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(atomic.os, "fsync", full)
     said = coc("compress", workspace / "recipe.yaml", code=1).stderr
-    what = "runs/tiny/recipe.yaml: No space left on device; free some space there, or run coc on another disk"
+    what = "runs/tiny/precision.json: No space left on device; free some space there, or run coc on another disk"
     assert said.splitlines()[-1] == what
-    assert list(RUN.glob(".recipe.yaml.*")) == []
+    assert list(RUN.glob(".precision.json.*")) == []
 
 
 @pytest.mark.parametrize("name", ["report.json", "report.html", "model.safetensors", "stages/00-baseline/result.json"])

@@ -178,7 +178,7 @@ def test_a_logger_whose_package_is_missing_is_said_before_any_work(
 ) -> None:
     monkeypatch.setattr("coc_cli.loggers.logger.find_spec", lambda _: None)
     path = recipe(TINIEST_RECIPE + f"logger: {name}\n")
-    needs = f"recipe.yaml:12: logger: {name} needs a package that is not installed: pip install 'coc-cli[{name}]'\n"
+    needs = f"recipe.yaml:13: logger: {name} needs a package that is not installed: pip install 'coc-cli[{name}]'\n"
     for verb in ("plan", "compress"):
         assert coc(verb, path, code=2).stderr == needs
     assert not Path("runs").exists()
@@ -187,7 +187,7 @@ def test_a_logger_whose_package_is_missing_is_said_before_any_work(
 def test_a_logger_that_is_none_is_named_with_those_there_are(recipe: Callable[..., Path]) -> None:
     said = coc("plan", recipe(TINIEST_RECIPE + "logger: tensorbord\n"), code=2).stderr
     assert said == (
-        "recipe.yaml:12: logger: needs 'csv', 'tensorboard', 'mlflow', 'wandb' or 'trackio', got 'tensorbord'\n"
+        "recipe.yaml:13: logger: needs 'csv', 'tensorboard', 'mlflow', 'wandb' or 'trackio', got 'tensorbord'\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -11,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from command_line import coc
 from pictures import encoded, pixels, unpack
@@ -108,7 +110,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "on is text": (
         "{source: digits}",
         "{source: digits, augment: {flip: on}}",
-        "r.yaml:2: data.augment.flip: needs true or false, got 'on'",
+        "r.yaml:2: data.augment.flip: needs true, false or 'alternating', got 'on'",
     ),
     "not in the list": (
         "{source: digits}",
@@ -772,13 +774,14 @@ def test_the_schema_knows_every_key() -> None:
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 EVERY = sorted(RECIPES.rglob("*.yaml"))
-SHIPPED = [path for path in EVERY if "folder:imagenet" not in path.read_text()]  # that one needs the user's own images
+FOREIGN = [path for path in EVERY if "foreign_resnet.py" in path.read_text()]  # which need somebody else's weights
+SHIPPED = [path for path in EVERY if "folder:imagenet" not in path.read_text() and path not in FOREIGN]
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A .zip of CIFAR-10's form: 500 pictures of each of ten classes to train on, all of one class alike."""
-    path = tmp_path_factory.mktemp("archive") / "cifar10-jpeg.zip"
+    path = tmp_path_factory.mktemp("archive") / "cifar10.zip"
     with zipfile.ZipFile(path, "w") as file:
         for label in range(10):
             buffer = BytesIO()
@@ -805,7 +808,11 @@ def beside_images(archive: Path, table: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_shipped_recipe_is_found() -> None:
-    assert (len(EVERY), len(SHIPPED)) == (14, 13)  # the last has its own test, test_efficientnet_lite.py
+    assert (len(EVERY), len(SHIPPED), len(FOREIGN)) == (
+        16,
+        13,
+        2,
+    )  # the last has its own test, test_efficientnet_lite.py
 
 
 @pytest.mark.full
@@ -825,6 +832,23 @@ def test_every_shipped_recipe_runs(path: Path) -> None:
         short += ["data.limit=200"]
     result = compress(path, overrides=tuple(short))
     assert [stage["name"] for stage in result.report["stages"][1:]] == stages
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("beside_images")
+@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
+def test_recipes_for_somebody_else_s_weights_run(path: Path) -> None:
+    """On untrained weights under the published names; those of the checkpoint are module.NAME below state_dict."""
+    content = yaml.safe_load(path.read_text())
+    kind = content["model"]["arch"].rpartition(":")[2]
+    module = runpy.run_path(str(RECIPES / "foreign_resnet.py"))[kind](10)
+    state = {f"module.{name}": value for name, value in module.state_dict().items()}
+    torch.save({"state_dict": state}, content["model"]["checkpoint"])
+    ((name, _),) = content["chain"][0].items()
+    short = ("data.limit=200", f"chain.0.{name}.epochs=1")
+    result = compress(path, overrides=short + (("chain.0.distill.teacher_views=1",) if name == "distill" else ()))
+    assert [stage["name"] for stage in result.report["stages"]] == ["baseline", name]
+    assert result.report["stages"][0]["macs"] == {"resnet20": 40551040, "resnet56": 125485696}[kind]
 
 
 SMALL = GOOD.replace("{source: digits}", "{source: digits, limit: 36}").replace(
@@ -909,11 +933,11 @@ def test_the_recipes_of_cifar_can_be_planned_without_it(
     path = RECIPES / f"{name}.yaml"
     spec = make_plan(read(path, data_may_be_absent=True)).steps[0].spec
     assert (spec.input_shape, len(spec.labels)) == ((3, 32, 32), 10)
-    with pytest.raises(UserError, match=r"data.source: no such folder or .zip file 'cifar10-jpeg.zip' \(looked"):
+    with pytest.raises(UserError, match=r"data.source: no such folder or .zip file 'cifar10.zip' \(looked"):
         read(path)
 
 
-@pytest.mark.parametrize("path", [path for path in EVERY if "cifar10" in path.stem], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in SHIPPED if "cifar10" in path.stem], ids=lambda path: path.stem)
 def test_the_recipes_of_cifar_declare_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = read(path, data_may_be_absent=True)
