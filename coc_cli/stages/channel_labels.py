@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from coc_cli.nets.network import Network
 
 
+NO_CHANNELS = "what no layer makes: padding, a constant or the image"
+
+
 class Misfit(Exception):  # noqa: N818  (it says that widths do not fit, which is an answer)
     """The graph cannot run with these widths: the operation at fault, and why."""
 
@@ -126,7 +129,7 @@ class Notes:
         nothing = (one == 0) != (other == 0)
         if nothing.any():
             met = torch.where(one == 0, other, one)[nothing]
-            self.keep(met, f"{self.place(node)} joins them with values that are no channel's")
+            self.keep(met, f"{self.place(node)} joins them with {NO_CHANNELS}")
         pairs = torch.stack([one, other])[:, (one != other) & (one != 0) & (other != 0)]
         if pairs.numel():
             self.found.edges.append(pairs)

@@ -91,6 +91,11 @@ class Selection:
         return layers
 
     @cached_property
+    def _widths(self) -> dict[str, int]:
+        """The output channels of each layer by path."""
+        return {path: len(labels) for path, labels in self.channels.whole.found.rows.items()}
+
+    @cached_property
     def search(self) -> Search:
         return Search(Work(self.channels, [choice.bundle for choice in self.choices]), self.choices)
 
@@ -203,17 +208,19 @@ class Selection:
 
     def notes(self, most: int = 6) -> list[str]:
         """Return which layers keep their channels though nothing requests it, and why; how many more if too many."""
-        kept: dict[str, list[str]] = {}
-        for group in self.channels.groups:
-            is_layer = group.members[0][0] in self.channels.whole.found.rows and not is_head(group.name)
-            if group.why_kept and group.channels > 1 and is_layer:
-                kept.setdefault(group.why_kept, []).append(group.name)
-        for bundle in self.channels.bundles:
-            if bundle.why_kept:
-                names = [self.channels.groups[index].name for index in bundle.groups]
-                kept.setdefault(bundle.why_kept, []).extend(names)
-        notes = [f"{_named(names)} channels: {why}" for why, names in kept.items()]
-        more = len({name for names in list(kept.values())[most:] for name in names})
+        kept: dict[str, dict[str, int]] = {}  # by reason: how many channels each layer keeps for it
+        bundled = [
+            (bundle.why_kept, self.channels.groups[index])
+            for bundle in self.channels.bundles
+            for index in bundle.groups
+        ]
+        for why, group in [*((group.why_kept, group) for group in self.channels.groups), *bundled]:
+            if why and group.channels > 1 and group.members[0][0] in self._widths and not is_head(group.name):
+                counts = kept.setdefault(why, {})
+                counts[group.name] = counts.get(group.name, 0) + group.channels
+        widths = {layer_at(path): width for path, width in self._widths.items()}
+        notes = [f"{_named(counts, widths)}: {why}" for why, counts in kept.items()]
+        more = len({name for counts in list(kept.values())[most:] for name in counts})
         return [*notes[:most], *([f"{more} more keep theirs for reasons of the kind"] if more else [])]
 
     def nearby(self, fraction: float) -> list[float]:
@@ -293,13 +300,15 @@ def pruning_notes(spec: Spec, settings: SelectionSettings, fraction: float) -> l
     return notes
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(counts: Mapping[str, int], widths: Mapping[str, int]) -> str:
+    """Return which layers keep channels, and how many at least of those that may lose others."""
     few = 3
-    unique = list(dict.fromkeys(names))
-    if len(unique) == 1:
-        return f"layer '{unique[0]}' keeps its"
-    shown = ", ".join(f"'{name}'" for name in unique[:few])
-    return f"layers {shown}{f' and {len(unique) - few} more' if len(unique) > few else ''} keep their"
+    parts = {name: f"at least {kept} of its {widths[name]}" for name, kept in counts.items() if kept < widths[name]}
+    if len(counts) == 1:
+        return "".join(f"layer '{name}' keeps {parts.get(name, 'its')} channels" for name in counts)
+    shown = ", ".join(f"'{name}'{f' ({parts[name]})' if name in parts else ''}" for name in list(counts)[:few])
+    more = f" and {len(counts) - few} more" if len(counts) > few else ""
+    return f"layers {shown}{more} keep {'' if parts else 'their '}channels"
 
 
 def _rules(network: Network, settings: SelectionSettings) -> dict[str, LayerRule]:

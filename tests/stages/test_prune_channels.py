@@ -47,7 +47,10 @@ STEPS = {  # by network: its bundles by their layers, each with its parts and st
 }
 NOTES = {
     "Chunked": ["layer 'wide.0' keeps its channels: split behind 'wide.2' needs all 20"],
-    "Padded": ["layer 'wide.0' keeps its channels: add behind 'stem.2' joins them with values that are no channel's"],
+    "Padded": [
+        "layer 'wide.0' keeps at least 8 of its 24 channels: add behind 'stem.2' joins them with what no layer makes:"
+        " padding, a constant or the image"
+    ],
     "FixedView": ["layer 'stem.0' keeps its channels: reshape behind 'stem.2' needs all 16"],
     "Attention": ["layers 'query', 'key', 'value' keep their channels: matmul behind 'query' takes them together"],
 }
