@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import Run, coc
 from formats import save_format_1
 from PIL import Image
+from tiny import TINIEST_RECIPE
 
 import coc_cli
 from coc_cli.nets.checkpoint import load
@@ -59,6 +61,8 @@ def test_schema_is_json() -> None:
 def test_errors_have_no_traceback_unless_asked(tmp_path: Path) -> None:
     plain = coc("plan", str(tmp_path / "no.yaml"), code=2)
     assert plain.stderr == f"{tmp_path}/no.yaml: cannot be read: No such file or directory\n"
+    (tmp_path / "now.yaml").touch()
+    assert coc("plan", str(tmp_path / "no.yaml"), code=2).stderr == plain.stderr[:-1] + "; did you mean 'now.yaml'?\n"
     assert "Traceback" in coc("plan", str(tmp_path / "no.yaml"), "--debug", code=2).stderr
 
 
@@ -237,7 +241,31 @@ def test_inspect_shows_layers_and_lineage(finished: Run) -> None:
     assert "lineage: baseline -> distill -> quantize" in shown
     assert "stages.2.0.shortcut.0" in shown
     refused = coc("inspect", finished.folder / "recipe.yaml", code=2).stderr
-    assert refused.endswith("not a safetensors file, or cut short\n")
+    assert refused.endswith("is a recipe; run coc compress on it first, and name its run directory\n")
+
+
+def test_what_a_run_directory_held_is_said(recipe: Callable[..., Path]) -> None:
+    recipe(TINIEST_RECIPE[: TINIEST_RECIPE.index("chain:")] + "chain: []\n")
+    coc("compress", "recipe.yaml")
+    other = ("compress", "recipe.yaml", "--set", "name=other", "--out", "runs/tiny")
+    said = "warning: runs/tiny held a run of recipe tiny, which this one of other replaces"
+    assert coc(*other, "--quiet").stderr.splitlines()[0] == said
+    assert "warning: runs/tiny held" not in coc(*other).stderr
+    for name in ("a.png", "b.png", "c.png", "d.png", ".hidden"):
+        Path("photos", name).parent.mkdir(exist_ok=True)
+        Path("photos", name).touch()
+    said = "warning: photos holds other things (a.png, b.png, c.png and 1 more), among which the run is written"
+    command = ("compress", "recipe.yaml", "--quiet", "--out", "photos")
+    assert coc(*command).stderr.splitlines()[0] == f"{said}; --out names another folder"
+    assert "other things" not in coc(*command).stderr, "now it is a run"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_plan_says_that_the_device_is_not_here(recipe: Callable[..., Path]) -> None:
+    said = "there is no cuda here, where coc compress would need --device cpu or auto"
+    recipe()
+    assert f"warning: {said}" in coc("plan", "recipe.yaml", "--set", "device=cuda").stdout.splitlines()
+    assert json.loads(coc("plan", "recipe.yaml", "--set", "device=cuda", "--json").stdout)["warnings"] == [said]
 
 
 PETS_RECIPE = """\

@@ -45,6 +45,7 @@ from coc_cli.files.run_directory import (
     SPEEDS,
     STAGE_RESULT,
     check_places,
+    strange_names,
     sweep,
     sweep_beside,
 )
@@ -68,8 +69,10 @@ from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import as_data, as_file
 from coc_cli.stages import STAGES
 from coc_cli.stages.stage import Answers, Lab
+from coc_cli.units import named
 
 STAGE_FOLDER = re.compile(rf"^\d\d-({'|'.join((BASELINE, *STAGES))})$")
+NAME_LINE = re.compile(r"name: (.{1,200})")  # a resolved recipe begins so
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,13 @@ def run_chain(
     chosen = torch_device(file, device)
     directory = out or RUNS / file.recipe.name
     _check_files(directory, [step.folder for step in plan.steps])
+    others = strange_names(directory)
     reporter = Reporter(directory / LOG, len(plan.steps) - 1, quiet=quiet, verbose=verbose)
     with _locked(directory), reporter:
         reporter.event("start", command=_command(), environment=as_data(environment(chosen)))
+        if others:
+            what = f"{directory} holds other things ({named(others, 3)}), among which the run is written"
+            reporter.say(f"warning: {what}; --out names another folder", event="warning", what=what)
         reporter.at_work("images are read")
         data = file.images(reporter.decoding).to(chosen)
         say = partial(reporter.say, event="warning")
@@ -169,7 +176,7 @@ class _Run:
         self._warn_of_seen_images()
         for text in own_functions().warnings():
             self.reporter.say(f"warning: {text}", event="warning", what=text)
-        for note in (*self.file.info.notes, *self.file.stage_notes.values()):
+        for note in dict.fromkeys((*self.plan.steps[0].notes, *self.file.stage_notes.values())):
             self.reporter.say(f"note: {note}", event="note", what=note)
         steps = zip(self.plan.steps, self._lineages(), strict=True)
         results = [self._stage(step, lineage, fresh=fresh) for step, lineage in steps]
@@ -191,12 +198,21 @@ class _Run:
     def _forget_other_recipe(self) -> None:
         """Remove the result of an earlier, different recipe, so that the directory never mixes two."""
         text, path = resolved(self.file.recipe, self.directory).encode(), self.directory / RECIPE
-        if not path.is_file() or path.read_bytes() != text:
+        before = path.read_bytes() if path.is_file() else b""
+        if before != text:
+            self._warn_of_replaced(before, text)
             for name in (REPORT, PAGE, RESULT):
                 (self.directory / name).unlink(missing_ok=True)
         write_atomically(path, text)
         for name, content in users_files({step.spec.arch for step in self.plan.steps}):
             write_atomically(self.directory / name, content)
+
+    def _warn_of_replaced(self, before: bytes, text: bytes) -> None:
+        """Warn if the directory holds a run of a recipe of another name."""
+        name, other = (NAME_LINE.match(each.decode(errors="replace")) for each in (text, before))
+        if name and other and name[1] != other[1]:
+            what = f"{self.directory} held a run of recipe {other[1]}, which this one of {name[1]} replaces"
+            self.reporter.say(f"warning: {what}", event="warning", what=what)
 
     def _warn_of_seen_images(self) -> None:
         """Warn if the baseline was trained on another split, so that it may know this one's test images."""

@@ -39,6 +39,13 @@ def check_places(folder: Path, *, is_entry: bool = False) -> None:
             raise user_error(path, "is a pipe or a device, no file; remove it")
 
 
+def strange_names(folder: Path) -> list[str]:
+    """Return what a folder holds that is no run, but for hidden files: nothing of a run, or of no folder."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    own = {RECIPE, LOG, LOCK, STAGES, PREDICTIONS, GIVEN}
+    return [] if own & set(names) else [name for name in names if not name.startswith(".")]
+
+
 def sweep(folder: Path, *, is_entry: bool = False) -> None:
     """Remove what interrupted writes left in a run directory, or a cache entry, whose lock is held."""
     for path in list(_own(folder, is_entry=is_entry)):
