@@ -28,6 +28,8 @@ from coc_cli.report.schema.evaluate import EvaluationReport, SplitEntry
 from coc_cli.report.schema.run import Details, ExitEntry
 from coc_cli.units import metric_text
 
+ORDER = "If not, name its classes (or their folders) so that they sort in that order, as 0-truck, 1-cat"
+
 
 def evaluate(request: EvaluateRequest, say: Callable[[str], None]) -> EvaluationReport:
     """Measure a network on every image of validation and test, each answered by the exit at which it leaves.
@@ -40,13 +42,14 @@ def evaluate(request: EvaluateRequest, say: Callable[[str], None]) -> Evaluation
         check_weights(recipe, planned)
     if network and source_of(recipe.recipe.data).labels_known_early:
         _check_labels(recipe, network, recipe.info)
+    say("images are read")
     data = recipe.images(_sparingly(say)).to(request.device)
     if planned is not None:
         network = load_or_build(recipe, planned, data, recipe.recipe.seed)
     assert network
     _check_labels(recipe, network, data.info)
     network = network.to(request.device)
-    splits = [_measured(network, data, name) for name in ("validation", "test")]
+    splits = [_measured(network, data, name, say) for name in ("validation", "test")]
     spec, task = network.spec, task_of(network.spec)
     cost_ = cost(spec).leaving([exit_.share for exit_ in splits[-1].exits] or [1.0])
     return EvaluationReport(
@@ -102,11 +105,12 @@ def _warnings(splits: list[SplitEntry], task: Task) -> Iterator[str]:
     if other := renamed(test.answers):
         first = ", ".join(f"'{label}' is answered '{answer}'" for label, answer in other.renamed[:3])
         would = f"in another order of its classes it would have {metric_text(task.metric, other.accuracy)} on test"
-        yield f"{would} ({first}); is the order of the classes that of its training?"
+        yield f"{would} ({first}); is the order of the classes that of its training? {ORDER}"
 
 
-def _measured(network: Network, data: Data, name: str) -> SplitEntry:
+def _measured(network: Network, data: Data, name: str, say: Callable[[str], None]) -> SplitEntry:
     split: Split = getattr(data, name)
+    say(f"measured on {len(split):,} {name} images")
     found, task = evaluate_split(network, split), task_of(network.spec)
     trivial, spread = triviality(found.answers, task, split, data.train)
     details = Details(trivial_value=trivial, answer_spread=spread, **found.details)

@@ -85,6 +85,12 @@ def test_every_class_and_confusion_stands_in_the_terminal() -> None:
         assert cells[1:] == [f"{one['accuracy']:.1%}", *(str(n) if n else "" for n in row)]
 
 
+def test_what_is_being_done_is_said() -> None:
+    said = coc("evaluate", "runs/tiny").stderr.splitlines()
+    assert said == ["images are read", "measured on 360 validation images", "measured on 360 test images"]
+    assert coc("evaluate", "runs/tiny", "--quiet").stderr == ""
+
+
 def test_numbers_have_r2_and_a_scatter() -> None:
     text = coc("evaluate", "runs/numbers").stdout
     assert "R2" in text
@@ -100,6 +106,8 @@ def test_a_recipe_with_a_checkpoint_is_evaluated_and_wrong_classes_are_noticed()
     Path("given.yaml").write_text("\n".join(lines) + "\n")
     given = json.loads(coc("evaluate", "given.yaml", "--json").stdout)
     own = json.loads(coc("evaluate", "runs/tiny", "--json").stdout)
+    said = coc("compress", "given.yaml", "--out", "runs/given").stderr
+    assert said.count("note: the weights come from elsewhere; if they were trained on images that are validation") == 1
     assert given["splits"][1]["metric_value"] == own["splits"][1]["metric_value"]
     state = network.backbone.state_dict()
     turned = {name: value.roll(1, 0) if name.startswith("linear") else value for name, value in state.items()}
@@ -108,7 +116,7 @@ def test_a_recipe_with_a_checkpoint_is_evaluated_and_wrong_classes_are_noticed()
     said = coc("evaluate", "turned.yaml").stdout
     value = f"{own['splits'][1]['metric_value']:.2%}"
     assert f"warning: in another order of its classes it would have {value} on test ('0' is answered '1'," in said
-    assert "is the order of the classes that of its training?" in said
+    assert "is the order of the classes that of its training? If not, name its classes (or their folders) so" in said
     assert "warning: test: its accuracy of" in said
 
 
@@ -121,16 +129,19 @@ def test_a_recipe_with_a_checkpoint_is_evaluated_and_wrong_classes_are_noticed()
         (["runs/tiny/model.safetensors"],
          "runs/tiny/model.safetensors: is a checkpoint by itself; name a recipe with its images: --data RECIPE"),
         (["runs/none"], "runs/none: no such run directory or checkpoint"),
-        (["none.yaml"], "none.yaml: cannot be read: No such file or directory"),
+        (["none.yaml"], "none.yaml: cannot be read: No such file or directory; did you mean 'tiny.yaml'?"),
         (["runs/tiny/model.safetensors", "--data", "numbers.yaml"],
          "numbers.yaml:3: data: is regression of (1, 8, 8) images with 1 labels;"
          " the checkpoint is for classification of (1, 8, 8) with 10"),
+        (["a.png"], "a.png: is an image; name a run directory or a checkpoint"),
         (["foreign.pt"],
-         "foreign.pt: a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead"),
+         "foreign.pt: holds weights of PyTorch, but is no checkpoint of coc; name it as model.checkpoint in a recipe,"
+         " which coc init --checkpoint writes"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_one_line(arguments: list[str], text: str) -> None:
     torch.save({}, "foreign.pt")
+    Image.new("L", (8, 8)).save("a.png")
     done = coc("evaluate", *arguments, code=2)
     assert (done.stdout, done.stderr) == ("", text + "\n")
 
