@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from coc_cli.errors import StageError, first_line, user_error
 from coc_cli.files import budget
 from coc_cli.files.opening import open_regular, parse_json
-from coc_cli.files.run_directory import RESULT, check_places
+from coc_cli.files.run_directory import LOG, RECIPE, RESULT, STAGES, check_places
 from coc_cli.frozen import Frozen
 from coc_cli.nets.architectures import fingerprint, is_code, resolve
 from coc_cli.nets.spec import Spec
@@ -26,7 +26,9 @@ from coc_cli.nets.traced_graph import as_text, unpacked
 
 FORMAT = 2
 METADATA_KEY = "coc"
-PICKLE_SUFFIXES = (".pt", ".pth")
+FOREIGN = "holds weights of PyTorch, but is no checkpoint of coc"
+IN_RECIPE = "name it as model.checkpoint in a recipe, which coc init --checkpoint writes"
+STARTS = (b"PK", b"\x80"), (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF")  # of torch.save, and of images
 
 
 class Ancestor(Frozen):
@@ -111,7 +113,9 @@ def checkpoint_at(target: Path) -> Path:
     if target.is_dir():
         check_places(target)
         if not (target / RESULT).is_file():
-            raise user_error(target, f"has no {RESULT}; run coc compress to its end first")
+            is_run = any((target / name).exists() for name in (RECIPE, LOG, STAGES))
+            what = f"has no {RESULT}; run coc compress to its end first"
+            raise user_error(target, what if is_run else "is no run directory; name one that coc compress has finished")
         return target / RESULT
     if not target.is_file():
         raise user_error(target, "no such run directory or checkpoint")
@@ -124,11 +128,11 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
     A file of format 2 runs nobody's code, and its checksum is compared. One of format 1 has none; without `trust_code`
     it is refused if its architecture is a Python file that it names.
     """
-    if path.suffix in PICKLE_SUFFIXES:
-        raise user_error(path, "a pickle is not a coc checkpoint; name it under model.checkpoint in a recipe instead")
+    if what := _other_kind(path):
+        raise user_error(path, what)
     header = raw_header(path)
     if METADATA_KEY not in header.get("__metadata__", {}):
-        raise user_error(path, "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead")
+        raise user_error(path, f"{FOREIGN}; {IN_RECIPE}")
     content = _content(path, header["__metadata__"][METADATA_KEY])
     parsed = _parsed(path, content)
     if parsed.format == 1:
@@ -138,6 +142,21 @@ def read_header(path: Path, *, trust_code: bool = False) -> Header:
     if content.get("sha256") != _stored_checksum(path, header, content):
         raise user_error(path, "damaged: does not match its checksum; copy or make it again")
     return parsed
+
+
+def _other_kind(path: Path) -> str | None:
+    """Return what a file is that cannot be a checkpoint, by its ending and its first bytes, and what to do with it."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(4)
+    except OSError:
+        return None
+    pickles, images = STARTS
+    if path.suffix in (".yaml", ".yml"):
+        return "is a recipe; run coc compress on it first, and name its run directory"
+    if path.suffix in (".pt", ".pth", ".th", ".ckpt") or (start.startswith(pickles) and path.suffix != ".safetensors"):
+        return f"{FOREIGN}; {IN_RECIPE}"
+    return "is an image; name a run directory or a checkpoint" if start.startswith(images) else None
 
 
 def _content(path: Path, text: Any) -> dict[str, Any]:

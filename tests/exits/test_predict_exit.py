@@ -171,7 +171,7 @@ WRONG = {
         "--deadline: 0.0001ms is 0.0001 ms, but the shortest path takes",
     ),
     "a share that no path keeps": (["RUN", "--deadline", "0.001x"], "--deadline: 0.001x is"),
-    "an unfinished run": (["EMPTY"], "EMPTY: has no model.safetensors; run coc compress to its end first"),
+    "no run": (["EMPTY"], "EMPTY: is no run directory; name one that coc compress has finished"),
     "no exits": (
         ["BASELINE", "--data", "RECIPE"],
         "BASELINE: has no exits to predict; add '- early_exit: {every: block}' to its chain",

@@ -18,7 +18,7 @@ from coc_cli.chain.plan import make_plan
 from coc_cli.errors import Fault, UserError
 from coc_cli.files.atomic import write_atomically
 from coc_cli.nets.checkpoint import load, save, size_bytes
-from coc_cli.nets.checkpoint_header import Ancestor, is_checkpoint, read_header
+from coc_cli.nets.checkpoint_header import Ancestor, checkpoint_at, is_checkpoint, read_header
 from coc_cli.nets.foreign_files import WRAPPERS
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
 from coc_cli.nets.network import Network, build
@@ -120,7 +120,7 @@ def _damage(path: Path, kind: str) -> None:
         ("cut", "damaged: its size is not what its header says; copy or make it again"),
         ("empty", "not a safetensors file, or cut short"),
         ("noise", "not a safetensors file, or cut short"),
-        ("no spec", "holds tensors but no coc spec; name it under model.checkpoint in a recipe instead"),
+        ("no spec", "holds weights of PyTorch, but is no checkpoint of coc; name it as model.checkpoint in a recipe"),
         ("format", "has format 99, this coc reads 1 to 2; use the coc that wrote it"),
         ("spec", "damaged header: spec.input_shape: "),
         ("tensors", "damaged: does not match its checksum; copy or make it again"),
@@ -133,11 +133,23 @@ def test_damaged_files_say_what_is_wrong(path: Path, kind: str, message: str) ->
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
+def test_a_folder_without_a_result_is_an_unfinished_run_or_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no run directory; name one that coc compress has finished"):
+        checkpoint_at(tmp_path)
+    (tmp_path / "recipe.yaml").touch()
+    with pytest.raises(UserError, match=r"has no model.safetensors; run coc compress to its end first"):
+        checkpoint_at(tmp_path)
+
+
 def test_a_missing_file_and_a_pickle(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file or directory"):
         load(tmp_path / "none.safetensors")
-    with pytest.raises(UserError, match="a pickle is not a coc checkpoint"):
-        load(tmp_path / "model.pt")
+    for name in ("model.pt", "model.th", "model.pth.tar"):
+        torch.save({}, tmp_path / name)
+        with pytest.raises(
+            UserError, match=f"{name}: holds weights of PyTorch, but is no checkpoint of coc; name it as"
+        ):
+            load(tmp_path / name)
 
 
 class Evil:

@@ -205,7 +205,7 @@ def test_other_networks(kind: str, spec: Spec, tmp_path: Path) -> None:
 
 WRONG = {
     "no such run": (["nowhere"], "nowhere: no such run directory or checkpoint"),
-    "an unfinished run": (["empty"], "empty: has no model.safetensors; run coc compress to its end first"),
+    "no run": (["empty"], "empty: is no run directory; name one that coc compress has finished"),
     "not a checkpoint": (["text.yaml"], "text.yaml: not a safetensors file, or cut short"),
     "no thread": (["run", "--threads", "0"], "--threads: needs 1 or more, got 0"),
     "no time": (["run", "--seconds", "0"], "--seconds: needs a time above 0, got 0"),

@@ -189,7 +189,7 @@ WRONG = {
     "time that is no number": (["run", "--seconds", "nan"], "--seconds: needs a time above 0, at most 3600, got nan"),
     "nothing there": (["nowhere"], "nowhere: no such run directory, nor a folder that coc export wrote"),
     "a file": (["text"], "text: is a file; name a run directory, or a folder that coc export wrote"),
-    "an unfinished run": (["empty"], "empty: has no model.safetensors; run coc compress to its end first"),
+    "no run": (["empty"], "empty: is no run directory; name one that coc compress has finished"),
     "no baseline": (
         ["result"],
         "result: has no stages/00-baseline/model.safetensors; run coc compress again, or name exports",
