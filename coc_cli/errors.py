@@ -12,6 +12,7 @@ from enum import IntEnum
 from coc_cli.units import clipped, printable
 
 MOST_FAULTS = 20  # that are shown
+MOST_NAMED = 10  # candidates
 LONGEST_LINE = 4_000  # characters of one
 
 _ROOM, _RIGHTS = "free some space there, or run coc on another disk", "choose a place that coc may read and write"
@@ -141,7 +142,7 @@ def pattern_fault(pattern: str) -> str | None:
     return None
 
 
-def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "known", most: int | None = None) -> str:
+def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "known", most: int = MOST_NAMED) -> str:
     """Return the end of a message: the candidate nearest to a word, or the list of all.
 
     Of more candidates than `most` only the nearest are listed, that many.
@@ -150,9 +151,9 @@ def did_you_mean(word: str, candidates: Iterable[str], *, otherwise: str = "know
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     if not names:
         return "there are none"
-    if not near and most is not None and len(names) > most:
-        nearest_names = difflib.get_close_matches(word, names, n=most, cutoff=0.0)
-        return f"the nearest of its {len(names):,} are {', '.join(nearest_names)}"
+    if not near and len(names) > most:
+        near = sorted(names, key=lambda name: -difflib.SequenceMatcher(None, word, name[: len(word)]).ratio())
+        return f"the nearest of {len(names):,} are {', '.join(near[:most])}"
     if not near:
         return f"{otherwise}: {', '.join(names)}"
     nearest = max(near, key=lambda name: sum(a == b for a, b in zip(name, word, strict=False)))

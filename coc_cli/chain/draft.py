@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from coc_cli.chain.plan import Plan, make_plan
-from coc_cli.errors import Fault, UserError, did_you_mean, user_error
+from coc_cli.errors import Fault, UserError, user_error
 from coc_cli.files.atomic import write_atomically
-from coc_cli.nets.architectures import ARCHITECTURES, FAMILIES
+from coc_cli.files.yaml_source import YamlSource
+from coc_cli.nets.architectures import ARCHITECTURES, known_forms
 from coc_cli.nets.checkpoint_header import is_checkpoint, read_header
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.device import device_named
@@ -36,8 +36,8 @@ def write_draft(data: str, *, arch: str | None, checkpoint: Path | None, out: Pa
         raise user_error(path, "is there already; name another with --out")
     spec = _own_spec(checkpoint)
     if arch is None and spec is None:
-        known = did_you_mean("", [*ARCHITECTURES, *(f"{prefix}:{one.form}" for prefix, one in FAMILIES.items())])
-        raise user_error("--arch", f"is needed, unless coc wrote the checkpoint; {known}")
+        known = ", ".join(sorted([*ARCHITECTURES, *known_forms()]))
+        raise user_error("--arch", f"is needed, unless coc wrote the checkpoint; known: {known}")
     args = {"arch": spec.arch, **spec.args} if spec else {}
     named = str(checkpoint) if checkpoint else None
     draft = Draft(find_data(data), None if spec else arch, named, device_named("auto", ""), name_for(data), args)
@@ -73,11 +73,8 @@ def _planned(draft: Draft) -> tuple[Draft, Plan]:
 
 
 def _plan(draft: Draft) -> Plan:
-    """Plan a draft as if it were a file."""
-    with TemporaryDirectory(prefix="coc-init-") as folder:
-        path = Path(folder) / "recipe.yaml"
-        path.write_text(draft.text, encoding="utf-8")
-        return make_plan(read(path))
+    """Plan a draft as if it were a file here."""
+    return make_plan(read(YamlSource("recipe", draft.text).content))
 
 
 def _failed_stage(error: UserError, draft: Draft) -> tuple[str, str] | None:

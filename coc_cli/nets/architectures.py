@@ -97,7 +97,11 @@ class ArchitectureSettings(Frozen):
     """An architecture and its arguments as a recipe writes them."""
 
     arch: Annotated[
-        str | None, Field(description="cifar:NAME, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION")
+        str | None,
+        Field(
+            description="cifar:NAME, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION; module:CLASS stands in the"
+            " recipe of a run whose network Python handed over"
+        ),
     ] = None
     depth: Annotated[int | None, Field(ge=1, le=2000, description="of a cifar: architecture")] = None
     width: Annotated[int | None, Field(ge=1, le=4096, description="of a cifar: architecture")] = None
@@ -138,10 +142,11 @@ def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
         return ARCHITECTURES[arch].arguments(arch, args)
     prefix, _, name = arch.partition(":")
     family = FAMILIES.get(prefix)
+    if family is None and re.fullmatch(FAMILIES["file"].pattern, arch):
+        raise StageError(f"no such architecture '{arch}'; did you mean 'file:{arch}'?", "arch")
     if family is None:
-        known = (f"{prefix}:{family.form}" for prefix, family in FAMILIES.items() if prefix != HANDED_OVER)
-        names = [*ARCHITECTURES, *known]
-        raise StageError(f"no such architecture '{arch}'; {did_you_mean(arch, names)}", "arch")
+        near = did_you_mean(arch, [*ARCHITECTURES, *known_forms()], most=len(ARCHITECTURES) + len(FAMILIES))
+        raise StageError(f"no such architecture '{arch}'; {near}", "arch")
     if not re.fullmatch(family.pattern, name):
         what = f"does not fit; it needs the form {prefix}:{family.form}"
         if "/" in name and prefix != "file":
@@ -152,6 +157,11 @@ def resolve(arch: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
             what = "classes and channels come from the data, weights from model.checkpoint"
             raise StageError(f"'{key}' is not yours to give: {what}", key)
     return dict(args)
+
+
+def known_forms() -> list[str]:
+    """Return what the names of the families' architectures look like, but for those that only Python hands over."""
+    return [f"{prefix}:{family.form}" for prefix, family in FAMILIES.items() if prefix != HANDED_OVER]
 
 
 def create(arch: str, args: Mapping[str, Scalar], *, outputs: int, channels: int) -> nn.Module:
@@ -250,7 +260,7 @@ def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: 
     if name in torchvision.models.list_models() and name not in names:
         raise StageError(_other_task(name, torchvision.models.get_model_builder(name).__module__), "arch")
     if name not in names:
-        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, names, most=MOST_NAMED)}", "arch")
+        raise StageError(f"torchvision has no model '{name}'; {did_you_mean(name, names)}", "arch")
     # These two have a second classifier, for training only, unless set otherwise.
     single = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     with _refused(f"torchvision:{name}"):
@@ -259,7 +269,6 @@ def _torchvision(name: str, args: Mapping[str, Scalar], outputs: int, channels: 
 
 
 RGB = 3
-MOST_NAMED = 10  # of a library's names
 
 
 def _other_task(name: str, module: str) -> str:
@@ -296,7 +305,7 @@ def _timm(name: str, args: Mapping[str, Scalar], outputs: int, channels: int) ->
         raise StageError(f"timm:{name} needs timm; install it with: pip install 'coc-cli[timm]'", "arch") from error
     names, name = timm.list_models(), name.partition(".")[0]
     if name not in names:
-        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, names, most=MOST_NAMED)}", "arch")
+        raise StageError(f"timm has no model '{name}'; {did_you_mean(name, names)}", "arch")
     with _refused(f"timm:{name}"):
         arguments: dict[str, Any] = dict(args)
         network: nn.Module = timm.create_model(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from coc_cli.data import sources
 from coc_cli.data.info import DataInfo
 from coc_cli.data.settings import DataSettings
-from coc_cli.errors import Fault, StageError, UserError, user_error
+from coc_cli.errors import Fault, StageError, UserError, did_you_mean, user_error
 from coc_cli.files import budget
 from coc_cli.files.opening import read_text
 from coc_cli.files.run_directory import CACHE
@@ -122,7 +122,9 @@ def _source(path: Path, overrides: tuple[str, ...]) -> YamlSource:
     except UnicodeDecodeError as error:
         raise user_error(path, "is not a text file") from error
     except OSError as error:
-        raise user_error(path, f"cannot be read: {error.strerror}") from error
+        others = [other.name for end in ("yaml", "yml") for other in path.parent.glob(f"*.{end}")]
+        near = f"; {did_you_mean(path.name, others, otherwise='there are')}" if others and not path.exists() else ""
+        raise user_error(path, f"cannot be read: {error.strerror}{near}") from error
     source = YamlSource(str(path), text)
     if not isinstance(source.content, dict):
         raise user_error(f"{path}:1", "is not a recipe: it needs the keys name, data, model and chain")

@@ -201,6 +201,7 @@ def test_a_stage_that_cannot_be_is_left_out_and_why() -> None:
     [
         (("--arch", "cifar:resnet65", "--data", "digits"), "--arch: no such architecture 'cifar:resnet65'; did you mean 'cifar:resnet56'?\n"),
         (("--arch", "torchvision:resnet19", "--data", "digits"), "--arch: torchvision has no model 'resnet19'; did you mean 'resnet18'?\n"),
+        (("--arch", "file:no.py:net", "--data", "digits"), "--arch: no such file 'no.py'\n"),
         ((*ARCH, "--data", "digit"), "--data: no such folder, .zip, .csv, .npz or data set 'digit'; did you mean 'digits'?\n"),
         ((*ARCH, "--data", "folder:nowhere"), "--data: no such folder or .zip file 'nowhere'\n"),
         ((*ARCH, "--data", "notes.txt"), "--data: 'notes.txt' is no folder, .zip, .csv or .npz; see docs/data.md\n"),
@@ -221,8 +222,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused_as_by_plan() -> None:
 
 
 def test_an_architecture_is_needed() -> None:
-    assert init("--data", "digits", code=2).startswith(
-        "--arch: is needed, unless coc wrote the checkpoint; known: cifar:"
+    said = init("--data", "digits", code=2)
+    assert said.startswith("--arch: is needed, unless coc wrote the checkpoint; known: cifar:")
+    assert said.endswith("file:PATH.py:FUNCTION, timm:NAME, torchvision:NAME\n"), (
+        "what only Python can name is left out"
     )
 
 

@@ -226,7 +226,7 @@ def test_an_unknown_name_shows_ten_of_the_library(library: str) -> None:
     with pytest.raises(StageError) as caught:
         create(f"{library}:zzzqqq", {}, outputs=3, channels=3)
     start, _, names = caught.value.what.partition(" are ")
-    assert start.startswith(f"{library} has no model 'zzzqqq'; the nearest of its ")
+    assert start.startswith(f"{library} has no model 'zzzqqq'; the nearest of ")
     assert len(names.split(", ")) == 10
 
 
