@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from coc_cli.nets.network import Network, fresh
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Checkpoint
 from coc_cli.recipe.reading import RecipeFile
+from coc_cli.units import counted
 
 if TYPE_CHECKING:
     from coc_cli.data.images import Data
@@ -86,7 +87,12 @@ def _new_faults(file: RecipeFile) -> Iterator[Fault]:
         yield file.fault(("model",), "needs 'arch', the architecture of the weights")
     for key, values in (("mean", model.mean), ("std", model.std)):
         if values is not None and len(values) != channels:
-            yield file.fault(("model", key), f"has {len(values)} numbers for images of {channels} channels")
+            yield file.fault(("model", key), other_number(values, channels))
+
+
+def other_number(values: Sequence[float], channels: int) -> str:
+    """Return what is wrong with a mean or a deviation of more or fewer numbers than images have channels."""
+    return f"has {counted(len(values), 'number')} for images of {counted(channels, 'channel')}; give one for each"
 
 
 def _own_faults(file: RecipeFile, spec: Spec) -> Iterator[Fault]:

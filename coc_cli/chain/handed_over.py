@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coc_cli.chain.baseline import other_number
 from coc_cli.errors import Fault, StageError, first_line, user_error
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
@@ -125,8 +126,7 @@ def _traced(file: RecipeFile, module: nn.Module) -> Any:
     assert info.std is not None
     for key, numbers in (("mean", model.mean), ("std", model.std)):
         if numbers is not None and len(numbers) != info.shape[0]:
-            what = f"has {len(numbers)} numbers for images of {info.shape[0]} channels"
-            raise user_error(IN_PYTHON, f"model.{key}: {what}")
+            raise user_error(IN_PYTHON, f"model.{key}: {other_number(numbers, info.shape[0])}")
     spec = Spec(
         arch=model.arch,
         args={},

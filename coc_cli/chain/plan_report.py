@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coc_cli.chain.plan import Plan, Step
 from coc_cli.data.sources import UNKNOWN_COUNT
+from coc_cli.recipe.device import absent_device
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.schema.plan import PlannedData, PlannedStage, PlanReport
 
@@ -23,7 +24,7 @@ def plan_report(plan: Plan, file: RecipeFile, seconds: float | None) -> PlanRepo
             is_absent=file.is_data_absent,
         ),
         stages=[_stage(plan, step) for step in plan.steps],
-        warnings=plan.warnings,
+        warnings=[*absent_device(file), *plan.warnings],
         code_files=file.code_files,
         seconds=seconds,
     )

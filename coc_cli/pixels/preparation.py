@@ -123,7 +123,8 @@ def image_pixels(image: Any, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         raise InputError(f"{name}: image files need Pillow; pip install pillow, or pass arrays") from error
     content: Any = image
     if isinstance(image, str | Path):
-        content = content_of(Path(image), LARGEST_IMAGE_FILE, "no such file")
+        absent = "is a folder, not a picture" if Path(image).is_dir() else "no such file"
+        content = content_of(Path(image), LARGEST_IMAGE_FILE, absent)
     elif not hasattr(image, "getexif"):
         raise InputError(f"takes paths, images or arrays, got {type(image).__name__}")
     try:

@@ -16,10 +16,10 @@ from coc_cli.units import count
 def print_header(header: Header, path: Path) -> None:
     """Print a checkpoint's spec and lineage, layer by layer."""
     spec, total = header.spec, cost(header.spec)
-    arguments = ", ".join(f"{key} {value}" for key, value in spec.args.items())
+    arguments = f" ({', '.join(f'{key} {value}' for key, value in spec.args.items())})" if spec.args else ""
     chain = " -> ".join(ancestor.stage for ancestor in header.lineage)
     shape = "x".join(map(str, spec.input_shape))
-    print_line(f"{path}: {spec.arch} ({arguments}), input {shape}, {len(spec.labels)} labels")
+    print_line(f"{path}: {spec.arch}{arguments}, input {shape}, {len(spec.labels)} labels")
     print_line(f"lineage: {chain}")
     kept = f"checksum {header.sha256[:16]}" if header.sha256 else "no checksum"
     print_line(f"format {header.format}, {kept}")

@@ -36,7 +36,7 @@ def print_export(exported: Exported) -> None:
         print_line(f"note: {note}")
 
 
-def print_answers(answers: list[dict[str, Any]], *, as_json: bool) -> None:
+def print_answers(answers: list[dict[str, Any]], *, as_json: bool, has_exits: bool) -> None:
     """Print what is said of each image: a line each, or JSON."""
     if as_json:
         print(json.dumps(answers, indent=1))
@@ -46,4 +46,5 @@ def print_answers(answers: list[dict[str, Any]], *, as_json: bool) -> None:
             what = ", ".join(f"{name} {value:.6g}" for name, value in answer["values"].items())
         else:
             what = f"{answer['label']}, probability {answer['confidence']:.1%}"
-        print_line(f"{answer['image']}: {what}, exit {answer['exit']}, {1e3 * answer['seconds']:.3g} ms")
+        what += f", exit {answer['exit']}" if has_exits else ""
+        print_line(f"{answer['image']}: {what}, {1e3 * answer['seconds']:.3g} ms")

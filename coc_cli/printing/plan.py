@@ -9,6 +9,7 @@ from coc_cli.data.reading import most_bytes
 from coc_cli.data.sources import source_of
 from coc_cli.files.run_directory import CACHE, DATA
 from coc_cli.printing.table import print_line, print_table, table_of
+from coc_cli.recipe.device import absent_device
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.units import count, counted, duration
 
@@ -41,7 +42,7 @@ def print_plan(plan: Plan, file: RecipeFile, seconds: float | None) -> None:
     for step in plan.steps:
         for note in step.notes:
             print_line(f"{step.index} {step.name}: {note}")
-    for warning in plan.warnings:
+    for warning in (*absent_device(file), *plan.warnings):
         print_line(f"warning: {warning}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coc_cli.errors import user_error
+from coc_cli.errors import UserError, user_error
 from coc_cli.recipe.reading import RecipeFile
 
 
@@ -10,6 +10,15 @@ def torch_device(file: RecipeFile, requested: str | None) -> str:
     """Return the requested device, or else the recipe's; raises `UserError` if it is not available."""
     where = "--device" if requested else file.fault(("device",), "").where
     return device_named(requested or file.recipe.device, where)
+
+
+def absent_device(file: RecipeFile) -> list[str]:
+    """Return a note if the recipe's device is not on this machine, which a plan does not need."""
+    try:
+        device_named(file.recipe.device, "device")
+    except UserError:
+        return [f"there is no {file.recipe.device} here, where coc compress would need --device cpu or auto"]
+    return []
 
 
 def device_named(name: str, where: str) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from coc_cli.errors import Fault, did_you_mean
 from coc_cli.files.yaml_source import Loc, YamlSource, dotted
 from coc_cli.frozen import KINDS, WRONG_KIND
-from coc_cli.recipe.model import Recipe
+from coc_cli.recipe.model import DEADLINE_FORM, DEVICE_FORM, NAME_FORM, Recipe
 from coc_cli.units import LONGEST_NAME, clipped
 
 NEEDS: dict[str, str] = {
@@ -27,6 +27,12 @@ NEEDS: dict[str, str] = {
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
 }
+FORMS = {  # of patterns, in words
+    NAME_FORM: "letters, digits, '.', '_' and '-', a letter or a digit first",
+    DEVICE_FORM: "auto, cpu, cuda or cuda:N",
+    DEADLINE_FORM: "a time as 12ms or 1.25x",
+}
+SCALED = "; it is of pixels scaled to 0..1, so divide that of 0..255 by 255"
 BOUNDS = (("ge", "at least"), ("le", "at most"), ("gt", "more than"), ("lt", "less than"))
 
 
@@ -95,9 +101,10 @@ def _sentence(details: ErrorDetails) -> str:
         return f"needs {context['expected']}, got {got}"
     for bound, words in BOUNDS:
         if bound in context:
-            return f"needs {words} {context[bound]:.12g}, got {got}"
+            is_pixels = bound == "le" and details["loc"][:2] in (("model", "mean"), ("model", "std"))
+            return f"needs {words} {context[bound]:.12g}, got {got}{SCALED if is_pixels else ''}"
     if kind == "string_pattern_mismatch":
-        return f"{got} does not fit; it needs the form {context['pattern']}"
+        return f"needs {FORMS.get(context['pattern'], context['pattern'])}, got {got}"
     own = f"{details['msg'][0].lower()}{details['msg'][1:]}, got {got}"
     if kind == "string_too_long":
         own = f"needs at most {context['max_length']} characters, got {len(details['input']):,}"

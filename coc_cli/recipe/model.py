@@ -174,6 +174,7 @@ class Measure(Frozen):
     ] = False
 
 
+DEVICE_FORM = r"^(auto|cpu|cuda(:\d+)?)$"
 NAME_FORM = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -182,7 +183,7 @@ class Recipe(Frozen):
 
     name: Annotated[str, Field(pattern=NAME_FORM, max_length=100, description="names the run directory")]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1, description="of the split, the baseline and every stage")] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")] = "auto"
+    device: Annotated[str, Field(pattern=DEVICE_FORM, description="auto, cpu, cuda or cuda:N")] = "auto"
     data: DataSettings
     model: Model
     chain: Annotated[

@@ -46,7 +46,7 @@ def prepare(
     if to not in WRITERS:
         raise user_error("--to", f"no such form '{to}'; {did_you_mean(to, tuple(WRITERS))}")
     if weights not in LIMITS:
-        raise user_error("--weights", f"no such form '{weights}'; {did_you_mean(weights, tuple(LIMITS))}")
+        raise user_error("--weights", f"no such form '{weights}'; use {', '.join(LIMITS)}")
     if (weights != "int8" or portable) and to != "onnx":
         raise user_error("--weights" if weights != "int8" else "--portable", f"is for --to onnx only, not for {to}")
     checkpoint = checkpoint_at(target)

@@ -13,8 +13,8 @@ from coc_cli.pixels.preparation import InputError, image_pixels
 from coc_cli.runtime.session import MANIFEST, Answer, Session, said
 
 
-def answers(target: Path, images: list[Path], *, trust_code: bool = False) -> list[dict[str, Any]]:
-    """Return what is said of each image, as `said` gives it.
+def answers(target: Path, images: list[Path], *, trust_code: bool = False) -> tuple[list[dict[str, Any]], bool]:
+    """Return what is said of each image, as `said` gives it, and whether the network has exits.
 
     Args:
         target: A folder that `coc export` wrote, a run directory, or a checkpoint.
@@ -29,8 +29,9 @@ def answers(target: Path, images: list[Path], *, trust_code: bool = False) -> li
         if is_export:
             session = Session(target)
             predict, labels, shape = session.predict, session.labels, session.shape
+            has_exits = session.manifest["rule"] is not None
         else:
-            predict, labels, shape = _of_checkpoint(target, trust_code=trust_code)
+            predict, labels, shape, has_exits = _of_checkpoint(target, trust_code=trust_code)
     except InputError as error:
         raise user_error(target, str(error).removeprefix(f"{target}: ")) from error
     pixels, faults = [], []
@@ -41,10 +42,11 @@ def answers(target: Path, images: list[Path], *, trust_code: bool = False) -> li
             faults.append(Fault(str(path), str(error).removeprefix(f"{path}: ")))
     if faults:
         raise UserError(faults)
-    return [{"image": str(path), **said(predict(one), 0, labels)} for path, one in zip(images, pixels, strict=True)]
+    found = [{"image": str(path), **said(predict(one), 0, labels)} for path, one in zip(images, pixels, strict=True)]
+    return found, has_exits
 
 
-def _of_checkpoint(target: Path, *, trust_code: bool) -> tuple[Any, tuple[str, ...], tuple[int, int, int]]:
+def _of_checkpoint(target: Path, *, trust_code: bool) -> tuple[Any, tuple[str, ...], tuple[int, int, int], bool]:
     from coc_cli.nets.checkpoint_header import checkpoint_at
 
     checkpoint = checkpoint_at(target)
@@ -62,4 +64,5 @@ def _of_checkpoint(target: Path, *, trust_code: bool) -> tuple[Any, tuple[str, .
         shares = None if made.probabilities is None else made.probabilities.numpy()
         return Answer(made.value.numpy(), made.exit.numpy(), made.confidence.numpy(), shares, seconds)
 
-    return predict, network.spec.labels, network.spec.input_shape
+    spec = network.spec
+    return predict, spec.labels, spec.input_shape, spec.rule is not None

@@ -23,7 +23,7 @@ def run(
     """Say what a network sees in images."""
     from coc_cli.runtime.run import answers as answers_for
 
-    found = answers_for(target, images, trust_code=trust_code)
+    found, has_exits = answers_for(target, images, trust_code=trust_code)
     from coc_cli.printing.export import print_answers
 
-    print_answers(found, as_json=as_json)
+    print_answers(found, as_json=as_json, has_exits=has_exits)

@@ -57,6 +57,7 @@ def test_a_live_network_and_arrays_are_compressed_and_stay_as_they_were() -> Non
     assert coc_cli.load("runs/live").predict(IMAGES[:5]).value.shape == (5,)
     for words in (["evaluate", "runs/live"], ["export", "runs/live"], ["report", "runs/live"]):
         coc(*words)
+    assert "model.safetensors: module:Sequential, input 1x8x8, 10 labels\n" in coc("inspect", "runs/live").stdout
     again = coc_cli.compress(recipe, model=network, data={**DATA, "labels": list("0123456789")})
     assert again.report["stages"][1]["metric_value"] == result.report["stages"][1]["metric_value"]
     assert Path("runs/live/log.jsonl").read_text().count("from the cache") == 2
@@ -284,7 +285,7 @@ def test_what_is_handed_over_must_be_of_its_kind(handed: dict[str, Any], text: s
 
 def test_means_of_another_number_of_channels_are_refused() -> None:
     recipe = {**RECIPE, "model": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-    with pytest.raises(UserError, match="has 3 numbers for images of 1 channels"):
+    with pytest.raises(UserError, match="has 3 numbers for images of 1 channel; give one for each"):
         coc_cli.compress(recipe, model=small(10), data=DATA)
 
 

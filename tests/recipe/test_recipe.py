@@ -21,7 +21,7 @@ from tiny import TINIEST_RECIPE
 
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
-from coc_cli.errors import UserError
+from coc_cli.errors import UserError, did_you_mean
 from coc_cli.recipe.model import Recipe, resolved, schema
 from coc_cli.recipe.reading import read
 
@@ -223,6 +223,27 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "{source: digits}",
         "{source: digits-rotation, augment: {rotate: 10}}",
         "r.yaml:2: data.augment.rotate: would change the target, the angle; leave it out",
+    ),
+    "a device by another name": (
+        "name: good",
+        "name: good\ndevice: gpu",
+        "r.yaml:2: device: needs auto, cpu, cuda or cuda:N, got 'gpu'",
+    ),
+    "a name with a space": (
+        "name: good",
+        "name: my net",
+        "r.yaml:1: name: needs letters, digits, '.', '_' and '-', a letter or a digit first, got 'my net'",
+    ),
+    "a mean of pixels up to 255": (
+        "  train: {epochs: 1}",
+        "  mean: [123.7]\n  train: {epochs: 1}",
+        "r.yaml:6: model.mean[0]: needs at most 1, got 123.7; it is of pixels scaled to 0..1, so divide that of 0..255"
+        " by 255",
+    ),
+    "a file of code without file:": (
+        "arch: cifar:resnet20",
+        "arch: my/nets.py:resnet20",
+        "r.yaml:4: model.arch: no such architecture 'my/nets.py:resnet20'; did you mean 'file:my/nets.py:resnet20'?",
     ),
     "two channels": (
         "{source: digits}",
@@ -507,7 +528,7 @@ CANNOT: dict[str, tuple[str, str, str]] = {
     "a mean for each of three channels": (
         "  train: {epochs: 1}",
         "  mean: [0.5, 0.5, 0.5]\n  std: [0.5, 0.5, 0.5]\n  train: {epochs: 1}",
-        "r.yaml:6: model.mean: has 3 numbers for images of 1 channels\nr.yaml:7: model.std: has 3 numbers for images of 1",
+        "r.yaml:6: model.mean: has 3 numbers for images of 1 channel; give one for each\nr.yaml:7: model.std: has 3 ",
     ),
     "a model for another task": (
         MODEL,
@@ -612,6 +633,14 @@ def test_one_fault_one_line(case: str, write: Callable[[str], Path]) -> None:
     with pytest.raises(UserError) as caught:
         read(write(GOOD.replace(old, new)))
     assert str(caught.value) == message
+
+
+def test_of_many_names_the_nearest_are_listed() -> None:
+    names = [f"layer{block}.{number}.conv{conv}" for block in (1, 2, 3) for number in range(9) for conv in (1, 2)]
+    near = did_you_mean("layr1.*", names).removeprefix("the nearest of 54 are ").split(", ")
+    assert (len(near), {name[:7] for name in near}) == (10, {"layer1."})
+    assert did_you_mean("layer1.0.conv3", names) == "did you mean 'layer1.0.conv2'?"
+    assert did_you_mean("x", names[:2], otherwise="layers") == "layers: layer1.0.conv1, layer1.0.conv2"
 
 
 @pytest.mark.parametrize("case", CANNOT)

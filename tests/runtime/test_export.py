@@ -91,6 +91,7 @@ def test_run_says_what_it_sees(here: Path) -> None:
     lines = coc("run", "runs/tiny/export", *names).stdout.splitlines()
     assert [line.split(":")[0] for line in lines] == names
     assert all(", probability " in line and ", exit " in line for line in lines)
+    assert ", exit " not in coc("run", "runs/tiny/stages/01-quantize/model.safetensors", names[0]).stdout
     exported = json.loads(coc("run", "runs/tiny/export", *names, "--json").stdout)
     for target in ("runs/tiny", "runs/tiny/model.safetensors"):
         checkpoint = json.loads(coc("run", target, *names, "--json").stdout)
@@ -102,9 +103,10 @@ def test_run_says_what_it_sees(here: Path) -> None:
     ("arguments", "text"),
     [
         (["runs/tiny", "--to", "onx"], "--to: no such form 'onx'; did you mean 'onnx'?"),
-        (["runs/tiny", "--weights", "int3"], "--weights: no such form 'int3'; did you mean 'int8'?"),
+        (["runs/tiny", "--weights", "int3"], "--weights: no such form 'int3'; use int8, int4, int2"),
         (["runs/none"], "runs/none: no such run directory or checkpoint"),
-        (["tiny.yaml"], "tiny.yaml: not a safetensors file, or cut short"),
+        (["tiny.yaml"], "tiny.yaml: is a recipe; run coc compress on it first, and name its run directory"),
+        (["runs"], "runs: is no run directory; name one that coc compress has finished"),
         (["runs/tiny", "--out", "tiny.yaml"], "tiny.yaml: is a file; name a folder with --out"),
         (["runs/tiny", "--out", "."], "runs: is not of an export; choose an empty folder with --out"),
         (["runs/tiny", "--data", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
@@ -132,6 +134,8 @@ def test_files_that_answer_otherwise_are_not_written(here: Path, monkeypatch: py
 
 def test_images_that_cannot_be_used_are_all_named(here: Path) -> None:
     Path("bad.png").write_text("x")
+    Path("some").mkdir()
+    assert coc("run", "runs/tiny", "some", code=2).stderr == "some: is a folder, not a picture\n"
     ended = coc("run", "runs/tiny", "bad.png", "none.png", code=2)
     assert ended.stderr.splitlines() == ["bad.png: not an image, or damaged", "none.png: no such file"]
     del here

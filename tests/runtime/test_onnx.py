@@ -28,7 +28,7 @@ from coc_cli.runtime import interpreter
 from coc_cli.runtime.graph import Layer, Sum
 from coc_cli.runtime.lowering import lower
 from coc_cli.runtime.padding import padded
-from coc_cli.runtime.writers.onnx import LIMITS
+from coc_cli.runtime.writers.onnx import LIMITS, Onnx
 from coc_cli.runtime.writers.onnx_model import (
     WEIGHTS,
     OnnxForm,
@@ -37,6 +37,7 @@ from coc_cli.runtime.writers.onnx_model import (
     unsigned_layers,
     whole,
 )
+from coc_cli.runtime.writers.writer import ExportOptions, Job
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Lab
 
@@ -143,6 +144,16 @@ def test_weights_of_fewer_bits_make_smaller_files_with_the_same_layers(form: str
     sizes = {"int8": 1.0, "int4": 0.72, "int2": 0.55}
     assert len(model.SerializeToString()) <= sizes[form] * len(whole(plain, OnnxForm()).SerializeToString())
     assert model.opset_import[0].version == WEIGHTS[form].opset
+
+
+@pytest.mark.parametrize(("bits", "which"), [(8, "all weights"), (4, "the weights of 2 of 10 integer layers")])
+def test_a_note_says_which_weights_fewer_bits_leave_as_large(bits: int, which: str) -> None:
+    network = quantised(float_network("cifar:resnet20", {"depth": 8, "width": 4}), bits, bits)
+    said = f"{which} take 8 bits each in the file, as --weights int4 packs only what has fewer"
+    for form, notes in (("int8", []), ("int4", [said])):
+        graph, exported = lower(network, largest_code=LIMITS[form])
+        written = Onnx().write(Job(graph, exported, ExportOptions(form), np.empty(0, np.float32)))
+        assert [note for note in written.notes if "in the file" in note] == notes
 
 
 def test_few_bits_cannot_saturate_once_first_and_last_have_unsigned_weights() -> None:

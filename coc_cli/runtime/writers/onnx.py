@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from coc_cli.errors import StageError
+from coc_cli.runtime.graph import Layer
 from coc_cli.runtime.writers.writer import ExportOptions, Job, Writer, Written
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Onnx(Writer):
             files=files,
             runtime={"name": "onnxruntime", "least": WEIGHTS[job.options.weights].runtime, "opset": opset},
             about={"weights": job.options.weights, "portable": not unsafe, "unsigned": sorted(unsigned)},
-            notes=_notes(len(unsafe), len(graph.integer_layers)),
+            notes=(*_notes(len(unsafe), len(graph.integer_layers)), *_size_notes(job, unsigned)),
         )
 
     def answers(self, written: Written, images: NDArray[np.float32]) -> list[NDArray[np.float32]] | None:
@@ -61,6 +63,16 @@ def _notes(unsafe: int, layers: int) -> tuple[str, ...]:
         return ()
     what = f"{unsafe} of {layers} integer layers may give other answers on x86 processors without VNNI"
     return (f"{what}, which add products in 16 bits; --portable is equal everywhere, and slower",)
+
+
+def _size_notes(job: Job, unsigned: frozenset[str]) -> Iterator[str]:
+    """Yield how many layers are no smaller though fewer bits were asked for."""
+    layers = [node for node in job.graph.nodes if isinstance(node, Layer)]
+    small = [one for one in layers if one.layer not in unsigned and abs(one.codes.astype(int)).max() <= LIMITS["int4"]]
+    if job.options.weights == "int8" or len(small) == len(layers):
+        return
+    which = f"the weights of {len(layers) - len(small)} of {len(layers)} integer layers" if small else "all weights"
+    yield f"{which} take 8 bits each in the file, as --weights {job.options.weights} packs only what has fewer"
 
 
 def opened(model: bytes, *, threads: int = 1, optimised: str | None = None) -> Any:
