@@ -99,8 +99,8 @@ class ArchitectureSettings(Frozen):
     arch: Annotated[
         str | None,
         Field(
-            description="cifar:NAME, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION; module:CLASS stands in the"
-            " recipe of a run whose network Python handed over"
+            description="cifar:NAME, torchvision:NAME, timm:NAME or file:PATH.py:FUNCTION; module:CLASS, as coc inspect"
+            " calls a network that Python handed over, cannot be made here"
         ),
     ] = None
     depth: Annotated[int | None, Field(ge=1, le=2000, description="of a cifar: architecture")] = None
