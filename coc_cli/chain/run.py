@@ -28,6 +28,7 @@ from coc_cli.chain.result import entries, environment, factors, judged, measured
 from coc_cli.chain.speeds import Machine, note_speed
 from coc_cli.chain.stage_log import StageLog
 from coc_cli.data.images import Data
+from coc_cli.data.reading import most_bytes
 from coc_cli.errors import RunError, StageError, user_error
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.checksum import sha256_of
@@ -279,7 +280,8 @@ class _Run:
         log, began = StageLog(self.reporter, step.name_in_files, self.logging), time.monotonic()
 
         def lab(baseline: Network) -> Lab:
-            augment, kept = self.file.recipe.data.augment, Answers(CACHE / ANSWERS, self.file.recipe.seed, data)
+            augment, memory = self.file.recipe.data.augment, most_bytes(self.file.recipe.data)
+            kept = Answers(CACHE / ANSWERS, self.file.recipe.seed, data, memory)
             return Lab(
                 self.data, augment, self.device, seed, baseline, folder, log, warn, arithmetic=arithmetic, answers=kept
             )

@@ -18,6 +18,7 @@ from coc_cli.data.images import Split
 from coc_cli.data.settings import Augment
 from coc_cli.errors import RunError
 from coc_cli.learning.kept_answers import KeptAnswers
+from coc_cli.learning.kept_features import KeptFeatures
 from coc_cli.learning.own_functions import own_functions
 from coc_cli.learning.training import derived_seed
 
@@ -28,9 +29,10 @@ CHUNK = 1000  # images that are changed at once, where a view of all is made
 class Fed:
     """A batch as it is trained on; a `Batch` has its images normalised."""
 
-    images: Tensor  # uint8 [B, C, H, W]
+    images: Tensor  # uint8 [B, C, H, W]; none of them where there are features
     targets: Tensor  # classes [B] or their probabilities [B, C], or numbers [B, T]
     teacher_output: Tensor | None = None  # float32 [B, K]
+    features: tuple[Tensor, ...] | None = None  # each [B, ...]
 
 
 class Feed(Protocol):
@@ -66,6 +68,15 @@ class Live:
 
 
 @dataclass(frozen=True)
+class _View:
+    """A view of all training images."""
+
+    images: Tensor  # uint8 [N, C, H, W]; none of them where there are features
+    said: Tensor  # by the teacher, float16 [N, K] on the CPU
+    features: tuple[Tensor, ...] | None = None  # each [N, ...]
+
+
+@dataclass(frozen=True)
 class Views:
     """A fixed number of views of each image, in shuffled turns, and what a teacher said to each, asked once.
 
@@ -77,7 +88,8 @@ class Views:
     seed: int  # of the order of the views
     views_seed: int  # of the views: the same for all stages of a chain
     answers: KeptAnswers
-    _made: dict[int, tuple[Split, Tensor]] = field(default_factory=dict)  # the view at hand
+    features: KeptFeatures | None = None  # of a backbone that does not change
+    _kept: dict[int, _View] = field(default_factory=dict)  # the view at hand; with features all
 
     def batches(self, epoch: int, size: int, generator: torch.Generator) -> tuple[int, Iterator[Fed]]:
         """Return the batches of an epoch, all of one view."""
@@ -91,14 +103,20 @@ class Views:
         return int(torch.randperm(self.answers.views, generator=generator)[place])
 
     def _batches(self, indices: Sequence[Tensor], view: int) -> Iterator[Fed]:
-        if view not in self._made:
-            self._made.clear()
+        if view not in self._kept:
             images = self.view(view)
-            self._made[view] = images, self.answers.of(view, images)
-        images, said = self._made[view]
+            said = self.answers.of(view, images)
+            if self.features is None:
+                self._kept.clear()
+                self._kept[view] = _View(images.images, said)
+            else:
+                self._kept[view] = _View(images.images[:0], said, self.features.of(images))
+        kept, targets = self._kept[view], self.train.targets
         for index in indices:
-            at = index.to(images.targets.device)
-            yield Fed(images.images[at], images.targets[at], said[at.cpu()].to(at.device).float())
+            at = index.to(targets.device)
+            features = None if kept.features is None else tuple(each[at] for each in kept.features)
+            images_of = kept.images[at] if features is None else kept.images
+            yield Fed(images_of, targets[at], kept.said[at.cpu()].to(at.device).float(), features)
 
     def view(self, number: int) -> Split:
         """Return all training images as a view shows them, in order."""

@@ -90,7 +90,7 @@ def _one_pass(
         if smoothing and network.spec.task == "classification":
             targets = smoothed(targets, smoothing, len(network.spec.labels))
         with network.computing(arithmetic):
-            value = loss(network, Batch(network.normalise(fed.images), targets, fed.teacher_output))
+            value = loss(network, Batch(network.normalise(fed.images), targets, fed.teacher_output, fed.features))
         optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -67,6 +67,7 @@ class Batch:
     inputs: Tensor  # normalised, [B, C, H, W]
     targets: Tensor  # classes [B] (mixed: their probabilities [B, C]), or numbers [B, T] in their own units
     teacher_output: Tensor | None = None  # of a teacher that was asked before, float32 [B, K]
+    features: tuple[Tensor, ...] | None = None  # what the heads read, in place of inputs, where it was kept
 
 
 Loss = Callable[["Network", Batch], "Tensor"]

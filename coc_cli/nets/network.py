@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -164,15 +164,19 @@ class Network(nn.Module):
         """
         live: tuple[Tensor, ...] = (x,)
         outputs = []
-        is_lower = self.arithmetic.precision == "bfloat16"
-        with torch.autocast(x.device.type, torch.bfloat16) if is_lower else nullcontext():
+        with self.casting():
             for segment in self._segments_with(taps):
                 output, *live_now = segment.run(self, *live)
                 live = tuple(live_now)
                 outputs.append(output)
-        if is_lower:
+        if self.arithmetic.precision == "bfloat16":
             return [output.float() for output in outputs], [tensor.float() for tensor in live]
         return outputs, list(live)
+
+    def casting(self) -> AbstractContextManager[Any]:
+        """Return the context in which parts of the network compute as its arithmetic says."""
+        is_lower = self.arithmetic.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if is_lower else nullcontext()
 
     @contextmanager
     def computing(self, arithmetic: Arithmetic) -> Iterator[None]:

@@ -181,6 +181,7 @@ class EarlyExit(TaughtStage):
         return spread(free, [(index + 1) / (self.exits + 1) for index in range(self.exits)])
 
     def change(self, network: Network, lab: Lab) -> Network:
+        from coc_cli.learning.kept_features import FrozenBackbone
         from coc_cli.learning.tasks import task_of
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
@@ -194,11 +195,14 @@ class EarlyExit(TaughtStage):
             for name, parameter in with_exits.named_parameters():
                 parameter.requires_grad_(name not in inherited)
 
+        frozen = FrozenBackbone(with_exits) if self.backbone == "frozen" else None
+
         def loss(net: Network, batch: Batch) -> Tensor:
             teacher_output = answers(teacher, batch, net.arithmetic) if teacher else None
-            return self.loss_of(task, net(batch.inputs), batch, teacher_output, weights)
+            outputs = frozen.outputs(batch.features) if frozen and batch.features else net(batch.inputs)
+            return self.loss_of(task, outputs, batch, teacher_output, weights)
 
-        lab.train(with_exits, self, loss, teacher=teacher, views=self.teacher_views)
+        lab.train(with_exits, self, loss, teacher=teacher, views=self.teacher_views, frozen=frozen)
         with_exits.backbone_frozen = False
         return with_exits.requires_grad_()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coc_cli.data.images import Data, Split
     from coc_cli.data.settings import Augment
     from coc_cli.learning.feeds import Feed
+    from coc_cli.learning.kept_features import FrozenBackbone
     from coc_cli.learning.training import Loss
     from coc_cli.nets.network import Network
 
@@ -30,8 +31,11 @@ class Answers:
     folder: Path
     seed: int  # of the views; one for all stages of a chain
     data: str  # the data's key
+    memory: int = 0  # bytes that kept features may take
 
-    def feed(self, teacher: Network, views: int, lab: Lab, seed: int) -> Feed | None:
+    def feed(
+        self, teacher: Network, views: int, lab: Lab, seed: int, frozen: FrozenBackbone | None = None
+    ) -> Feed | None:
         """Return what feeds a training with so many views of each image and the teacher's answers to them.
 
         None, with a warning, where images stay on disk: a view of all is in memory.
@@ -41,6 +45,7 @@ class Answers:
         from coc_cli.learning.evaluation import outputs
         from coc_cli.learning.feeds import Views
         from coc_cli.learning.kept_answers import KeptAnswers, answers_key, digest_of
+        from coc_cli.learning.kept_features import KeptFeatures
         from coc_cli.learning.own_functions import own_functions
 
         if lab.data.train.mapped:
@@ -54,7 +59,10 @@ class Answers:
                 return outputs(teacher, split)[-1]
 
         kept = KeptAnswers(views, self.folder / key, ask)
-        return Views(lab.data.train, lab.augment, seed, self.seed, kept)
+        features = KeptFeatures(frozen, lab.arithmetic) if frozen else None
+        if features and not features.fit(lab.data.train, views, self.memory):
+            features = None
+        return Views(lab.data.train, lab.augment, seed, self.seed, kept, features)
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ class Lab:
         phase: str = "training",
         teacher: Network | None = None,
         views: int = 0,
+        frozen: FrozenBackbone | None = None,
     ) -> None:
         """Train in place; see `loop.fit`. Random numbers drawn afterwards are the same if it was resumed.
 
@@ -91,6 +100,7 @@ class Lab:
             phase: Tells apart the trainings of one stage; part of their seeds and the names of their state files.
             teacher: Whom the loss listens to.
             views: Of each image, which the teacher is asked for once; 0: images are changed anew in every epoch.
+            frozen: The network, if its heads alone are trained: with views their inputs are computed once.
 
         Raises:
             RunError: If the loss is no longer finite.
@@ -103,7 +113,7 @@ class Lab:
 
         seed, feed = derived_seed(self.seed, phase), None
         if teacher is not None and views and self.answers is not None:
-            feed = self.answers.feed(teacher, views, self, seed)
+            feed = self.answers.feed(teacher, views, self, seed, frozen)
         arithmetic = self.arithmetic
         if arithmetic.compiled and (what := check_compiler(self.device)):
             self.warn(f"quantisers are not compiled: {what}; training takes longer")

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from coc_cli.data.images import Data
+from coc_cli.data.images import Data, Split
 from coc_cli.data.settings import Augment
 from coc_cli.learning.evaluation import outputs
 from coc_cli.learning.feeds import Fed, Live, Views, smoothed
 from coc_cli.learning.kept_answers import SUFFIX, KeptAnswers
+from coc_cli.learning.kept_features import FrozenBackbone, KeptFeatures
+from coc_cli.nets.arithmetic import Arithmetic
 from coc_cli.nets.network import Network
 from coc_cli.stages.distill import Distill
+from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Answers, Lab
 
@@ -53,7 +56,7 @@ def test_views_are_few_fixed_and_all_have_their_turn(views: Views) -> None:
     seen = {views.turn(epoch): rows(epoch_of(views, epoch)) for epoch in range(3)}
     assert len({tuple(each) for each in seen.values()}) == 3
     assert rows(epoch_of(views, 3)) == seen[views.turn(3)]
-    other = replace(views, seed=9, _made={})  # another stage of the chain
+    other = replace(views, seed=9, _kept={})  # another stage of the chain
     assert rows(epoch_of(other, 0)) == seen[other.turn(0)]
 
 
@@ -63,7 +66,7 @@ def test_a_damaged_file_of_answers_is_asked_for_again(views: Views, tmp_path: Pa
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], b""):
         path.write_bytes(content)
-        after = epoch_of(replace(views, _made={}), 0)
+        after = epoch_of(replace(views, _kept={}), 0)
         for one, other in zip(before, after, strict=True):
             assert torch.equal(one.teacher_output, other.teacher_output)  # type: ignore[arg-type]
         assert path.read_bytes() == whole
@@ -102,3 +105,44 @@ def test_smoothing_by_hand() -> None:
     assert smoothed(torch.tensor([2]), 0.2, 4).tolist() == [pytest.approx([0.05, 0.05, 0.85, 0.05])]
     mixed = smoothed(torch.tensor([[0.5, 0.5, 0.0, 0.0]]), 0.2, 4)
     assert mixed.tolist() == [pytest.approx([0.45, 0.45, 0.05, 0.05])]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_heads_see_the_same_of_a_frozen_backbone_kept_or_live(network: Network, lab: Lab, precision: str) -> None:
+    made = EarlyExit(exits=2, head="bof", epochs=0).apply(
+        Quantize(weights=4, activations=4, epochs=0).apply(network, lab), lab
+    )
+    frozen, arithmetic = FrozenBackbone(made), Arithmetic(precision)  # type: ignore[arg-type]
+    features = KeptFeatures(frozen, arithmetic).of(lab.data.train)
+    images = made.normalise(lab.data.train.images)
+    with torch.no_grad(), made.computing(arithmetic):
+        live, kept = made(images), frozen.outputs(features)
+    assert len(kept) == len(live) == 3
+    for one, other in zip(live, kept, strict=True):
+        assert (one.dtype, other.dtype) == (torch.float32, torch.float32)
+        torch.testing.assert_close(one, other, rtol=1e-2 if precision == "bfloat16" else 1e-4, atol=1e-3)
+
+
+def test_heads_train_alike_on_kept_features(
+    network: Network, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the same start, over the same views, with and without memory for them; the backbone runs once a view."""
+    stage = EarlyExit(exits=2, backbone="frozen", head="pool", epochs=4, batch=32, teacher_views=2)  # type: ignore[call-arg]
+    made, counts, computed, of = [], [], [0], KeptFeatures.of
+
+    def counted(kept: KeptFeatures, images: Split) -> tuple[torch.Tensor, ...]:
+        computed[0] += len(images)
+        return of(kept, images)
+
+    monkeypatch.setattr(KeptFeatures, "of", counted)
+    for memory in (0, 1 << 30):
+        computed[0] = 0
+        answers = Answers(tmp_path / "answers", 5, "data", memory)
+        mine = replace(lab, answers=answers, augment=MUCH, baseline=network, state=tmp_path / str(memory))
+        made.append(stage.apply(network, mine))
+        counts.append(computed[0])
+    assert counts == [1, 1 + 2 * len(lab.data.train)], "one image tells the size; then each view once in four epochs"
+    for (name, one), (_, other) in zip(*(net.state_dict().items() for net in made), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=name)
+        if not name.startswith("exits"):
+            assert torch.equal(other, network.state_dict()[name])

@@ -1,0 +1,140 @@
+"""What each idea of a training is worth: one change at a time, measured on validation, over seeds.
+
+    OMP_NUM_THREADS=1 python benchmarks/ablation.py training --seeds 3
+
+Goes on where it was stopped. Where `cifar10.zip` is needed it lies where this is run. Nothing that is measured on
+test images is used. Writes docs/benchmarks/ablation-NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = Path("runs/ablation")
+TENTH = {"train": 4500, "test": 500}
+CIFAR = {"source": "folder:cifar10.zip", "size": 32, "channels": 3, "classes": 10, "limit": TENTH}
+SGD = {"batch": 128, "optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A recipe, and what is changed of it, key by key, in each variant."""
+
+    about: str
+    recipe: dict[str, Any]
+    variants: dict[str, tuple[str, ...]]  # what --set says
+
+
+TRAIN, AUGMENT = "model.train.", "data.augment."
+QUANTIZE = "chain.0.quantize."
+ABLATIONS = {
+    "training": Ablation(
+        "ResNet-20 trained on 4,500 images of CIFAR-10 for 30 epochs, accuracy on 5,000 validation images",
+        {
+            "data": {**CIFAR, "augment": {"shift": 4, "flip": True}},
+            "model": {"arch": "cifar:resnet20", "width": 16, "train": {"epochs": 30, **SGD}},
+            "chain": [],
+        },
+        {
+            "as before": (),
+            "flip alternating": (f"{AUGMENT}flip=alternating",),
+            "padding reflect": (f"{AUGMENT}padding=reflect",),
+            "cutout 8": (f"{AUGMENT}cutout=8",),
+            "label smoothing 0.1": (f"{TRAIN}label_smoothing=0.1",),
+            "rate ends at 0": (f"{TRAIN}final_lr=0",),
+            "average 0.99": (f"{TRAIN}average=0.99",),
+            "rate of norms x4": (f"{TRAIN}norm_lr=4",),
+            "rate of norms x0.25": (f"{TRAIN}norm_lr=0.25",),
+            "reflect, ends at 0, average 0.99": (
+                f"{AUGMENT}padding=reflect",
+                f"{TRAIN}final_lr=0",
+                f"{TRAIN}average=0.99",
+            ),
+        },
+    ),
+    "digits": Ablation(
+        "ResNet-14 of width 8 trained on digits for 15 epochs, accuracy on 360 validation images",
+        {
+            "data": {"source": "digits", "augment": {"shift": 1, "rotate": 10}},
+            "model": {
+                "arch": "cifar:resnet20",
+                "depth": 14,
+                "width": 8,
+                "train": {"epochs": 15, "batch": 64, "lr": 3e-3},
+            },
+            "chain": [],
+        },
+        {
+            "as before": (),
+            "padding reflect": (f"{AUGMENT}padding=reflect",),
+            "label smoothing 0.1": (f"{TRAIN}label_smoothing=0.1",),
+            "rate ends at 0": (f"{TRAIN}final_lr=0",),
+            "average 0.95": (f"{TRAIN}average=0.95",),
+            "average 0.99": (f"{TRAIN}average=0.99",),
+            "rate of norms x4": (f"{TRAIN}norm_lr=4",),
+            "ends at 0, average 0.95": (f"{TRAIN}final_lr=0", f"{TRAIN}average=0.95"),
+        },
+    ),
+}
+
+
+def run(name: str, number: int, seed: int, ablation: Ablation) -> dict[str, Any]:
+    """Train a variant with a seed, or take what is there; return its validation metric and the time."""
+    variant = list(ablation.variants)[number]
+    out = RUNS / f"{name}-{number}-{seed}"
+    recipe = RUNS / f"{name}.yaml"
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(yaml.safe_dump({"name": name, **ablation.recipe}))
+    command = [sys.executable, "-m", "coc_cli", "compress", str(recipe), "--out", str(out), "-q"]
+    command += [word for one in (f"seed={seed}", *ablation.variants[variant]) for word in ("--set", one)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    stage = json.loads((out / "report.json").read_text())["stages"][-1]
+    return {"variant": variant, "seed": seed, "validation": stage["validation_value"], "seconds": stage["seconds"]}
+
+
+def summary(ablation: Ablation, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each variant's mean, and its paired difference to the first over seeds."""
+    first = next(iter(ablation.variants))
+    base = {one["seed"]: one["validation"] for one in runs if one["variant"] == first}
+    rows = []
+    for variant in ablation.variants:
+        found = {one["seed"]: one["validation"] for one in runs if one["variant"] == variant}
+        changes = [found[seed] - base[seed] for seed in found if seed in base]
+        if found:
+            deviation = statistics.stdev(changes) if len(changes) > 1 else None
+            mean, change = statistics.mean(found.values()), statistics.mean(changes)
+            rows.append({"variant": variant, "n": len(found), "mean": mean, "change": change, "deviation": deviation})
+    return rows
+
+
+def main() -> None:
+    """Run an ablation seed by seed, and write its JSON after each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=ABLATIONS)
+    parser.add_argument("--seeds", type=int, default=3)
+    asked = parser.parse_args()
+    ablation, runs = ABLATIONS[asked.name], []
+    for seed in range(asked.seeds):
+        for number in range(len(ablation.variants)):
+            runs.append(run(asked.name, number, seed, ablation))
+            rows = summary(ablation, runs)
+            content = {
+                "command": f"OMP_NUM_THREADS=1 python benchmarks/ablation.py {asked.name} --seeds {asked.seeds}",
+                "about": ablation.about, "recipe": ablation.recipe, "rows": rows, "runs": runs,
+            }  # fmt: skip
+            (ROOT / f"docs/benchmarks/ablation-{asked.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            print(f"seed {seed}  {runs[-1]['variant']:34} {runs[-1]['validation']:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
