@@ -26,7 +26,7 @@ from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.evaluate import EvaluationReport, SplitEntry
 from coc_cli.report.schema.run import Details, ExitEntry
-from coc_cli.units import metric_text
+from coc_cli.units import metric_text, named
 
 ORDER = "If not, name its classes (or their folders) so that they sort in that order, as 0-truck, 1-cat"
 
@@ -103,9 +103,9 @@ def _warnings(splits: list[SplitEntry], task: Task) -> Iterator[str]:
         what = "{} on validation is better than {} on test by more than their intervals".format(*values)
         yield f"{what}: was it trained on these validation images? Thresholds and choices made on them would flatter"
     if other := renamed(test.answers):
-        first = ", ".join(f"'{label}' is answered '{answer}'" for label, answer in other.renamed[:3])
+        pairs = named([f"'{label}' is answered '{answer}'" for label, answer in other.renamed], 3)
         would = f"in another order of its classes it would have {metric_text(task.metric, other.accuracy)} on test"
-        yield f"{would} ({first}); is the order of the classes that of its training? {ORDER}"
+        yield f"{would} ({pairs}); is the order of the classes that of its training? {ORDER}"
 
 
 def _measured(network: Network, data: Data, name: str, say: Callable[[str], None]) -> SplitEntry:

@@ -116,6 +116,7 @@ def test_a_recipe_with_a_checkpoint_is_evaluated_and_wrong_classes_are_noticed()
     said = coc("evaluate", "turned.yaml").stdout
     value = f"{own['splits'][1]['metric_value']:.2%}"
     assert f"warning: in another order of its classes it would have {value} on test ('0' is answered '1'," in said
+    assert "'2' is answered '3' and 7 more); is the order" in said
     assert "is the order of the classes that of its training? If not, name its classes (or their folders) so" in said
     assert "warning: test: its accuracy of" in said
 

@@ -16,7 +16,7 @@ from coc_cli.recipe.model import schema
 
 LOW, HIGH = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 FREE = "args"  # of an architecture, whose maker says what it takes
-EXITS = TINY_RECIPE + "  - early_exit: {every: block, epochs: 1}\n"
+EXITS = TINY_RECIPE.replace("precision:", "  - early_exit: {every: block, epochs: 1}\nprecision:")
 
 
 def unbounded(part: Any, place: str = "") -> Iterator[str]:
