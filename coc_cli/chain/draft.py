@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from coc_cli.chain.plan import Plan, make_plan
 from coc_cli.errors import Fault, UserError, user_error
@@ -15,6 +16,7 @@ from coc_cli.nets.spec import Spec
 from coc_cli.recipe.device import device_named
 from coc_cli.recipe.draft import STAGES, Draft, name_for
 from coc_cli.recipe.found_data import find_data
+from coc_cli.recipe.places import relocate
 from coc_cli.recipe.reading import read
 
 OPTIONS = {"model.arch": "--arch", "model.checkpoint": "--checkpoint", "model": "--arch", "data": "--data"}
@@ -42,8 +44,18 @@ def write_draft(data: str, *, arch: str | None, checkpoint: Path | None, out: Pa
     named = str(checkpoint) if checkpoint else None
     draft = Draft(find_data(data), None if spec else arch, named, device_named("auto", ""), name_for(data), args)
     draft, plan = _planned(_without_second_exits(draft, has_exits=bool(spec and spec.exits)))
-    write_atomically(path, draft.text.encode())
+    write_atomically(path, _seen_from(path.parent, draft).text.encode())
     return Written(path, draft, plan)
+
+
+def _seen_from(folder: Path, draft: Draft) -> Draft:
+    """Return a draft whose relative paths, which count from where coc runs, count from a folder."""
+    model = {"arch": draft.arch, "checkpoint": draft.checkpoint}
+    content = {"data": dict(draft.data.section), "model": {key: value for key, value in model.items() if value}}
+    relocate(content, folder)
+    moved: Any = content["model"]
+    data = replace(draft.data, section=content["data"])
+    return replace(draft, data=data, arch=moved.get("arch"), checkpoint=moved.get("checkpoint"))
 
 
 def _own_spec(checkpoint: Path | None) -> Spec | None:

@@ -196,6 +196,20 @@ def test_a_stage_that_cannot_be_is_left_out_and_why() -> None:
     ]
 
 
+def test_paths_count_from_the_folder_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("nets.py").write_text(
+        "from torch import nn\n\ndef net(outputs, channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(4, outputs))\n"
+    )
+    Path("sub").mkdir()
+    coc("init", "--arch", "file:nets.py:net", "--data", folder(), "--out", "sub/r.yaml")
+    assert 'source: "folder:../' in Path("sub/r.yaml").read_text()
+    assert 'arch: "file:../nets.py:net"' in Path("sub/r.yaml").read_text()
+    monkeypatch.chdir("sub")
+    assert make_plan(read(Path("r.yaml"))).steps
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -121,6 +121,21 @@ def test_a_recipe_with_a_checkpoint_is_evaluated_and_wrong_classes_are_noticed()
     assert "warning: test: its accuracy of" in said
 
 
+def test_a_network_of_the_user_s_that_cannot_run_is_a_fault_of_the_recipe() -> None:
+    """As `coc plan` says it, and not as a failure of coc."""
+    torch.save({}, "weights.pt")
+    Path("nets.py").write_text(
+        "from torch import nn\n\ndef net(outputs, channels):\n    return nn.Sequential(nn.Flatten(), nn.Linear(63, outputs))\n"
+    )
+    model = "model: {arch: 'file:nets.py:net', checkpoint: weights.pt, mean: [0.5], std: [0.5]}"
+    lines = [model if line.startswith("model") else line for line in RECIPE.splitlines()]
+    Path("wrong.yaml").write_text("\n".join(lines) + "\n")
+    said = coc("evaluate", "wrong.yaml", code=2).stderr
+    assert said.startswith("wrong.yaml:")
+    assert "model.arch: nets.py:3: cannot run on images of 1x8x8" in said
+    assert said == coc("plan", "wrong.yaml", code=2).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
