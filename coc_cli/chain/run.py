@@ -50,6 +50,7 @@ from coc_cli.files.run_directory import (
     sweep,
     sweep_beside,
 )
+from coc_cli.learning.answers import Answers
 from coc_cli.learning.breakdown import breakdown
 from coc_cli.learning.evaluation import evaluate
 from coc_cli.learning.own_functions import own_functions
@@ -69,7 +70,7 @@ from coc_cli.report.schema import run as schema
 from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.part import as_data, as_file
 from coc_cli.stages import STAGES
-from coc_cli.stages.stage import Answers, Lab
+from coc_cli.stages.stage import Lab
 from coc_cli.units import named
 
 STAGE_FOLDER = re.compile(rf"^\d\d-({'|'.join((BASELINE, *STAGES))})$")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from coc_cli.learning.training import Batch, Epoch, EpochLog, Loss, StepLog, Tra
 from coc_cli.learning.training_state import TrainingState, not_finite
 from coc_cli.nets.arithmetic import FLOAT32, Arithmetic
 from coc_cli.nets.layers import Scaled
+from coc_cli.nets.lsq import check_compiler
 from coc_cli.nets.network import Network
 
 SLOWER = 0.25  # times the learning rate of a training that diverged, where it may begin again
@@ -138,6 +140,7 @@ def fit(
     Raises:
         RunError: If loss or weights are no longer finite; the last state in which they were stays.
     """
+    arithmetic = _compilable(arithmetic, network, warn)
     feed = feed or Live(data.train, augment, seed, len(network.spec.labels))
     optimizer, average = _optimizer(network, settings), Average.of(network, settings.average)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}, optimizer.state_dict()
@@ -149,20 +152,11 @@ def fit(
     while (epoch := len(training.history)) < settings.epochs:
         began = time.monotonic()
         slower = settings.model_copy(update={"lr": settings.lr * SLOWER}) if training.is_slowed else settings
-        mean = _one_pass(
-            network, feed, slower, loss, optimizer, epoch, seed=seed, log=log, arithmetic=arithmetic, average=average
-        )
-        with average.standing_in():
-            anew = refresh_statistics(network, data.train, epoch + 1, batch=settings.batch, seed=seed)
-            result = learning(network, data.validation)
-            what = _divergence(network, mean, result.negative_loss)
-            if not what:
-                finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began, anew)
-                figure = (result.score, result.negative_loss)
-                training.add(finished, figure if settings.keep == "best" else (epoch, 0.0))
+        options: dict[str, Any] = {"seed": seed, "log": log, "arithmetic": arithmetic, "average": average}
+        mean = _one_pass(network, feed, slower, loss, optimizer, epoch, **options)
+        what, finished = _validated(training, data, settings, epoch, mean, began, seed)
         if what:
-            text = f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {slower.lr:g}"
-            warn(_next_try(settings, f"{text}: {what}", is_slowed=training.is_slowed))
+            warn(_next_try(settings, epoch, slower.lr, what, is_slowed=training.is_slowed))
             training.start_again(*start)
             continue
         training.save()
@@ -170,8 +164,33 @@ def fit(
     training.load_best()
 
 
-def _next_try(settings: Training, text: str, *, is_slowed: bool) -> str:
+def _validated(
+    training: TrainingState, data: Data, settings: Training, epoch: int, mean: float, began: float, seed: int
+) -> tuple[str, Epoch]:
+    """Measure the network, or its average, after an epoch; return what is not finite, and the log entry."""
+    network = training.network
+    with training.average.standing_in():
+        anew = refresh_statistics(network, data.train, epoch + 1, batch=settings.batch, seed=seed)
+        result = learning(network, data.validation)
+        what = _divergence(network, mean, result.negative_loss)
+        finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began, anew)
+        if not what:
+            figure = (result.score, result.negative_loss)
+            training.add(finished, figure if settings.keep == "best" else (epoch, 0.0))
+    return what, finished
+
+
+def _compilable(arithmetic: Arithmetic, network: Network, warn: Callable[[str], None]) -> Arithmetic:
+    """Return the arithmetic without compiled quantisers where the compiler fails, with a warning."""
+    if not arithmetic.compiled or not (what := check_compiler(network.device.type)):
+        return arithmetic
+    warn(f"quantisers are not compiled: {what}; training takes longer")
+    return replace(arithmetic, compiled=False)
+
+
+def _next_try(settings: Training, epoch: int, rate: float, what: str, *, is_slowed: bool) -> str:
     """Return what to say of a training that diverged and may begin again; raises `RunError` if it may not."""
+    text = f"training diverged in epoch {epoch + 1} of {settings.epochs} at a peak rate of {rate:g}: {what}"
     if settings.on_divergence == "stop" or is_slowed:
         raise RunError(f"{text}; a lower lr may help, as may on_divergence: retry")
     return f"{text}; it begins again at {settings.lr * SLOWER:g}"

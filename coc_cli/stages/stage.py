@@ -4,65 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from coc_cli.data.info import DataInfo
-from coc_cli.learning.training import EpochLog, Training
+from coc_cli.learning.training import EpochLog, Training, derived_seed
 from coc_cli.nets.arithmetic import FLOAT32, Arithmetic
 from coc_cli.nets.spec import Scalar, Spec
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from coc_cli.data.images import Data, Split
+    from coc_cli.data.images import Data
     from coc_cli.data.settings import Augment
-    from coc_cli.learning.feeds import Feed
+    from coc_cli.learning.answers import Answers
     from coc_cli.learning.kept_features import FrozenBackbone
     from coc_cli.learning.training import Loss
     from coc_cli.nets.network import Network
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Where the answers of teachers are kept, and of what views of the images."""
-
-    folder: Path
-    seed: int  # of the views; one for all stages of a chain
-    data: str  # the data's key
-    memory: int = 0  # bytes that kept features may take
-
-    def feed(
-        self, teacher: Network, views: int, lab: Lab, seed: int, frozen: FrozenBackbone | None = None
-    ) -> Feed | None:
-        """Return what feeds a training with so many views of each image and the teacher's answers to them.
-
-        None, with a warning, where images stay on disk: a view of all is in memory.
-        """
-        import torch
-
-        from coc_cli.learning.evaluation import outputs
-        from coc_cli.learning.feeds import Views
-        from coc_cli.learning.kept_answers import KeptAnswers, answers_key, digest_of
-        from coc_cli.learning.kept_features import KeptFeatures
-        from coc_cli.learning.own_functions import own_functions
-
-        if lab.data.train.mapped:
-            lab.warn("teacher_views is left out, as it needs the images in memory; a larger data.memory may take them")
-            return None
-        about = [self.seed, self.data, lab.augment.settings(), own_functions().fingerprint(), lab.arithmetic.precision]
-        key = answers_key(torch.__version__, digest_of(teacher), *about)
-
-        def ask(split: Split) -> Tensor:
-            with teacher.computing(lab.arithmetic):
-                return outputs(teacher, split)[-1]
-
-        kept = KeptAnswers(views, self.folder / key, ask)
-        features = KeptFeatures(frozen, lab.arithmetic) if frozen else None
-        if features and not features.fit(lab.data.train, views, self.memory):
-            features = None
-        return Views(lab.data.train, lab.augment, seed, self.seed, kept, features)
 
 
 @dataclass(frozen=True)
@@ -108,16 +65,10 @@ class Lab:
         import torch
 
         from coc_cli.learning.loop import fit
-        from coc_cli.learning.training import derived_seed
-        from coc_cli.nets.lsq import check_compiler
 
         seed, feed = derived_seed(self.seed, phase), None
         if teacher is not None and views and self.answers is not None:
             feed = self.answers.feed(teacher, views, self, seed, frozen)
-        arithmetic = self.arithmetic
-        if arithmetic.compiled and (what := check_compiler(self.device)):
-            self.warn(f"quantisers are not compiled: {what}; training takes longer")
-            arithmetic = replace(arithmetic, compiled=False)
         fit(
             network,
             self.data,
@@ -128,7 +79,7 @@ class Lab:
             state=self.state / f"{phase}.pt",
             log=self.log,
             warn=self.warn,
-            arithmetic=arithmetic,
+            arithmetic=self.arithmetic,
             feed=feed,
         )
         torch.manual_seed(derived_seed(self.seed, phase, "after"))

@@ -10,6 +10,7 @@ import torch
 
 from coc_cli.data.images import Data, Split
 from coc_cli.data.settings import Augment
+from coc_cli.learning.answers import Answers
 from coc_cli.learning.evaluation import outputs
 from coc_cli.learning.feeds import Fed, Live, Views, smoothed
 from coc_cli.learning.kept_answers import SUFFIX, KeptAnswers
@@ -19,7 +20,7 @@ from coc_cli.nets.network import Network
 from coc_cli.stages.distill import Distill
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import Quantize
-from coc_cli.stages.stage import Answers, Lab
+from coc_cli.stages.stage import Lab
 
 MUCH = Augment(shift=1, rotate=5, flip="alternating")
 
