@@ -146,38 +146,34 @@ def fit(
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}, optimizer.state_dict()
     key = derived_seed(seed, settings.model_dump_json(), arithmetic)
     training = TrainingState(network, optimizer, average, state, key, warn)
-    training.resume()
-    for earlier in training.history:
-        log(Epoch(**earlier, restored=True))
+    training.resume(log)
     while (epoch := len(training.history)) < settings.epochs:
         began = time.monotonic()
         slower = settings.model_copy(update={"lr": settings.lr * SLOWER}) if training.is_slowed else settings
         options: dict[str, Any] = {"seed": seed, "log": log, "arithmetic": arithmetic, "average": average}
         mean = _one_pass(network, feed, slower, loss, optimizer, epoch, **options)
-        what, finished = _validated(training, data, settings, epoch, mean, began, seed)
-        if what:
+        if what := _ended(training, data, settings, mean, began, seed=seed, log=log):
             warn(_next_try(settings, epoch, slower.lr, what, is_slowed=training.is_slowed))
             training.start_again(*start)
-            continue
-        training.save()
-        log(finished)
     training.load_best()
 
 
-def _validated(
-    training: TrainingState, data: Data, settings: Training, epoch: int, mean: float, began: float, seed: int
-) -> tuple[str, Epoch]:
-    """Measure the network, or its average, after an epoch; return what is not finite, and the log entry."""
-    network = training.network
+def _ended(
+    training: TrainingState, data: Data, settings: Training, mean: float, began: float, *, seed: int, log: EpochLog
+) -> str:
+    """Measure the network, or its average, after an epoch; keep and log it, or return what is not finite."""
+    network, epoch = training.network, len(training.history)
     with training.average.standing_in():
         anew = refresh_statistics(network, data.train, epoch + 1, batch=settings.batch, seed=seed)
         result = learning(network, data.validation)
-        what = _divergence(network, mean, result.negative_loss)
+        if what := _divergence(network, mean, result.negative_loss):
+            return what
         finished = Epoch(epoch + 1, settings.epochs, mean, result.value, time.monotonic() - began, anew)
-        if not what:
-            figure = (result.score, result.negative_loss)
-            training.add(finished, figure if settings.keep == "best" else (epoch, 0.0))
-    return what, finished
+        figure = (result.score, result.negative_loss)
+        training.add(finished, figure if settings.keep == "best" else (epoch, 0.0))
+    training.save()
+    log(finished)
+    return ""
 
 
 def _compilable(arithmetic: Arithmetic, network: Network, warn: Callable[[str], None]) -> Arithmetic:

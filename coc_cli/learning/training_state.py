@@ -20,7 +20,7 @@ from coc_cli.files import budget
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.opening import read_bytes
 from coc_cli.learning.average import Average
-from coc_cli.learning.training import Epoch
+from coc_cli.learning.training import Epoch, EpochLog
 from coc_cli.nets.network import Network
 
 MAGIC = b"coc training state 1\n"
@@ -48,8 +48,8 @@ class TrainingState:
         first, second = (self.path.with_name(f"{self.path.stem}.{turn}.pt") for turn in range(2))
         return first, second
 
-    def resume(self) -> None:
-        """Load the later of the saved states that are whole; warns of each that is not."""
+    def resume(self, log: EpochLog) -> None:
+        """Load the later of the saved states that are whole, and log its epochs again; warns of each that is not."""
         start = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         start_optimizer = self.optimizer.state_dict()
         saved = [content for path in self.paths if (content := self._read(path)) is not None]
@@ -66,6 +66,8 @@ class TrainingState:
                 continue
             self.best, self.best_weights = tuple(content["best"]), content["best_weights"]
             self.history, self.is_slowed = content["history"], content["is_slowed"]
+            for earlier in self.history:
+                log(Epoch(**earlier, restored=True))
             return
 
     def _read(self, path: Path) -> dict[str, Any] | None:
