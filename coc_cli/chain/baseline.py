@@ -184,7 +184,7 @@ def baseline_settings(file: RecipeFile, spec: Spec) -> dict[str, Any]:
     return {
         "arch": spec.arch,
         "args": dict(spec.args),
-        "train": train.model_dump(mode="json") if train else None,
+        "train": train.recorded() if train else None,
         "seed": file.recipe.seed,
         "data": NO_KEY,
     }

@@ -55,7 +55,7 @@ def lineages(
         settings = stage.model_dump(mode="json")
         inputs = [lineage[-1].key, plan.occurrence(index), code[index], *arithmetics[index].settings]
         key = cache_key(inputs, {stage.name: settings})
-        lineage = (*lineage, Ancestor(stage=stage.name, settings=settings, key=key))
+        lineage = (*lineage, Ancestor(stage=stage.name, settings=stage.recorded(), key=key))
         yield lineage
 
 

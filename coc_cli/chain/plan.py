@@ -108,7 +108,7 @@ def make_plan(file: RecipeFile) -> Plan:
     faults = []
     for index, link in enumerate(file.recipe.chain):
         stage = link.stage
-        lineage = (*lineage, Ancestor(stage=stage.name, settings=stage.model_dump(mode="json"), key=NO_KEY))
+        lineage = (*lineage, Ancestor(stage=stage.name, settings=stage.recorded(), key=NO_KEY))
         try:
             settled = file.stage_notes.get(index)
             notes, before = ((settled,) if settled else ()) + tuple(stage.notes(spec)), spec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 class Training(Frozen):
     """How to train; the keys stand in a stage beside its own."""
+
+    later: ClassVar[frozenset[str]] = frozenset(
+        ("final_lr", "norm_lr", "scale_lr", "average", "label_smoothing", "keep")
+    )  # keys that the first version did not have
 
     epochs: Annotated[int, Field(ge=0, le=1_000_000, description="passes over the training images")] = 30
     batch: Annotated[int, Field(ge=2, le=1_000_000, description="images per step")] = 64
@@ -58,6 +62,12 @@ class Training(Frozen):
     on_divergence: Annotated[
         Literal["stop", "retry"], Field(description="retry: begin again once, at a quarter of the learning rate")
     ] = "stop"
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings for a checkpoint's lineage: those of the first version, and what is not default."""
+        changed = self.model_dump(mode="json", exclude_defaults=True)
+        every = self.model_dump(mode="json")
+        return {name: value for name, value in every.items() if name not in self.later or name in changed}
 
 
 @dataclass(frozen=True)

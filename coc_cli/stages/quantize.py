@@ -53,6 +53,7 @@ class Quantize(TaughtStage):
     name: ClassVar[str] = "quantize"
     works_on: ClassVar[str] = "bits below the neuron"
     advised_place: ClassVar[int | None] = 3
+    later: ClassVar[frozenset[str]] = TaughtStage.later | {"through", "weight_norm"}
 
     weights: Annotated[WeightBits, Field(description="bits of the inner layers' weights")]
     activations: Annotated[ActivationBits, Field(description="bits of the tensors that inner layers read")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class TaughtStage(Stage):
     """A stage whose training may distil a teacher."""
+
+    later: ClassVar[frozenset[str]] = Stage.later | {"teacher_views"}
 
     teacher: Annotated[
         Literal["baseline", "incoming", "none"],

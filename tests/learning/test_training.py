@@ -256,3 +256,12 @@ def test_a_training_that_may_begins_again_once_more_slowly(network: Network, dat
         "training diverged in epoch 1 of 2 at a peak rate of 0.01: the loss is nan; it begins again at 0.0025"
     ]
     assert len(rates) == 2
+
+
+def test_a_lineage_holds_later_keys_only_where_they_are_not_the_default() -> None:
+    """They would lengthen every checkpoint, and small ones are a few kilobytes."""
+    plain = Quantize(weights=2, activations=3, epochs=5).recorded()
+    assert plain["weight_decay"] == 1e-4
+    assert not set(plain) & Quantize.later
+    changed = Quantize(weights=2, activations=3, average=0.9, through=((4, 4),), teacher_views=3).recorded()
+    assert set(changed) - set(plain) == {"average", "through", "teacher_views"}
