@@ -206,7 +206,7 @@ def test_other_networks(kind: str, spec: Spec, tmp_path: Path) -> None:
 WRONG = {
     "no such run": (["nowhere"], "nowhere: no such run directory or checkpoint"),
     "no run": (["empty"], "empty: is no run directory; name one that coc compress has finished"),
-    "not a checkpoint": (["text.yaml"], "text.yaml: not a safetensors file, or cut short"),
+    "not a checkpoint": (["text.yaml"], "text.yaml: is a recipe; run coc compress on it first, and name its run directory"),
     "no thread": (["run", "--threads", "0"], "--threads: needs 1 or more, got 0"),
     "no time": (["run", "--seconds", "0"], "--seconds: needs a time above 0, got 0"),
     "time that is no number": (["run", "--seconds", "nan"], "--seconds: needs a time above 0, got nan"),
