@@ -2,6 +2,7 @@
 
     python benchmarks/figures.py --list
     OMP_NUM_THREADS=1 python benchmarks/figures.py quickstart
+    until python benchmarks/figures.py resnet34 vgg19 mobilenetv2 --minutes 9; do [ $? = 75 ] || break; done
 
 Runs lie below runs/figures, and their stages in the cache of coc; data and checkpoints that recipes name lie where this
 is run. The test images are used once a stage: nothing here chooses by them.
@@ -13,16 +14,21 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
 JSON, RUNS = ROOT / "docs/benchmarks", Path("runs/figures")
+GOES_ON = 75  # exit code of a call whose time was over
 LEFT_OUT = {"environment", "layers", "exits", "latency_ms"}  # of a stage in report.json
 
 
@@ -69,6 +75,9 @@ FIGURES = {
         targets={"w4a4": Target(62, 0.0015), "w3a3": Target(107, 0.006), "w2a2": Target(220, 0.02)},
         tuned_on="a student trained here, whose validation images are clean; epochs fixed beforehand",
     ),
+    "resnet34": Figure("cifar10-resnet34", "ResNet-34 on CIFAR-10, for a GPU", targets={"": Target(1000, 0.001)}),
+    "vgg19": Figure("cifar10-vgg19", "VGG-19 on CIFAR-10, for a GPU"),
+    "mobilenetv2": Figure("cifar10-mobilenetv2", "MobileNetV2 on CIFAR-10, for a GPU"),
     "student": Figure("cifar10-resnet56", "A ResNet-20 for CIFAR-10, taught by a foreign ResNet-56"),
 }
 
@@ -77,16 +86,51 @@ def _folder(name: str, case: str, seed: int) -> Path:
     return RUNS / "-".join(part for part in (name, case, str(seed)) if part)
 
 
-def run(name: str, figure: Figure, case: str, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Session:
+    """How this call of the program works."""
+
+    ends: float = float("inf")  # in time.monotonic
+    is_rehearsal: bool = False
+
+    def compress(self, recipe: Path, sets: list[str], out: Path) -> None:
+        """Run `coc compress`, until its end or that of the session; the same call goes on then."""
+        if self.is_rehearsal:
+            sets, out = [*sets, *shortened(recipe)], RUNS / "rehearsal" / out.name
+        command = [sys.executable, "-m", "coc_cli", "compress", str(recipe), "--out", str(out)]
+        command += [word for one in sets for word in ("--set", one)]
+        child = subprocess.Popen(command)
+        try:
+            code = child.wait(None if self.ends == float("inf") else max(1.0, self.ends - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGINT)
+            child.wait()
+            print("time is over; the same command goes on")
+            raise SystemExit(GOES_ON) from None
+        if code not in (0, 3):  # 3: a limit of the recipe is missed, which the figures show
+            raise SystemExit(f"{shlex.join(command)} ended with {code}; the same command goes on")
+
+
+def shortened(recipe: Path) -> list[str]:
+    """Return what --set says to try a recipe's path in minutes: narrow, on few images, an epoch a stage."""
+    content = yaml.safe_load(recipe.read_text())
+    sets = ["data.limit=200", "limits.max_drop=100"]
+    if "train" in content["model"]:
+        sets += ["model.train.epochs=1", "model.width=4"]
+    for index, (name, keys) in enumerate(pair for link in content["chain"] for pair in link.items()):
+        sets.append(f"chain.{index}.{name}.epochs=1")
+        sets += [f"chain.{index}.{name}.student.width=4"] if "width" in keys.get("student", {}) else []
+        sets += [f"chain.{index}.{name}.max_drop=0.5"] if name == "early_exit" else []
+        sets += [f"chain.{index}.{name}.teacher_views=1"] if "teacher_views" in keys else []
+    return sets
+
+
+def run(name: str, figure: Figure, case: str, seed: int, session: Session) -> dict[str, Any]:
     """Run the recipe for a case and a seed, or take what is there, and return what its report says."""
     out = _folder(name, case, seed)
     sets = [f"seed={seed}", *figure.cases[case]]
-    recipe = ROOT / "recipes" / f"{figure.recipe}.yaml"
-    command = [sys.executable, "-m", "coc_cli", "compress", str(recipe), "--out", str(out)]
-    command += [word for one in sets for word in ("--set", one)]
-    code = subprocess.run(command, check=False).returncode
-    if code not in (0, 3):  # 3: a limit of the recipe is missed, which the figures show
-        raise SystemExit(f"{shlex.join(command)} ended with {code}; the same command goes on")
+    session.compress(ROOT / "recipes" / f"{figure.recipe}.yaml", sets, out)
+    out = RUNS / "rehearsal" / out.name if session.is_rehearsal else out
     report = json.loads((out / "report.json").read_text())
     stages = [{key: value for key, value in stage.items() if key not in LEFT_OUT} for stage in report["stages"]]
     changes = dict(_changes(out))
@@ -139,18 +183,21 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[[], *FIGURES], metavar="NAME")
     parser.add_argument("--list", action="store_true", help="name the figures")
     parser.add_argument("--case", help="one case alone; the JSON then has the cases that were made so far")
+    parser.add_argument("--minutes", type=float, help=f"stop then, exit code {GOES_ON}; the same command goes on")
+    parser.add_argument("--rehearse", action="store_true", help="go the whole way narrow and short, and write no JSON")
     asked = parser.parse_args()
+    ends = time.monotonic() + 60 * asked.minutes if asked.minutes else float("inf")
+    session = Session(ends, asked.rehearse)
     if asked.list or not asked.names:
         print("\n".join(f"{name:12} {figure.about}" for name, figure in FIGURES.items()))
     for name in asked.names:
         figure, runs = FIGURES[name], []
         for case in figure.cases:
-            is_there = all(
-                (RUNS / "-".join(p for p in (name, case, str(s)) if p) / "report.json").is_file() for s in figure.seeds
-            )
-            if asked.case in (None, case) or is_there:
-                runs += [run(name, figure, case, seed) for seed in figure.seeds]
-                write(name, figure, runs)
+            is_there = all((_folder(name, case, seed) / "report.json").is_file() for seed in figure.seeds)
+            if asked.case in (None, case) or (is_there and not asked.rehearse):
+                runs += [run(name, figure, case, seed, session) for seed in figure.seeds]
+                if not asked.rehearse:
+                    write(name, figure, runs)
 
 
 if __name__ == "__main__":
