@@ -60,7 +60,7 @@ class _CompiledStep(Function):
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, scale: Tensor, low: int, high: int, gradient_scale: float) -> Tensor:
-        limits = torch.tensor([low, high], dtype=torch.float32, device=v.device)
+        limits = _limits(low, high, v.device)
         ctx.save_for_backward(v, scale, limits)
         ctx.gradient_scale = gradient_scale
         return _compiled(_rounded)(v.detach(), scale.detach(), limits)  # type: ignore[no-any-return]
@@ -75,6 +75,12 @@ class _CompiledStep(Function):
 def _wide(v: Tensor) -> Tensor:
     """Return a tensor in float32 at least, for of larger codes bfloat16 has too few digits."""
     return v if v.dtype == torch.float64 else v.float()
+
+
+@cache
+def _limits(low: int, high: int, device: torch.device) -> Tensor:
+    """Return the lowest and the highest code as a tensor, so that one compiled function serves all bits."""
+    return torch.tensor([low, high], dtype=torch.float32, device=device)
 
 
 def _rounded(v: Tensor, scale: Tensor, limits: Tensor) -> Tensor:
