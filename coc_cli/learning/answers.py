@@ -65,7 +65,7 @@ class Answers:
             with teacher.computing(lab.arithmetic):
                 return outputs(teacher, split)[-1]
 
-        kept = KeptAnswers(views, self.folder / key, ask)
+        kept = KeptAnswers(views, len(teacher.spec.labels), self.folder / key, ask)
         features = KeptFeatures(frozen, lab.arithmetic) if frozen else None
         if features and not features.fit(lab.data.train, views, self.memory):
             features = None

@@ -91,6 +91,15 @@ def test_it_is_only_said_until_it_is_asked_for() -> None:
     assert sorted(CACHE.rglob("*")) == before
 
 
+def test_answers_of_a_teacher_are_named_and_go(cache: Path) -> None:
+    path = entry(cache / "answers" / KEYS["c"], size=500, days=99, name="0.answers")
+    assert ["answers of a teacher", "1", "500B", "99 days ago"] in [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in coc("cache").stdout.splitlines()
+    ]
+    coc("cache", "--keep-days", "95", "--delete")
+    assert not path.exists()
+
+
 def test_what_a_run_holds_stays(cache: Path) -> None:
     with locked(cache / f"{KEYS['b']}.lock", wait=False), locked(cache / "data" / f"{KEYS['d']}.lock", wait=False):
         said = coc("cache", "--keep-days", "0", "--delete").stdout

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,7 +37,7 @@ def rows(fed: list[Fed]) -> list[bytes]:
 
 @pytest.fixture
 def views(network: Network, data: Data, tmp_path: Path) -> Views:
-    kept = KeptAnswers(3, tmp_path / "key", lambda split: outputs(network, split)[-1])
+    kept = KeptAnswers(3, 4, tmp_path / "key", lambda split: outputs(network, split)[-1])
     return Views(data.train, MUCH, 1, 2, kept)
 
 
@@ -65,12 +67,17 @@ def test_a_damaged_file_of_answers_is_asked_for_again(views: Views, tmp_path: Pa
     before = epoch_of(views, 0)
     path = tmp_path / "key" / f"{views.turn(0)}{SUFFIX}"
     whole = path.read_bytes()
-    for content in (whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], b""):
+    left = path.with_name(f".{path.name}.999999999")  # by a writer that was killed
+    wrong = [np.full((len(whole) - 32) // 2, np.nan, np.float16).tobytes(), whole[32:-8]]  # under a right checksum
+    contents = [whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], b""]
+    for content in (*contents, *(hashlib.sha256(body).digest() + body for body in wrong)):
         path.write_bytes(content)
+        left.touch()
         after = epoch_of(replace(views, _kept={}), 0)
         for one, other in zip(before, after, strict=True):
             assert torch.equal(one.teacher_output, other.teacher_output)  # type: ignore[arg-type]
         assert path.read_bytes() == whole
+        assert not left.exists()
 
 
 def test_stages_with_views_ask_once_and_go_on_to_the_same_bits(network: Network, lab: Lab, tmp_path: Path) -> None:
