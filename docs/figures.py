@@ -47,18 +47,58 @@ def results() -> str:
 
 def figures() -> str:
     """Return the sections of docs/benchmarks.md, one for each file."""
-    return "\n\n".join(_section(name, figure) for name, figure in read().items())
+    ablations = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("ablation-*.json")))
+    sections = [_section(name, figure) for name, figure in read().items()]
+    return "\n\n".join([*sections, _loop(), *map(_ablation, ablations)])
+
+
+def _loop() -> str:
+    """Return the section of what the tool itself costs."""
+    found = json.loads((FOLDER / "loop.json").read_text(encoding="utf-8"))
+    about = f"ResNet-20, {found['images']:,} images, {found['rounds']} rounds in turn, CPU time; {_where(found)}."
+    text = f"## What the tool itself costs\n\n{about} [loop.json](benchmarks/loop.json) is made by"
+    text += f"\n\n    {found['command']}\n\n"
+    ratios = [
+        [name, f"{one['value']:.2f} ({one['rounds'][0]:.2f} to {one['rounds'][1]:.2f})", one["target"], _met(one)]
+        for name, one in found["ratios"].items()
+    ]
+    rates = [[name, f"{rate:.0f}"] for name, rate in found["images_per_cpu_second"].items()]
+    others = [[name, f"{seconds:.2f} s"] for name, seconds in found["seconds"].items()]
+    others.append(["peak memory, all of this in one process", f"{found['peak_memory_bytes'] / 1e6:.0f} MB"])
+    parts = [table(["ratio", "median (least to most)", "target", "met"], ratios)]
+    parts += [table(["loop", "images a second of CPU"], rates), table(["else", "takes"], others)]
+    return text + "\n\n".join(parts)
+
+
+def _where(figure: dict[str, Any]) -> str:
+    """Return on what a figure was made, and when."""
+    made = figure["environment"]
+    threads = counted(made.get("threads", made["cores"]), "thread")
+    return f"{made['processor']}, {threads}, torch {made['torch']}, {made['date'][:10]}"
+
+
+def _met(one: dict[str, Any]) -> str:
+    return "yes" if one["met"] else "**no**"
+
+
+def _ablation(found: dict[str, Any]) -> str:
+    """Return the section of an ablation."""
+    rows = []
+    for one in found["rows"]:
+        deviation = NONE if one["deviation"] is None else f"{100 * one['deviation']:.2f}"
+        rows.append(
+            [one["variant"], str(one["n"]), f"{100 * one['mean']:.2f} %", f"{100 * one['change']:+.2f}", deviation]
+        )
+    head = ["variant", "seeds", "mean", "change in points, paired", "its deviation"]
+    return f"## Ablation: {found['about']}\n\n    {found['command']}\n\n{table(head, rows)}"
 
 
 def _section(name: str, figure: dict[str, Any]) -> str:
-    made = figure["environment"]
-    threads = counted(made.get("threads", made["cores"]), "thread")
-    where = f"{made['processor']}, {threads}, torch {made['torch']}, {made['date'][:10]}"
     text = f"## {_about(figure)}\n\n[{figure['recipe']}](../recipes/{figure['recipe']}.yaml)"
     text += f", tuned on {figure['tuned_on']}."
     if "note" in figure:
         text += f" Note: {figure['note']}."
-    text += f" {where}. [{name}.json](benchmarks/{name}.json) is made by\n\n    {figure['command']}\n\n"
+    text += f" {_where(figure)}. [{name}.json](benchmarks/{name}.json) is made by\n\n    {figure['command']}\n\n"
     stages = [stage["name"] for stage in figure["runs"][0]["stages"]]
     head = ["case and seed", *stages, "change", "BitOps (strict)", "bytes", "training"]
     rows = [_run(figure, one) for one in figure["runs"]]
