@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,24 +17,54 @@ from coc_cli.recipe.model import Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile
 
 
-def abilities(directory: Path, recipe: Recipe, device: str, say: Callable[[str], None], *, fresh: bool) -> Abilities:
-    """Return by what a run chooses: what the machine can do on a device, or could where the same run began.
+def choose(
+    directory: Path, file: RecipeFile, plan: Plan, images: int, device: str, say: Callable[[str], None], *, fresh: bool
+) -> tuple[Arithmetic, ...]:
+    """Return how each step of a plan trains: by what the machine can do, or could where the same run began.
 
     Args:
         directory: Of the run, where it is noted.
-        recipe: With another one it is another run.
+        file: The recipe; with another one it is another run.
+        plan: Its steps.
+        images: That are trained on.
         device: By torch's name.
-        say: Told in one line if a run cannot keep to what it began with.
+        say: Told in one line if a run cannot keep to what it began with, or a compiler fails.
         fresh: Whether nothing is kept.
     """
     here, path = Abilities.of(device), directory / ABILITIES
-    before = None if fresh else _noted(path, directory, recipe)
-    if before is not None and (lacking := before.missing(here)):
+    before = None if fresh else _noted(path, directory, file.recipe)
+    if before is not None and _all(file, plan, images, before) != _all(file, plan, images, before.limited_to(here)):
+        lacking = before.missing(here)
         say(f"warning: this run began with {lacking}, which this machine lacks; its stages are made anew without")
         before = None
-    chosen = before or here
-    write_atomically(path, chosen.model_dump_json().encode())
+    able = before or here
+    chosen = _all(file, plan, images, able)
+    if before is None and any(one.compiled for one in chosen) and (what := _compiler_fault(device)):
+        say(f"warning: quantisers are not compiled, and training takes longer: {what}")
+        able = Abilities(bfloat16=able.bfloat16, compiler=False)
+        chosen = _all(file, plan, images, able)
+    write_atomically(path, able.model_dump_json().encode())
     return chosen
+
+
+def _compiler_fault(device: str) -> str:
+    """Return why quantisers cannot be compiled here; empty if they can."""
+    from coc_cli.nets.lsq import check_compiler
+
+    return check_compiler(device)
+
+
+def _all(file: RecipeFile, plan: Plan, images: int, able: Abilities) -> tuple[Arithmetic, ...]:
+    """Return how each step of the plan trains, on so many images."""
+    trainings = [file.recipe.model.train, *(link.stage for link in file.recipe.chain)]
+    macs = [
+        step.cost.macs * images * (training.epochs if training else 0)
+        for step, training in zip(plan.steps, trainings, strict=True)
+    ]
+    return tuple(
+        able.arithmetic(file.recipe.precision, work, quantised=bool(step.spec.edges))
+        for step, work in zip(plan.steps, macs, strict=True)
+    )
 
 
 def _noted(path: Path, directory: Path, recipe: Recipe) -> Abilities | None:
@@ -44,11 +74,3 @@ def _noted(path: Path, directory: Path, recipe: Recipe) -> Abilities | None:
         return Abilities.model_validate_json(read_text(path, budget.RECIPE_BYTES))
     except (OSError, ValueError, ValidationError):
         return None
-
-
-def arithmetics(file: RecipeFile, plan: Plan, images: int, able: Abilities) -> Iterator[Arithmetic]:
-    """Yield how each step of the plan trains, on so many images."""
-    trainings = [file.recipe.model.train, *(link.stage for link in file.recipe.chain)]
-    for step, training in zip(plan.steps, trainings, strict=True):
-        macs = step.cost.macs * images * (training.epochs if training else 0)
-        yield able.arithmetic(file.recipe.precision, macs, quantised=bool(step.spec.edges))

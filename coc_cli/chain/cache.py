@@ -14,6 +14,7 @@ import torch
 from coc_cli.chain.baseline import BASELINE, baseline_settings, earlier_lineage
 from coc_cli.chain.plan import Plan
 from coc_cli.chain.verification import follows
+from coc_cli.data.settings import DataSettings
 from coc_cli.errors import UserError
 from coc_cli.files import budget
 from coc_cli.files.checksum import is_whole, sha256_of
@@ -54,9 +55,16 @@ def lineages(
         stage = link.stage
         settings = stage.model_dump(mode="json")
         inputs = [lineage[-1].key, plan.occurrence(index), code[index], *arithmetics[index].settings]
+        inputs += _memory(file, data) if getattr(stage, "teacher_views", 0) else []
         key = cache_key(inputs, {stage.name: settings})
         lineage = (*lineage, Ancestor(stage=stage.name, settings=stage.recorded(), key=key))
         yield lineage
+
+
+def _memory(file: RecipeFile, data: Data) -> list[Any]:
+    """Return what of memory decides whether views and features are kept; empty where it is the default."""
+    memory, usual = file.recipe.data.memory, DataSettings.model_fields["memory"].default
+    return [memory, data.train.mapped] if data.train.mapped or memory != usual else []
 
 
 def data_key(data: Data) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from coc_cli.chain.arithmetics import abilities, arithmetics
+from coc_cli.chain.arithmetics import choose
 from coc_cli.chain.baseline import BASELINE, earlier_lineage, load_or_build, task_loss
 from coc_cli.chain.cache import data_key, lineages, stored_result
 from coc_cli.chain.latency import latencies
@@ -120,10 +120,10 @@ def run_chain(
         reporter.at_work("images are read")
         data = file.images(reporter.decoding).to(chosen)
         say = partial(reporter.say, event="warning")
-        able = abilities(directory, file.recipe, chosen, say, fresh=fresh)
-        choices = tuple(arithmetics(file, plan, len(data.train), able))
+        choices = choose(directory, file, plan, len(data.train), chosen, say, fresh=fresh)
+        since = time.time() if fresh else 0.0
         with RunLogging(file.recipe, directory, say) as logging:
-            return _Run(file, plan, chosen, directory, reporter, data, logging, choices).finish(fresh=fresh)
+            return _Run(file, plan, chosen, directory, reporter, data, logging, choices, since).finish(fresh=fresh)
 
 
 def _check_files(directory: Path, folders: list[str]) -> None:
@@ -171,6 +171,7 @@ class _Run:
     data: Data  # on the device
     logging: RunLogging
     arithmetics: tuple[Arithmetic, ...]  # of each step
+    answers_since: float  # of teachers, in seconds since 1970
 
     def finish(self, *, fresh: bool) -> Result:
         """Run every stage, or take it from the cache unless `fresh`, and write the report."""
@@ -282,7 +283,7 @@ class _Run:
 
         def lab(baseline: Network) -> Lab:
             augment, memory = self.file.recipe.data.augment, most_bytes(self.file.recipe.data)
-            kept = Answers(CACHE / ANSWERS, self.file.recipe.seed, data, memory)
+            kept = Answers(CACHE / ANSWERS, self.file.recipe.seed, data, memory, self.answers_since)
             return Lab(
                 self.data, augment, self.device, seed, baseline, folder, log, warn, arithmetic=arithmetic, answers=kept
             )

@@ -47,6 +47,7 @@ class Answers:
     seed: int  # of the views; one for all stages of a chain
     data: str  # the data's key
     memory: int = 0  # bytes that kept features may take
+    since: float = 0.0  # answers that were kept earlier do not count
 
     def feed(
         self, teacher: Network, views: int, lab: Surroundings, seed: int, frozen: FrozenBackbone | None = None
@@ -65,7 +66,7 @@ class Answers:
             with teacher.computing(lab.arithmetic):
                 return outputs(teacher, split)[-1]
 
-        kept = KeptAnswers(views, len(teacher.spec.labels), self.folder / key, ask)
+        kept = KeptAnswers(views, len(teacher.spec.labels), self.folder / key, ask, self.since)
         features = KeptFeatures(frozen, lab.arithmetic) if frozen else None
         if features and not features.fit(lab.data.train, views, self.memory):
             features = None

@@ -110,7 +110,7 @@ class Views:
                 self._kept.clear()
                 self._kept[view] = _View(images.images, said)
             else:
-                self._kept[view] = _View(images.images[:0], said, self.features.of(images))
+                self._kept[view] = _View(images.images[:0].clone(), said, self.features.of(images))
         kept, targets = self._kept[view], self.train.targets
         for index in indices:
             at = index.to(targets.device)

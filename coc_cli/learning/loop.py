@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,8 @@ def fit(
     Raises:
         RunError: If loss or weights are no longer finite; the last state in which they were stays.
     """
-    arithmetic = _compilable(arithmetic, network, warn)
+    if arithmetic.compiled and (what := check_compiler(network.device.type)):
+        raise RunError(f"quantisers can no longer be compiled: {what}; begin anew with --fresh, or precision: float32")
     feed = feed or Live(data.train, augment, seed, len(network.spec.labels))
     optimizer, average = _optimizer(network, settings), Average.of(network, settings.average)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}, optimizer.state_dict()
@@ -174,14 +174,6 @@ def _ended(
     training.save()
     log(finished)
     return ""
-
-
-def _compilable(arithmetic: Arithmetic, network: Network, warn: Callable[[str], None]) -> Arithmetic:
-    """Return the arithmetic without compiled quantisers where the compiler fails, with a warning."""
-    if not arithmetic.compiled or not (what := check_compiler(network.device.type)):
-        return arithmetic
-    warn(f"quantisers are not compiled: {what}; training takes longer")
-    return replace(arithmetic, compiled=False)
 
 
 def _next_try(settings: Training, epoch: int, rate: float, what: str, *, is_slowed: bool) -> str:

@@ -57,6 +57,10 @@ class Abilities(BaseModel):
             bfloat16=any(flags.get(name, False) for name in ("avx512_bf16", "amx_bf16")), compiler=_has_compiler()
         )
 
+    def limited_to(self, here: Abilities) -> Abilities:
+        """Return what of these a machine has, too."""
+        return Abilities(bfloat16=self.bfloat16 and here.bfloat16, compiler=self.compiler and here.compiler)
+
     def missing(self, here: Abilities) -> str:
         """Return what these have and a machine lacks, in words; empty if nothing."""
         names = {"bfloat16": "bfloat16", "compiler": "a compiler"}

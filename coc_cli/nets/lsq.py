@@ -7,6 +7,7 @@ One bit is sign times a learned scale, with the clipped straight-through gradien
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -108,6 +109,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_compiler(device: str) -> str:
     """Compile the quantisers for a device; return the first line of what went wrong, empty if nothing."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # which speaks of CUDA where there is none
     v, scale = torch.linspace(-2, 2, 4096, device=device, requires_grad=True), torch.tensor(0.5, device=device)
     try:
         _CompiledStep.apply(v, scale.requires_grad_(), 0, 3, 1.0).sum().backward()  # type: ignore[no-untyped-call]

@@ -45,6 +45,15 @@ def div(x: Any, y: Any, rounding_mode: str | None = None) -> Any:
     return torch.div(x, y, rounding_mode=rounding_mode)
 
 
+def lerp(x: Tensor, y: Tensor, weight: Any) -> Tensor:
+    """Interpolate; in a training in bfloat16 one of the tensors may still be float32, which torch.lerp refuses."""
+    kind = torch.promote_types(x.dtype, y.dtype)
+    if isinstance(weight, Tensor):
+        kind = torch.promote_types(kind, weight.dtype) if weight.dim() else kind
+        weight = weight.to(kind)
+    return torch.lerp(x.to(kind), y.to(kind), weight)
+
+
 def floordiv(x: Any, y: Any) -> Any:
     return _binary(operator.floordiv, operator.floordiv, x, y)
 

@@ -175,7 +175,7 @@ OPERATIONS: dict[str, Operation] = {
         maximum(x, y)
         minimum(x, y)
         addcmul(x, a, b)
-        lerp(x, y, weight)
+        !lerp(x, y, weight)
         eq(x, y) __eq__
         ne(x, y) __ne__
         lt(x, y) __lt__

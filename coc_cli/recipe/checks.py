@@ -16,6 +16,8 @@ from coc_cli.errors import Fault, StageError, UserError, pattern_fault
 from coc_cli.files.run_directory import RESULT
 from coc_cli.files.yaml_source import Loc, YamlSource
 from coc_cli.frozen import Frozen
+from coc_cli.learning.own_functions import own_functions
+from coc_cli.learning.training import Training
 from coc_cli.nets.spec import Scalar
 from coc_cli.recipe.model import ChainItem, Checkpoint, Link, Model, PredictExit
 from coc_cli.stages.stage import ChainPosition
@@ -41,6 +43,9 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
     if data is not None and info is not None and data.augment.cutout >= side:
         what = f"{data.augment.cutout} would black out images of {info.shape[1]}x{info.shape[2]}; give less than {side}"
         yield source.fault(("data", "augment", "cutout"), what)
+    if model is not None and model.train is not None:
+        faults = _training_faults(model.train, info)
+        yield from (source.fault(("model", "train", *loc), what) for loc, what in faults)
     predict_exit = parse_section(PredictExit, source.content.get("predict_exit"))
     if predict_exit is not None:
         yield from _predict_exit_faults(predict_exit, source)
@@ -57,6 +62,16 @@ def cross_key_faults(source: YamlSource, info: DataInfo | None) -> Iterator[Faul
         if item is not None:
             faults = _item_faults(item, ChainPosition(index, arch, arguments, info))
             yield from (source.fault(("chain", index, *loc), what) for loc, what in faults)
+
+
+def _training_faults(training: Training, info: DataInfo | None) -> Iterator[tuple[Loc, str]]:
+    """Yield what of a training's keys would do nothing."""
+    if training.label_smoothing and own_functions().loss:
+        yield ("label_smoothing",), "is of coc's own loss, and there is one of your own; leave it out"
+    elif training.label_smoothing and info is not None and info.task == "regression":
+        yield ("label_smoothing",), "is for classes, and these are numbers; leave it out"
+    if getattr(training, "teacher_views", 0) and getattr(training, "teacher", "") == "none":
+        yield ("teacher_views",), "there is no teacher to ask; leave it out, or name one"
 
 
 def _predict_exit_faults(predict_exit: PredictExit, source: YamlSource) -> Iterator[Fault]:
@@ -116,6 +131,7 @@ def _item_faults(item: ChainItem, position: ChainPosition) -> Iterator[tuple[Loc
         yield (), "needs exactly one stage; begin each with its own '-'"
     for name, stage in written.items():
         if stage is not None:
-            yield from (((name, *loc), what) for loc, what in stage.faults(position))
+            faults = (*stage.faults(position), *_training_faults(stage, position.info))
+            yield from (((name, *loc), what) for loc, what in faults)
         elif len(written) == 1:
             yield (name,), "needs its keys, or {} for all defaults"

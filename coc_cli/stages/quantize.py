@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, Tag
 
@@ -85,10 +85,14 @@ class Quantize(TaughtStage):
 
     def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield from super().faults(position)
+        if self.weight_norm and not self.epochs:
+            yield ("weight_norm",), "is of training, and there are 0 epochs; leave it out"
         if self.epochs < len(self._phases()) and self.through:
             yield ("through",), f"asks for {len(self._phases())} phases in {self.epochs} epochs; give more epochs"
         for number, (first, second) in enumerate(pairwise(self._phases())):
-            if any(more < fewer for more, fewer in zip(first, second, strict=True)):
+            if first == second:
+                yield ("through", number), f"has {first[0]} and {first[1]} bits twice, one after the other"
+            elif any(more < fewer for more, fewer in zip(first, second, strict=True)):
                 what = f"goes from {first[0]} and {first[1]} bits up to {second[0]} and {second[1]}; bits can only fall"
                 yield ("through", number), what
 
@@ -97,6 +101,20 @@ class Quantize(TaughtStage):
         return [*self.through, (self.weights, self.activations)]
 
     def expect(self, spec: Spec) -> Spec:
+        for phase in self.through:
+            self._check_phase(*phase, spec)
+        return self._expected(spec)
+
+    def _check_phase(self, weights: int, activations: int, spec: Spec) -> None:
+        try:
+            self._with_bits(weights, activations).expect(spec)
+        except StageError as error:
+            raise StageError(f"{weights} and {activations} bits: {error.what}", "through") from error
+
+    def _with_bits(self, weights: int, activations: int, **changed: Any) -> Quantize:
+        return self.model_copy(update={"weights": weights, "activations": activations, "through": (), **changed})
+
+    def _expected(self, spec: Spec) -> Spec:
         from coc_cli.nets.network import build
         from coc_cli.nets.precision import unsupported, with_precision
 
@@ -159,7 +177,7 @@ class Quantize(TaughtStage):
         phases = self._phases()
         for number, (weights, activations) in enumerate(phases):
             epochs = self.epochs * (number + 1) // len(phases) - self.epochs * number // len(phases)
-            part = self.model_copy(update={"weights": weights, "activations": activations, "epochs": epochs})
+            part = self._with_bits(weights, activations, epochs=epochs)
             phase = f"bits-{weights}-{activations}" if number else "training"
             quantized = part.trained_from(quantized, teacher, lab, phase)
         return quantized

@@ -63,6 +63,8 @@ def test_a_run_keeps_to_what_it_began_with(
     assert [result.arithmetic for result in results] == ["bfloat16", "bfloat16"]
     able.setattr(Abilities, "of", classmethod(lambda *_: NONE))
     said, moved, _ = run("runs/other")
+    fixed = coc("compress", "recipe.yaml", "--out", "runs/fixed", "--set", "precision=float32").stderr
+    assert "this run began" not in fixed, "it needs nothing that this machine lacks"
     what = "warning: this run began with bfloat16 and a compiler, which this machine lacks; its stages are made anew"
     assert [line for line in said if what in line]
     assert moved == plain
@@ -79,3 +81,29 @@ def test_a_report_says_in_which_arithmetic_a_stage_trained(
     report = json.loads(Path("runs/tiny/report.json").read_text())
     assert [stage["arithmetic"] for stage in report["stages"]] == ["bfloat16", "bfloat16"]
     assert "<dt>trained in</dt><dd>bfloat16</dd>" in Path("runs/tiny/report.html").read_text()
+
+
+def test_a_compiler_that_fails_is_no_part_of_the_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: pytest.MonkeyPatch
+) -> None:
+    """What a result was trained in is what its key and its file say."""
+    monkeypatch.chdir(tmp_path)
+    able.setattr("coc_cli.nets.arithmetic.WORTH_COMPILING", 1.0)
+    able.setattr("coc_cli.nets.lsq.check_compiler", lambda _: "no headers")
+    Path("recipe.yaml").write_text(AUTO)
+    said = coc("compress", "recipe.yaml").stderr
+    assert said.count("warning: quantisers are not compiled, and training takes longer: no headers") == 1
+    report = json.loads(Path("runs/tiny/report.json").read_text())
+    assert [stage["arithmetic"] for stage in report["stages"]] == ["bfloat16", "bfloat16"]
+    assert "not compiled" not in coc("compress", "recipe.yaml").stderr
+
+
+def test_keys_that_would_do_nothing_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(AUTO)
+    unasked = ("--set", "chain.0.quantize.teacher=none", "--set", "chain.0.quantize.teacher_views=2")
+    said = coc("plan", "recipe.yaml", *unasked, code=2).stderr
+    assert "teacher_views: there is no teacher to ask; leave it out, or name one" in said
+    mixed = ("--set", "data.augment.mixup=0.2", "--set", "chain.0.quantize.teacher_views=2")
+    said = coc("plan", "recipe.yaml", *mixed, code=2).stderr
+    assert "teacher_views: needs images that are not mixed with others; leave data.augment.mixup out" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def rows(fed: list[Fed]) -> list[bytes]:
 
 @pytest.fixture
 def views(network: Network, data: Data, tmp_path: Path) -> Views:
-    kept = KeptAnswers(3, 4, tmp_path / "key", lambda split: outputs(network, split)[-1])
+    kept = KeptAnswers(3, len(network.spec.labels), tmp_path / "key", lambda split: outputs(network, split)[-1])
     return Views(data.train, MUCH, 1, 2, kept)
 
 
@@ -154,3 +155,15 @@ def test_heads_train_alike_on_kept_features(
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, msg=name)
         if not name.startswith("exits"):
             assert torch.equal(other, network.state_dict()[name])
+
+
+def test_answers_kept_before_a_fresh_run_do_not_count(network: Network, data: Data, tmp_path: Path) -> None:
+    asked = []
+
+    def ask(split: Split) -> torch.Tensor:
+        asked.append(len(split))
+        return outputs(network, split)[-1]
+
+    for since, times in ((0.0, 1), (0.0, 1), (time.time() + 60, 2)):
+        KeptAnswers(1, len(network.spec.labels), tmp_path, ask, since).of(0, data.train)
+        assert len(asked) == times

@@ -18,6 +18,7 @@ from coc_cli.learning.loop import fit, learning_rate
 from coc_cli.learning.training import Epoch, Training
 from coc_cli.nets.arithmetic import Arithmetic
 from coc_cli.nets.network import Network, clone
+from coc_cli.nets.operation_functions import lerp
 from coc_cli.stages.early_exit import EarlyExit
 from coc_cli.stages.quantize import Quantize
 from coc_cli.stages.stage import Lab
@@ -265,3 +266,11 @@ def test_a_lineage_holds_later_keys_only_where_they_are_not_the_default() -> Non
     assert not set(plain) & Quantize.later
     changed = Quantize(weights=2, activations=3, average=0.9, through=((4, 4),), teacher_views=3).recorded()
     assert set(changed) - set(plain) == {"average", "through", "teacher_views"}
+
+
+def test_tensors_of_mixed_types_are_interpolated() -> None:
+    """As where a convolution in bfloat16 meets the image."""
+    x, y = torch.randn(2, 3, 4, dtype=torch.bfloat16)[0], torch.randn(3, 4)
+    for weight in (0.25, torch.tensor(0.25), torch.full((3, 4), 0.25)):
+        torch.testing.assert_close(lerp(x, y, weight), torch.lerp(x.float(), y, 0.25))
+    assert lerp(x, x, 0.5).dtype == torch.bfloat16

@@ -101,6 +101,12 @@ def test_through_that_cannot_be_is_refused() -> None:
     assert list(rising.faults(position)) == [
         (("through", 1), "goes from 3 and 2 bits up to 2 and 3; bits can only fall")
     ]
+    twice = Quantize(weights=2, activations=3, through=((4, 4), (4, 4)), epochs=9)
+    assert list(twice.faults(position)) == [(("through", 0), "has 4 and 4 bits twice, one after the other")]
+    untrained = Quantize(weights=2, activations=3, weight_norm=True, epochs=0)
+    assert list(untrained.faults(position)) == [
+        (("weight_norm",), "is of training, and there are 0 epochs; leave it out")
+    ]
     short = Quantize(weights=2, activations=3, through=((4, 4),), epochs=1)
     assert list(short.faults(position)) == [(("through",), "asks for 2 phases in 1 epochs; give more epochs")]
 
@@ -119,3 +125,10 @@ def test_normalised_weights_start_where_they_were_and_are_plain_in_the_end(netwo
         assert layer.deviation is None
         assert abs(float(layer.weight.mean())) < 1e-5
     assert float(made.layer("stages.0.0.conv1").weight.std()) == pytest.approx(float(deviation), rel=1e-4)  # type: ignore[arg-type]
+
+
+def test_phases_wider_than_what_came_in_are_refused_by_the_plan(network: Network, lab: Lab) -> None:
+    narrow = Quantize(weights=4, activations=4, epochs=0).apply(network, lab).spec
+    with pytest.raises(StageError, match=r"8 and 8 bits: layer '.*' already has 4-bit weights") as caught:
+        Quantize(weights=2, activations=2, through=((8, 8),), epochs=9).expect(narrow)
+    assert caught.value.key == "through"
