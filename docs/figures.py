@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from coc_cli.units import counted
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
 ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "lowbit", "chain")  # as in the tables
 NONE = "-"
+PEERS = {"ptq": "without training", "training": "four epochs each"}  # kinds of comparison with other tools
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -49,7 +50,35 @@ def figures() -> str:
     """Return the sections of docs/benchmarks.md, one for each file."""
     ablations = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("ablation-*.json")))
     sections = [_section(name, figure) for name, figure in read().items()]
-    return "\n\n".join([*sections, _loop(), *map(_ablation, ablations)])
+    return "\n\n".join([*sections, _loop(), *_peers(), *map(_ablation, ablations)])
+
+
+def _peers() -> Iterator[str]:
+    """Yield the sections of other tools beside coc."""
+    path = FOLDER / "peers.json"
+    kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"] if path.is_file() else {}
+    for kind, found in kinds.items():
+        rows = []
+        for one in found["rows"]:
+            if "not_measured" in one:
+                rows.append([one["tool"], one["setting"], f"not measured: {one['not_measured']}", *[NONE] * 3])
+                continue
+            low, high = one["ci95"]
+            value = f"{100 * one['accuracy']:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+            size = one.get("file_bytes", one["bytes"])
+            time = f"{one['cpu_ms']:.2f} ms, {one['speedup']:.2f}x" if "cpu_ms" in one else NONE
+            bytes_ = f"{size / 1e3:.0f} kB" if size else NONE
+            rows.append([one["tool"], one["setting"], value, f"{one['bitops_ratio']:.0f}x", bytes_, time])
+        head = [
+            "tool",
+            "setting",
+            f"accuracy, {found['rows'][0].get('n', '')} images",
+            "BitOps (strict)",
+            "file",
+            "CPU time",
+        ]
+        text = f"## Other tools on a foreign ResNet-20: {PEERS[kind]}\n\n{_where(found)}. Made by\n\n"
+        yield f"{text}    {found['command']}\n\n{table(head, rows)}"
 
 
 def _loop() -> str:
