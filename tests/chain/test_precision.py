@@ -61,6 +61,9 @@ def test_a_run_keeps_to_what_it_began_with(
     assert not any("this run began" in line for line in said)
     assert not set(keys.values()) & set(plain.values())
     assert [result.arithmetic for result in results] == ["bfloat16", "bfloat16"]
+    report = json.loads(Path("runs/other/report.json").read_text())
+    assert [stage["arithmetic"] for stage in report["stages"]] == ["bfloat16", "bfloat16"]
+    assert "<dt>trained in</dt><dd>bfloat16</dd>" in Path("runs/other/report.html").read_text()
     able.setattr(Abilities, "of", classmethod(lambda *_: NONE))
     said, moved, _ = run("runs/other")
     fixed = coc("compress", "recipe.yaml", "--out", "runs/fixed", "--set", "precision=float32").stderr
@@ -70,17 +73,6 @@ def test_a_run_keeps_to_what_it_began_with(
     assert moved == plain
     (tmp_path / "runs/tiny/precision.json").write_text("{broken")
     assert run()[1] == plain
-
-
-def test_a_report_says_in_which_arithmetic_a_stage_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: pytest.MonkeyPatch
-) -> None:
-    del able
-    monkeypatch.chdir(tmp_path)
-    run()
-    report = json.loads(Path("runs/tiny/report.json").read_text())
-    assert [stage["arithmetic"] for stage in report["stages"]] == ["bfloat16", "bfloat16"]
-    assert "<dt>trained in</dt><dd>bfloat16</dd>" in Path("runs/tiny/report.html").read_text()
 
 
 def test_a_compiler_that_fails_is_no_part_of_the_choice(
