@@ -17,6 +17,12 @@ from coc_cli.recipe.model import Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile
 
 
+class Noted(Abilities):
+    """What a run notes when it begins."""
+
+    device: str  # its kind
+
+
 def choose(
     directory: Path, file: RecipeFile, plan: Plan, images: int, device: str, say: Callable[[str], None], *, fresh: bool
 ) -> tuple[Arithmetic, ...]:
@@ -32,7 +38,7 @@ def choose(
         fresh: Whether nothing is kept.
     """
     here, path = Abilities.of(device), directory / ABILITIES
-    before = None if fresh else _noted(path, directory, file.recipe)
+    before = None if fresh else _noted(path, directory, file.recipe, device)
     if before is not None and _all(file, plan, images, before) != _all(file, plan, images, before.limited_to(here)):
         lacking = before.missing(here)
         say(f"warning: this run began with {lacking}, which this machine lacks; its stages are made anew without")
@@ -43,7 +49,8 @@ def choose(
         say(f"warning: quantisers are not compiled, and training takes longer: {what}")
         able = Abilities(bfloat16=able.bfloat16, compiler=False)
         chosen = _all(file, plan, images, able)
-    write_atomically(path, able.model_dump_json().encode())
+    noted = Noted(device=device.partition(":")[0], bfloat16=able.bfloat16, compiler=able.compiler)
+    write_atomically(path, noted.model_dump_json().encode())
     return chosen
 
 
@@ -67,10 +74,13 @@ def _all(file: RecipeFile, plan: Plan, images: int, able: Abilities) -> tuple[Ar
     )
 
 
-def _noted(path: Path, directory: Path, recipe: Recipe) -> Abilities | None:
+def _noted(path: Path, directory: Path, recipe: Recipe, device: str) -> Abilities | None:
+    """Return what was noted when the same run began on a device of that kind; None if it did not."""
     try:
         if read_text(directory / RECIPE, budget.RECIPE_BYTES) != resolved(recipe, directory):
             return None
-        return Abilities.model_validate_json(read_text(path, budget.RECIPE_BYTES))
+        noted = Noted.model_validate_json(read_text(path, budget.RECIPE_BYTES))
     except (OSError, ValueError, ValidationError):
         return None
+    is_same = noted.device == device.partition(":")[0]
+    return Abilities(bfloat16=noted.bfloat16, compiler=noted.compiler) if is_same else None

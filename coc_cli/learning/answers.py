@@ -13,11 +13,12 @@ from coc_cli.data.images import Data, Split
 from coc_cli.data.settings import Augment
 from coc_cli.learning.evaluation import outputs
 from coc_cli.learning.feeds import Views
-from coc_cli.learning.kept_answers import KeptAnswers, answers_key, digest_of
+from coc_cli.learning.kept_answers import SUFFIX, KeptAnswers, answers_key, digest_of
 from coc_cli.learning.kept_features import FrozenBackbone, KeptFeatures
 from coc_cli.learning.own_functions import own_functions
 from coc_cli.nets.arithmetic import Arithmetic
 from coc_cli.nets.network import Network
+from coc_cli.version import __version__
 
 
 class Surroundings(Protocol):
@@ -60,14 +61,26 @@ class Answers:
             lab.warn("teacher_views is left out, as it needs the images in memory; a larger data.memory may take them")
             return None
         about = [self.seed, self.data, lab.augment.settings(), own_functions().fingerprint(), lab.arithmetic.precision]
-        key = answers_key(torch.__version__, digest_of(teacher), *about)
+        key = answers_key(__version__, torch.__version__, teacher.device.type, digest_of(teacher), *about)
+        self._forget_earlier(self.folder / key)
 
         def ask(split: Split) -> Tensor:
             with teacher.computing(lab.arithmetic):
                 return outputs(teacher, split)[-1]
 
-        kept = KeptAnswers(views, len(teacher.spec.labels), self.folder / key, ask, self.since)
+        kept = KeptAnswers(views, len(teacher.spec.labels), self.folder / key, ask)
         features = KeptFeatures(frozen, lab.arithmetic) if frozen else None
-        if features and not features.fit(lab.data.train, views, self.memory):
+        if features and not features.fit(lab.data.train, views, min(self.memory, _free(teacher.device))):
             features = None
         return Views(lab.data.train, lab.augment, seed, self.seed, kept, features)
+
+    def _forget_earlier(self, folder: Path) -> None:
+        """Remove what was kept before a fresh run began, so that it does not count where that run goes on either."""
+        for path in folder.glob(f"*{SUFFIX}") if self.since else ():
+            if path.stat().st_mtime < self.since:
+                path.unlink(missing_ok=True)
+
+
+def _free(device: torch.device) -> float:
+    """Return how many bytes features may take of a device's own memory."""
+    return torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else float("inf")

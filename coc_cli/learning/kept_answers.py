@@ -32,13 +32,11 @@ class KeptAnswers:
     width: int  # numbers in an answer
     folder: Path  # named by all on which the answers depend
     ask: Callable[[Split], Tensor]  # float [N, K] on any device
-    since: float = 0.0  # in seconds since 1970: what was kept earlier is asked for again
 
     def of(self, view: int, images: Split) -> Tensor:
         """Return the answers to a view, float16 [N, K] on the CPU; asks for them where they are not on disk yet."""
         path = self.folder / f"{view}{SUFFIX}"
-        is_early = path.is_file() and path.stat().st_mtime < self.since
-        kept = None if is_early else _read(path, len(images), self.width)
+        kept = _read(path, len(images), self.width)
         if kept is not None:
             with suppress(OSError):
                 os.utime(self.folder)  # when they were used last

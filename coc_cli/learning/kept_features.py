@@ -56,7 +56,7 @@ class KeptFeatures:
         network.train(was_training)
         return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
-    def fit(self, train: Split, views: int, memory: int) -> bool:
+    def fit(self, train: Split, views: int, memory: float) -> bool:
         """Return whether the features of so many views of the images fit into so many bytes."""
         one = self.of(train.first(1))
         return sum(tensor.nbytes for tensor in one) * len(train) * views <= memory

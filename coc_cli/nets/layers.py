@@ -72,6 +72,7 @@ def normalised_weights(network: nn.Module) -> Iterator[None]:
     section 2.3.
     """
     layers = [module for module in network.modules() if isinstance(module, QuantizedWeight)]
+    layers = [layer for layer in layers if layer.weight.numel() > 1]  # one weight has no deviation
     for layer in layers:
         layer.deviation = layer.weight.detach().std()
         layer.calibrate()

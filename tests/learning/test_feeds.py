@@ -157,13 +157,15 @@ def test_heads_train_alike_on_kept_features(
             assert torch.equal(other, network.state_dict()[name])
 
 
-def test_answers_kept_before_a_fresh_run_do_not_count(network: Network, data: Data, tmp_path: Path) -> None:
+def test_answers_kept_before_a_fresh_run_do_not_count(network: Network, lab: Lab, tmp_path: Path) -> None:
+    """Nor do they where the fresh run was cut, and goes on without being called fresh."""
     asked = []
-
-    def ask(split: Split) -> torch.Tensor:
-        asked.append(len(split))
-        return outputs(network, split)[-1]
-
-    for since, times in ((0.0, 1), (0.0, 1), (time.time() + 60, 2)):
-        KeptAnswers(1, len(network.spec.labels), tmp_path, ask, since).of(0, data.train)
-        assert len(asked) == times
+    hook = network.register_forward_hook(lambda *_: asked.append(1))
+    counts = []
+    for since in (0.0, 0.0, time.time() + 60, 0.0):
+        feed = Answers(tmp_path, 5, "data", since=since).feed(network, 1, lab, 0)
+        assert feed is not None
+        epoch_of(feed, 0)
+        counts.append(len(asked))
+    hook.remove()
+    assert counts == [counts[0], counts[0], 2 * counts[0], 2 * counts[0]]
