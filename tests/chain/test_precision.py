@@ -47,6 +47,7 @@ def run(out: str = "runs/tiny", *more: str) -> tuple[list[str], dict[str, str], 
     return ended.stderr.splitlines(), keys, results
 
 
+@pytest.mark.full
 def test_a_run_keeps_to_what_it_began_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: pytest.MonkeyPatch
 ) -> None:

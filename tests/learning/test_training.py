@@ -114,6 +114,7 @@ def test_the_best_epoch_on_validation_is_kept(network: Network, data: Data, tmp_
     assert evaluate(network, data.validation).value == max(epoch.metric for epoch in seen)
 
 
+@pytest.mark.full
 def test_the_last_epoch_is_kept_where_validation_is_not_to_choose(network: Network, data: Data, tmp_path: Path) -> None:
     """With a rate this large the last epoch is not the best by chance."""
     from coc_cli.learning.evaluation import learning

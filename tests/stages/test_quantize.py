@@ -88,7 +88,6 @@ def test_bits_fall_in_steps_and_go_on_from_what_was_learned(network: Network, la
     stage = Quantize(weights=2, activations=3, through=((4, 4), (3, 3)), epochs=7, batch=32, lr=1e-2)
     made = stage.apply(network, lab)
     assert epochs == [(1, 2), (2, 2), (1, 2), (2, 2), (1, 3), (2, 3), (3, 3)]
-    assert made.spec == stage.apply(network, replace(lab, state=lab.state / "again")).spec
     plain = stage.model_copy(update={"through": ()}).expect(network.spec)
     assert (made.spec.bits, set(made.spec.edges)) == (plain.bits, set(plain.edges))
     for layer, name in ((made.layer(name), name) for name in made.spec.bits):
