@@ -40,6 +40,7 @@ def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
 
     @functools.wraps(verb)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        _STOPPED.clear()
         for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background job comes with SIGINT ignored
             signal.signal(stop, _interrupt)
         try:
@@ -60,7 +61,7 @@ def answers(verb: Callable[..., ExitCode | None]) -> Callable[..., None]:
 
 def _ending(error: BaseException) -> tuple[str, ExitCode]:
     """Return what is said of an error, and the exit code; nothing of a pipe that nobody reads on."""
-    if _is_interrupt(error):
+    if _STOPPED or _is_interrupt(error):
         return "interrupted; the same command goes on from the last epoch", ExitCode.INTERRUPTED
     if isinstance(error, OSError) and error.filename is None:
         _discard_output()
@@ -95,7 +96,11 @@ def _discard_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _interrupt(*_: object) -> None:
+_STOPPED: list[int] = []  # signals that this process was sent
+
+
+def _interrupt(number: int, _: object) -> None:
+    _STOPPED.append(number)
     raise KeyboardInterrupt
 
 
