@@ -93,6 +93,7 @@ def test_a_network_whose_norms_lag_is_warned_of_or_learns(
     assert (baseline["r2"] > 0.5) is estimated
 
 
+@pytest.mark.full
 def test_exits_of_a_useless_network_are_predicted_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
