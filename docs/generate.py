@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # the package beside this file, 
 
 import figures  # noqa: E402
 import typer  # noqa: E402
+from figures import NONE, table  # noqa: E402
 from pydantic import BaseModel, TypeAdapter  # noqa: E402
 
 from coc_cli.cli import app  # noqa: E402
@@ -40,14 +41,6 @@ from coc_cli.stages.taught_stage import TaughtStage  # noqa: E402
 Schema = dict[str, Any]
 WIDTH = 118  # columns of a help text
 PART = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-NONE = "-"
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [list(head)]
-    lines += [["---"] * len(lines[0]), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def code(value: Any) -> str:

@@ -63,10 +63,9 @@ def _compiler_fault(device: str) -> str:
 
 def _all(file: RecipeFile, plan: Plan, images: int, able: Abilities) -> tuple[Arithmetic, ...]:
     """Return how each step of the plan trains, on so many images."""
-    trainings = [file.recipe.model.train, *(link.stage for link in file.recipe.chain)]
     macs = [
         step.cost.macs * images * (training.epochs if training else 0)
-        for step, training in zip(plan.steps, trainings, strict=True)
+        for step, training in zip(plan.steps, file.recipe.trainings, strict=True)
     ]
     return tuple(
         able.arithmetic(file.recipe.precision, work, quantised=bool(step.spec.edges))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from coc_cli.data.sources import source_of
-from coc_cli.errors import Fault, UserError
+from coc_cli.errors import Fault, StageError, UserError
 from coc_cli.learning.tasks import scale_of, task_of
 from coc_cli.learning.training import derived_seed
 from coc_cli.nets.architectures import is_code, without_tag
@@ -19,6 +20,7 @@ from coc_cli.nets.entry import with_graph
 from coc_cli.nets.foreign_files import kind_fault
 from coc_cli.nets.foreign_weights import check_foreign, load_foreign
 from coc_cli.nets.network import Network, fresh
+from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.model import Checkpoint
 from coc_cli.recipe.reading import RecipeFile
@@ -64,6 +66,24 @@ def baseline_spec(file: RecipeFile) -> Spec:
     if own is not None:
         return with_graph(own.spec)
     return with_graph(_untraced(file))
+
+
+def checked_spec(file: RecipeFile) -> Spec:
+    """Return the spec that the chain starts from, once it runs and its weights fit; raises `UserError`."""
+    with baseline_faults(file):
+        spec = baseline_spec(file)
+        check_runs(spec)
+        check_weights(file, spec)
+        return spec
+
+
+@contextmanager
+def baseline_faults(file: RecipeFile) -> Iterator[None]:
+    """Make what is wrong with a baseline a fault of the recipe's."""
+    try:
+        yield
+    except StageError as error:
+        raise UserError([file.fault(("model", error.key or "arch"), error.what)]) from error
 
 
 def _untraced(file: RecipeFile) -> Spec:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from coc_cli.chain.baseline import baseline_spec, check_weights, load_or_build, other_labels
+from coc_cli.chain.baseline import checked_spec, load_or_build, other_labels
 from coc_cli.chain.class_order import renamed
 from coc_cli.chain.evaluate_request import EvaluateRequest
 from coc_cli.chain.progress import QUIET_SECONDS
@@ -14,7 +14,7 @@ from coc_cli.chain.result import environment
 from coc_cli.data.images import Data, Split
 from coc_cli.data.info import DataInfo
 from coc_cli.data.sources import source_of
-from coc_cli.errors import StageError, UserError
+from coc_cli.errors import UserError
 from coc_cli.learning.breakdown import breakdown
 from coc_cli.learning.evaluation import evaluate as evaluate_split
 from coc_cli.learning.tasks import Task, task_of
@@ -22,8 +22,6 @@ from coc_cli.learning.uselessness import triviality, uselessness
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.cost import cost
 from coc_cli.nets.network import Network
-from coc_cli.nets.shapes import check_runs
-from coc_cli.nets.spec import Spec
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.schema.answers import AnswersEntry
 from coc_cli.report.schema.evaluate import EvaluationReport, SplitEntry
@@ -39,7 +37,7 @@ def evaluate(request: EvaluateRequest, say: Callable[[str], None]) -> Evaluation
     Raises `UserError` for images or weights that cannot be used.
     """
     recipe, network = request.recipe, _loaded(request)
-    planned = _planned(recipe) if request.checkpoint is None else None
+    planned = checked_spec(recipe) if request.checkpoint is None else None
     if network and source_of(recipe.recipe.data).labels_known_early:
         _check_labels(recipe, network, recipe.info)
     say("images are read")
@@ -65,17 +63,6 @@ def evaluate(request: EvaluateRequest, say: Callable[[str], None]) -> Evaluation
         warnings=[*_warnings(splits, task)],
         environment=environment(request.device),
     )
-
-
-def _planned(recipe: RecipeFile) -> Spec:
-    """Return the spec of the recipe's baseline, once its weights fit; raises `UserError`."""
-    try:
-        spec = baseline_spec(recipe)
-        check_runs(spec)
-        check_weights(recipe, spec)
-    except StageError as error:
-        raise UserError([recipe.fault(("model", error.key or "arch"), error.what)]) from error
-    return spec
 
 
 def _sparingly(say: Callable[[str], None]) -> Callable[[int, int], None]:

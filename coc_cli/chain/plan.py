@@ -9,10 +9,10 @@ from itertools import combinations
 from coc_cli.chain.baseline import (
     BASELINE,
     NO_KEY,
+    baseline_faults,
     baseline_notes,
     baseline_settings,
-    baseline_spec,
-    check_weights,
+    checked_spec,
     earlier_lineage,
     tag_notes,
 )
@@ -21,7 +21,6 @@ from coc_cli.loggers import LOGGERS
 from coc_cli.nets.checkpoint import size_bytes
 from coc_cli.nets.checkpoint_header import Ancestor
 from coc_cli.nets.cost import Cost, cost
-from coc_cli.nets.shapes import check_runs
 from coc_cli.nets.spec import Spec
 from coc_cli.recipe.limits import LIMITS
 from coc_cli.recipe.limits.limit import Outlook
@@ -97,14 +96,10 @@ def _why(early: type[Stage], late: type[Stage]) -> str:
 
 def make_plan(file: RecipeFile) -> Plan:
     """Walk the chain dry; raises `UserError` if a stage cannot be applied or a limit cannot be met."""
-    try:
-        spec = baseline_spec(file)
-        check_runs(spec)
-        check_weights(file, spec)
+    with baseline_faults(file):
+        spec = checked_spec(file)
         lineage = (*earlier_lineage(file), Ancestor(stage=BASELINE, settings=baseline_settings(file, spec), key=NO_KEY))
         steps = [_step(0, BASELINE, spec, tuple(baseline_notes(file)), lineage)]
-    except StageError as error:
-        raise UserError([file.fault(("model", error.key or "arch"), error.what)]) from error
     faults = []
     for index, link in enumerate(file.recipe.chain):
         stage = link.stage

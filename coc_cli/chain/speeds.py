@@ -22,7 +22,7 @@ from coc_cli.files import budget
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.opening import parse_json, read_text
 from coc_cli.files.run_directory import CACHE, SPEEDS
-from coc_cli.learning.training import Epoch, Training
+from coc_cli.learning.training import Epoch
 from coc_cli.profiling.machine import processor_name
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.report.schema.part import JsonPart, as_json
@@ -87,7 +87,7 @@ def note_speed(
         done: The epochs that were trained now.
         seconds: What that took, with all else that the stage did.
     """
-    train = _trainings(file)[step.index]
+    train = file.recipe.trainings[step.index]
     if train is None or not done or not images:
         return
     speed = Speed(
@@ -105,11 +105,6 @@ def note_speed(
         with locked(path.with_suffix(".lock"), wait=True):
             kept = [*_read(), speed][-MOST:]
             write_atomically(path, as_json(Speeds(speeds=kept)).encode())
-
-
-def _trainings(file: RecipeFile) -> list[Training | None]:
-    """Return how each step of the plan trains; None for a baseline that does not."""
-    return [file.recipe.model.train, *(link.stage for link in file.recipe.chain)]
 
 
 def _read() -> list[Speed]:
@@ -136,7 +131,7 @@ def estimated_seconds(file: RecipeFile, plan: Plan, machine: Machine | None = No
     here = [speed for speed in speeds if (speed.processor, speed.device, speed.threads) == own]
     images = _train_images(file, here)
     total = 0.0
-    for step, one in zip(plan.steps, _trainings(file), strict=True):
+    for step, one in zip(plan.steps, file.recipe.trainings, strict=True):
         if one is None or one.epochs == 0:
             continue
         speed = _nearest(here, step.name, step.cost.macs, one.batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -120,6 +121,10 @@ class Data:
 
     def fingerprint(self) -> str:
         """Return a checksum of every image, every target and the split."""
+        return self._checksum
+
+    @cached_property
+    def _checksum(self) -> str:
         digest = hashlib.sha256()
         for split in self.splits:
             split.update(digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -90,10 +90,7 @@ def describe_listing(listing: Listing, settings: DataSettings, seed: int, *, val
         problems = group_problems(listing.splits, listing.classes, listing.groups, listing.labels)
         raise_if_any(at_key("group", problems))
     parts = cut_listing(listing, settings, seed, validation=validation)
-    train, valid, test = map(len, parts)
-    if train < MIN_TRAIN_IMAGES or not valid or not test:
-        what = f"{counted(len(listing.names), 'image')} are too few: {train} to train on, {valid} to validate"
-        raise StageError(f"{what} and {test} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
+    train, valid, test = check_enough(len(listing.names), parts)
     raise_if_any(at_key("group", _grouping_problems(listing, parts, settings, seed, validation=validation)))
     return DataInfo(
         shape=_shape(listing, settings),
@@ -105,6 +102,15 @@ def describe_listing(listing: Listing, settings: DataSettings, seed: int, *, val
         images=train + valid + test,
         notes=(*listing.notes, *_frames_note(listing, parts)),
     )
+
+
+def check_enough(images: int, parts: Iterable[Sized]) -> tuple[int, int, int]:
+    """Return how many images are in train, validation and test; raises `StageError` if these are too few."""
+    train, valid, test = map(len, parts)
+    if train < MIN_TRAIN_IMAGES or not valid or not test:
+        what = f"{counted(images, 'image')} are too few: {train} to train on, {valid} to validate"
+        raise StageError(f"{what} and {test} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
+    return train, valid, test
 
 
 def _grouping_problems(

@@ -49,7 +49,7 @@ class KeptFeatures:
     def of(self, images: Split) -> tuple[Tensor, ...]:
         """Return the features of a view, each [N, ...], on the network's device."""
         network = self.frozen.network
-        was_training, parts = network.training, []
+        was_training = network.training
         network.eval()
         with network.computing(self.arithmetic):
             parts = [self.frozen.features(network.normalise(batch)) for batch, _ in images.batches(BATCH)]

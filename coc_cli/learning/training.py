@@ -63,6 +63,10 @@ class Training(Frozen):
         Literal["stop", "retry"], Field(description="retry: begin again once, at a quarter of the learning rate")
     ] = "stop"
 
+    def epochs_of(self, part: int, parts: int) -> int:
+        """Return how many of the epochs are a part's, from 0, where so many parts share them equally."""
+        return self.epochs * (part + 1) // parts - self.epochs * part // parts
+
     def recorded(self) -> dict[str, Any]:
         """Return the settings for a checkpoint's lineage: those of the first version, and what is not default."""
         changed = self.model_dump(mode="json", exclude_defaults=True)

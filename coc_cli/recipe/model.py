@@ -207,6 +207,11 @@ class Recipe(Frozen):
     ] = "auto"
 
     @property
+    def trainings(self) -> list[Training | None]:
+        """How each step of the plan trains; None for a baseline that does not."""
+        return [self.model.train, *(link.stage for link in self.chain)]
+
+    @property
     def needs_latency(self) -> bool:
         """Whether baseline and result are to be timed: asked for, or needed by a limit."""
         return self.measure.latency or bool(self.limits.needing_latency)

@@ -97,8 +97,7 @@ class Prune(TaughtStage):
             # a step that would bar the way to the end is left to those after it
             if step == self.steps or can_reach(smaller, self.selection, rest):
                 network = smaller
-            epochs = self.epochs * step // self.steps - self.epochs * (step - 1) // self.steps
-            part = self.model_copy(update={"epochs": epochs})
+            part = self.model_copy(update={"epochs": self.epochs_of(step - 1, self.steps)})
             loss, phase = self.loss(teacher), f"step-{step}"
             lab.train(network, part, loss, phase=phase, teacher=teacher, views=self.teacher_views)
         return network

@@ -176,8 +176,7 @@ class Quantize(TaughtStage):
             fold_norms(quantized)
         phases = self._phases()
         for number, (weights, activations) in enumerate(phases):
-            epochs = self.epochs * (number + 1) // len(phases) - self.epochs * number // len(phases)
-            part = self._with_bits(weights, activations, epochs=epochs)
+            part = self._with_bits(weights, activations, epochs=self.epochs_of(number, len(phases)))
             phase = f"bits-{weights}-{activations}" if number else "training"
             quantized = part.trained_from(quantized, teacher, lab, phase)
         return quantized

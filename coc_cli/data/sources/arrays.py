@@ -55,7 +55,7 @@ class Arrays(Source):
         return read_arrays(Data(*splits, info=info), info, settings, seed)
 
     def _described(self, content: ArrayFile, settings: DataSettings) -> DataInfo:
-        from coc_cli.data.listing import MIN_TRAIN_IMAGES
+        from coc_cli.data.listing import check_enough
         from coc_cli.data.splitting import scarce
 
         _, *size = content.images.shape
@@ -63,13 +63,10 @@ class Arrays(Source):
             raise StageError("; ".join(problems), "source")
         if content.classes is not None and len(content.labels) < 2:  # noqa: PLR2004
             raise StageError(f"needs at least two classes, has {content.labels[0]}", "source")
-        train, validation, test = self._cut(content, settings, 0)
-        if len(train) < MIN_TRAIN_IMAGES or not len(validation) or not len(test):
-            what = f"{len(content.images)} images are too few: {len(train)} to train on, {len(validation)} to validate"
-            raise StageError(f"{what} and {len(test)} to test; needs at least {MIN_TRAIN_IMAGES}, 1 and 1", "source")
+        _, validation, _ = check_enough(len(content.images), self._cut(content, settings, 0))
         shape = (settings.channels or size[0], *(settings.height_width or size[1:]))
         images = len(content.images)
-        return DataInfo(shape, content.labels, content.task, None, None, len(validation), images)  # type: ignore[arg-type]
+        return DataInfo(shape, content.labels, content.task, None, None, validation, images)  # type: ignore[arg-type]
 
     def _cut(self, content: ArrayFile, settings: DataSettings, seed: int) -> tuple[Rows, Rows, Rows]:
         from coc_cli.data.listing import TEST_FRACTION
