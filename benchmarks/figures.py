@@ -54,6 +54,7 @@ class Figure:
     targets: dict[str, Target] = field(default_factory=dict)  # by case
     tuned_on: str = "validation"
     note: str = ""
+    needs: str = "a GPU"  # each run, as was found or as it is estimated
 
 
 def _bits(weights: int, activations: int, *more: str) -> tuple[str, ...]:
@@ -61,6 +62,7 @@ def _bits(weights: int, activations: int, *more: str) -> tuple[str, ...]:
     return f"{first}weights={weights}", f"{first}activations={activations}", *(f"{first}{one}" for one in more)
 
 
+QUANTIZE = "chain.2.quantize."
 FIGURES = {
     "quickstart": Figure(
         "quickstart",
@@ -68,19 +70,48 @@ FIGURES = {
         (400, 401, 402, 403, 404),
         tuned_on="validation, seeds 0 to 4",
         note="the second recipe that was run with these seeds; the first, with fewer epochs and views, had 97.94 %",
+        needs="2 minutes",
     ),
-    "regression": Figure("regression", "By how many degrees a digit was turned", (110, 111, 112)),
+    "regression": Figure("regression", "By how many degrees a digit was turned", (110, 111, 112), needs="10 minutes"),
     "lowbit": Figure(
         "cifar10-lowbit",
         "A foreign ResNet-20 for CIFAR-10, quantised alone",
         cases={"w4a4": _bits(4, 4), "w3a3": _bits(3, 3), "w2a2": _bits(2, 2, "weight_decay=3e-5")},
         targets={"w4a4": Target(62, 0.0015), "w3a3": Target(107, 0.006), "w2a2": Target(220, 0.02)},
         tuned_on="a student trained here, whose validation images are clean; epochs fixed beforehand",
+        needs="40 minutes of a core",
     ),
     "resnet34": Figure("cifar10-resnet34", "ResNet-34 on CIFAR-10, for a GPU", targets={"": Target(1000, 0.001)}),
     "vgg19": Figure("cifar10-vgg19", "VGG-19 on CIFAR-10, for a GPU"),
     "mobilenetv2": Figure("cifar10-mobilenetv2", "MobileNetV2 on CIFAR-10, for a GPU"),
-    "student": Figure("cifar10-resnet56", "A ResNet-20 for CIFAR-10, taught by a foreign ResNet-56"),
+    "gpu-exits": Figure(
+        "exits-cifar10",
+        "An exit behind every convolution of the networks of Predictive Exit, for a GPU",
+        cases={
+            one: (f"model.arch=cifar:{one}", "model.width=64", "model.train.epochs=200", "chain.0.early_exit.epochs=20")
+            for one in ("resnet34", "vgg19")
+        },
+    ),
+    "student": Figure(
+        "cifar10-resnet56", "A ResNet-20 for CIFAR-10, taught by a foreign ResNet-56", needs="3 hours of a core"
+    ),
+    "control": Figure(
+        "cifar10-resnet56",
+        "The student's shape, trained for as many epochs without a teacher",
+        cases={"": ("chain.0.distill.kd_weight=0", "chain.0.distill.teacher_views=0")},
+        needs="3 hours of a core",
+    ),
+    "chain": Figure(
+        "cifar10-chain",
+        "A foreign ResNet-56 for CIFAR-10: distilled, pruned, quantised, with exits",
+        cases={
+            f"w{weights}a{activations}": (f"{QUANTIZE}weights={weights}", f"{QUANTIZE}activations={activations}")
+            for weights, activations in ((4, 4), (4, 3), (3, 3), (3, 2), (2, 2))
+        },
+        targets={"w4a4": Target(200, 0.01), "w3a3": Target(400, 0.02)},
+        note="a curve: each point is one run of the whole chain, with the same student and the same pruning",
+        needs="an hour of a core",
+    ),
 }
 
 

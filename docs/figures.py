@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from coc_cli.units import counted
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
-ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "lowbit", "chain")  # as in the tables
+ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "control", "lowbit", "chain")
+PROGRAM = FOLDER.parents[1] / "benchmarks/figures.py"
 NONE = "-"
 PEERS = {"ptq": "without training", "training": "four epochs each"}  # kinds of comparison with other tools
 
@@ -51,7 +53,24 @@ def figures() -> str:
     """Return the sections of docs/benchmarks.md, one for each file."""
     ablations = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("ablation-*.json")))
     sections = [_section(name, figure) for name, figure in read().items()]
-    return "\n\n".join([*sections, _loop(), *_peers(), *map(_ablation, ablations)])
+    return "\n\n".join([*sections, _loop(), *_peers(), *map(_ablation, ablations), *_not_run()])
+
+
+def _not_run() -> Iterator[str]:
+    """Yield the section of what the program of figures would make and no file holds."""
+    known, runs = read(), runpy.run_path(str(PROGRAM))["FIGURES"]
+    there = {name: set(_by_case(figure)) for name, figure in known.items()}
+    missing = [(name, case) for name, one in runs.items() for case in one.cases if case not in there.get(name, ())]
+    rows = [
+        [f"{runs[name].about}{f', {case}' if case else ''}", _command_for(name, case), runs[name].needs]
+        for name, case in missing
+    ]
+    if rows:
+        yield "## Not run\n\n" + table(["figure", "command", "a run needs"], rows)
+
+
+def _command_for(name: str, case: str) -> str:
+    return f"`python benchmarks/figures.py {name}{f' --case {case}' if case else ''}`"
 
 
 def _peers() -> Iterator[str]:

@@ -52,7 +52,7 @@ class TaughtStage(Stage):
         from coc_cli.learning.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
-            teacher_output = answers(teacher, batch, network.arithmetic) if teacher else None
+            teacher_output = answers(teacher, batch, network.arithmetic) if teacher and self.kd_weight else None
             return self.loss_of(task_of(network.spec), network(batch.inputs), batch, teacher_output)
 
         return value
