@@ -837,11 +837,18 @@ def beside_images(archive: Path, table: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_shipped_recipe_is_found() -> None:
-    assert (len(EVERY), len(SHIPPED), len(FOREIGN)) == (
-        16,
-        13,
-        2,
-    )  # the last has its own test, test_efficientnet_lite.py
+    # the last has its own test, test_efficientnet_lite.py
+    assert (len(EVERY), len(SHIPPED), len(FOREIGN)) == (17, 13, 3)
+
+
+def test_the_chain_on_cifar10_takes_its_student_from_the_cache() -> None:
+    student, chain = (read(RECIPES / f"cifar10-{name}.yaml").recipe for name in ("resnet56", "chain"))
+    assert (chain.data, chain.model, chain.seed, chain.chain[0]) == (
+        student.data,
+        student.model,
+        student.seed,
+        student.chain[0],
+    )
 
 
 @pytest.mark.full
