@@ -22,6 +22,7 @@ from tiny import TINIEST_RECIPE
 from coc_cli.chain.compress import compress
 from coc_cli.chain.plan import make_plan
 from coc_cli.errors import UserError, did_you_mean
+from coc_cli.files.yaml_source import YamlSource
 from coc_cli.recipe.model import Recipe, resolved, schema
 from coc_cli.recipe.reading import read
 
@@ -842,7 +843,9 @@ def test_every_shipped_recipe_is_found() -> None:
 
 
 def test_the_chain_on_cifar10_takes_its_student_from_the_cache() -> None:
-    student, chain = (read(RECIPES / f"cifar10-{name}.yaml").recipe for name in ("resnet56", "chain"))
+    paths = [RECIPES / f"cifar10-{name}.yaml" for name in ("resnet56", "chain")]
+    contents = [YamlSource(path.name, path.read_text()).content for path in paths]
+    student, chain = (Recipe.model_validate_json(json.dumps(content)) for content in contents)
     assert (chain.data, chain.model, chain.seed, chain.chain[0]) == (
         student.data,
         student.model,
