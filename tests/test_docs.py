@@ -290,9 +290,3 @@ def test_the_walk_from_a_checkpoint_and_a_folder_runs(tmp_path: Path) -> None:
     assert report["ok"]
     assert [stage["name"] for stage in report["stages"]] == ["baseline", "distill", "prune", "quantize", "early_exit"]
     assert report["stages"][0]["metric_value"] > 0.95, "the weights are those that were trained, prepared alike"
-
-
-def test_the_figures_are_written_as_the_benchmark_writes_them() -> None:
-    path = ROOT / "docs/benchmarks/predict-exit.json"
-    text = path.read_text()
-    assert load_module(ROOT / "benchmarks/exits.py").compact(json.loads(text)) == text

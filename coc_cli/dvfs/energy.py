@@ -76,11 +76,13 @@ class EnergyModel:
         voltage = np.array(profile.voltage_mv.values)
         self.frequency_ratio = frequency / frequency[-1]  # [levels]
         self.voltage_ratio = voltage / voltage[-1]
-        segments = [self._cost(work, overhead=False) for work in workload.segments]
-        heads = [*[self._cost(work, overhead=True) for work in workload.heads], np.zeros((2, profile.levels))]
-        done = np.cumsum([np.zeros_like(segments[0]), *segments], 0)  # [E + 2, 2, levels]
+        self.segments = np.stack([self._cost(work, overhead=False) for work in workload.segments])  # [E + 1, 2, levels]
+        self.heads = np.stack(
+            [*[self._cost(work, overhead=True) for work in workload.heads], np.zeros((2, profile.levels))]
+        )  # [E + 1, 2, levels]: time and energy; the final output has none
+        done = np.cumsum([np.zeros_like(self.segments[0]), *self.segments], 0)  # [E + 2, 2, levels]
         start, end = np.arange(workload.exits + 1)[:, None], np.arange(workload.exits + 1)[None]
-        stretch = done[end + 1] - done[start] + np.array(heads)[end]  # [from, to, 2, levels]
+        stretch = done[end + 1] - done[start] + self.heads[end]  # [from, to, 2, levels]
         predicted_behind = (start > 0) & (
             start < workload.exits
         )  # behind the last inner exit there is nothing to predict
@@ -92,6 +94,7 @@ class EnergyModel:
         self.transition_ms = profile.transition.time_us.value / 1e3
         self.transition_mj = profile.transition.energy_uj.value / 1e3
         self.idle_mw = profile.idle_power_mw.value
+        self._ahead: dict[tuple[tuple[int, ...], int, int, int], Array] = {}  # longest times that were asked for
 
     def _cost(self, work: Work, *, overhead: bool) -> Array:
         """Return time (ms) and energy (mJ) of a part at each level, [2, levels]."""
@@ -110,6 +113,11 @@ class EnergyModel:
         energy = energy + time * self.profile.static_power_mw.value * self.voltage_ratio / 1e3
         return np.stack([time, energy])
 
+    @cached_property
+    def plain_ms(self) -> float:
+        """The time of the network without exits at the highest level: what deadlines such as 1.25x are multiples of."""
+        return float(self.time_ms[0, -1, -1])
+
     @property
     def fastest(self) -> int:
         """The index of the highest level."""
@@ -123,16 +131,24 @@ class EnergyModel:
         return result
 
     def ahead_ms(self, may_visit: Sequence[int], at: int, latest_exit: int, max_visits: int) -> Array:
-        """Return the longest time from exit `at` to the answer at exit `last` at each level throughout, [levels].
+        """Return the longest time from exit `at` (-1: the input) to the answer at each level throughout, [levels].
 
-        On the way an input visits at most `most` of those exits that it `may`.
+        The answer is at `latest_exit` or at one before that it `may_visit`; on the way there an input visits at most
+        `max_visits` of these. A head may take longer than all that is behind it, so each end is looked at.
         """
-        if latest_exit <= at:
-            return np.zeros_like(self.frequency_ratio)
+        key = tuple(may_visit), at, latest_exit, max_visits
+        if key not in self._ahead:
+            self._ahead[key] = self._longest_ahead(*key)
+        return self._ahead[key]
+
+    def _longest_ahead(self, may_visit: tuple[int, ...], at: int, latest_exit: int, max_visits: int) -> Array:
         between = [exit_ for exit_ in may_visit if at < exit_ < latest_exit]
-        dearest = np.sort(self.visit_ms[between], 0)[::-1][:max_visits]
-        result: Array = self.time_ms[at + 1, latest_exit] + dearest.sum(0)
-        return result
+        longest: Array = np.zeros_like(self.frequency_ratio)
+        for place, end in enumerate((*between, latest_exit)):
+            if end > at:
+                dearest = np.sort(self.visit_ms[between[:place]], 0)[::-1][:max_visits]
+                longest = np.maximum(longest, self.time_ms[at + 1, end] + dearest.sum(0))
+        return longest
 
     def path_ms(self, exits: Sequence[int]) -> Array:
         """Return the time of the path that visits these exits, at each level throughout; [levels]."""

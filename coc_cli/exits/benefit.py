@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +11,16 @@ import numpy as np
 from coc_cli.dvfs.energy import Array, EnergyModel
 from coc_cli.dvfs.profile import Profile
 from coc_cli.exits.policies import names_in
+from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.oracle import Oracle
+from coc_cli.exits.policies.subset import Subset
 from coc_cli.exits.policy_governor_grid import EvaluatedPolicy, GridRow, best, grid_rows
 from coc_cli.exits.report_rows import named, summary
 from coc_cli.intervals import middle_95, resampled_weights
 from coc_cli.report.schema import predict_exit as schema
 from coc_cli.report.schema.part import as_data
 
-DEADLINES = (1.0, 1.25, 1.5, 2.0)  # times the longest path
+DEADLINES = (1.05, 1.25, 1.5, 2.0)  # times the plain network at the highest frequency
 BOUND = Oracle.name  # of the bounds, the one that has run as far as a policy has before it predicts
 
 
@@ -54,7 +56,7 @@ def benefit(rows: list[GridRow], weights: Array | None = None) -> schema.Benefit
 
 
 def at_deadline(rows: list[GridRow], factor: float, deadline_ms: float) -> schema.Deadline:
-    """Return the complete grid at a deadline, which is so many times the longest path, with intervals."""
+    """Return the complete grid at a deadline, which is so many times the plain network's time, with intervals."""
     weights = resampled_weights(len(rows[0].levels.level))
     entries = [
         schema.DeadlineRow(
@@ -96,18 +98,25 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
 }
 
 
-def sensitivity(
-    evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float, profile: Profile
-) -> list[schema.ChangeEntry]:
-    """Return what the prediction is worth where one assumed number is another; the deadline in ms stays."""
-    weights = resampled_weights(len(next(iter(evaluated.values()))[0].batch))
+def sensitivity(rows: list[GridRow], deadline_ms: float, profile: Profile) -> list[schema.ChangeEntry]:
+    """Return what the prediction is worth where one assumed number is another; the deadline in ms stays.
+
+    `rows` are those of the device as it is: of the policies that are compared, the forms that a governor takes there.
+    """
+    weights = resampled_weights(len(rows[0].evaluated.batch))
+    compared = (best(rows, [*names_in("passive")]), best(rows, names_in("ours")), best(rows, [BOUND]))
+    names = {Classic.name, Subset.name, *(row.policy for row in compared if row is not None)}
+    evaluated: dict[str, list[EvaluatedPolicy]] = {}
+    for row in rows:
+        if row.policy in names:
+            forms = evaluated.setdefault(row.policy, [])
+            forms += [row.evaluated] if all(row.evaluated is not form for form in forms) else []
     changes = []
     for name, change in CHANGES.items():
         changed = change(profile)
         again = {
-            policy: [replace(one, model=EnergyModel(changed, one.model.workload)) for one in evaluated[policy]]
-            for policy in (*names_in("none", "passive", "ours"), BOUND)
-            if policy in evaluated
+            policy: [replace(one, model=EnergyModel(changed, one.model.workload)) for one in forms]
+            for policy, forms in evaluated.items()
         }
         changes.append(
             schema.ChangeEntry(change=name, **as_data(benefit(list(grid_rows(again, deadline_ms)), weights)))

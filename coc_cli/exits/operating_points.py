@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from coc_cli.dvfs.energy import Array, Workload
 from coc_cli.exits.policies import POLICIES
-from coc_cli.exits.policies.context import PolicyContext
-from coc_cli.exits.policies.policy import Paths, Policy, ThresholdedPolicy, joined, walk
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.policies.context import GRID, PolicyContext
+from coc_cli.exits.policies.policy import LearnedPolicy, Paths, Policy, ThresholdedPolicy, joined, walk
+from coc_cli.exits.traces import Shifted, Trace
 
-TUNED_THRESHOLDS = 240
-NEAREST = 24  # of them, around one that was chosen
 MOST_POINTS, FEWEST_POINTS = 16, 8
+CURVE_STEPS, PREDICTED_STEPS = 24, 8  # of the grid, tried of each form for a curve
+EQUAL = 1e-12
 # How predict-exit.json names parameters: its keys stay, whatever the code calls them.
 KEYS = {"threshold": "least", "prediction_cost": "asking", "probability": "chance"}
 
@@ -29,6 +29,10 @@ class OperatingPoint:
     score: float  # mean, larger is better
     macs: float  # mean
 
+    def reaches(self, least_score: float) -> bool:
+        """Return whether it scores as asked for."""
+        return self.score >= least_score - EQUAL
+
 
 def outcome(policy: Policy, trace: Trace, workload: Workload) -> tuple[Array, Array, Paths]:
     """Return score [N] and MACs [N] of every image, and the paths."""
@@ -38,10 +42,15 @@ def outcome(policy: Policy, trace: Trace, workload: Workload) -> tuple[Array, Ar
 
 
 def _by_fold(policy: Policy, context: PolicyContext) -> list[tuple[Policy, Trace]]:
-    """Return a policy with the images of validation that it may answer: a predictor, those that it has not seen."""
-    if not policy.needs_predictor:
+    """Return a policy with the images of validation that it may answer: those that nothing in it was fitted on."""
+    measure = getattr(policy, "measure", None)
+    if isinstance(policy, LearnedPolicy):
+        parts = [policy.with_predictor(predictor) for predictor in context.fitted[policy.measure].folds]
+    elif isinstance(policy, ThresholdedPolicy) and isinstance(measure, Shifted):
+        parts = [replace(policy, measure=one) for one in context.refitted[measure]]
+    else:
         return [(policy, context.trace)]
-    return [(policy.with_predictor(predictor), trace) for predictor, trace in context.unseen]
+    return list(zip(parts, context.parts, strict=True))
 
 
 def on_validation(policy: Policy, context: PolicyContext) -> OperatingPoint:
@@ -61,7 +70,11 @@ def operating_points(name: str, context: PolicyContext) -> list[OperatingPoint]:
 
     Where fewer than eight are unbeaten the best of the others fill up.
     """
-    points = [on_validation(policy, context) for policy in POLICIES[name].candidates(context)]
+    kind = POLICIES[name]
+    steps = np.linspace(0, GRID - 1, PREDICTED_STEPS if kind.predicts else CURVE_STEPS).astype(int).tolist()
+    shapes = list(kind.shapes(context))
+    tried = [shape.at_step(step, context) for shape in shapes for step in (steps if kind.is_tuned else steps[:1])]
+    points = [on_validation(policy, context) for policy in tried]
     points.sort(key=lambda point: (point.macs, -point.score))
     front: list[OperatingPoint] = []
     for point in points:
@@ -75,45 +88,39 @@ def operating_points(name: str, context: PolicyContext) -> list[OperatingPoint]:
     return sorted(front, key=lambda p: p.macs)
 
 
-def applicable(*, classes: bool) -> list[str]:
-    """Return the names of the policies that can be used, with outputs that are classes or numbers."""
-    return [name for name, policy in POLICIES.items() if classes or not policy.needs_classes]
+def applicable(context: PolicyContext) -> list[str]:
+    """Return the names of the policies that a network can have: with its outputs, and so many exits."""
+    fitting = [name for name, policy in POLICIES.items() if context.trace.is_classes or not policy.needs_classes]
+    return [name for name in fitting if any(True for _ in POLICIES[name].shapes(context))]
 
 
-def chosen(
-    points: Sequence[OperatingPoint], least_score: float, price: Callable[[OperatingPoint], float]
-) -> OperatingPoint:
-    """Return the point of least price among those that reach a score on validation; the best one if none does."""
-    good = [point for point in points if point.score >= least_score - 1e-12]
-    return min(good, key=price) if good else max(points, key=lambda point: point.score)
-
-
-def tuned(point: OperatingPoint, context: PolicyContext) -> list[OperatingPoint]:
-    """Return points like one with thresholds around its own; none for a policy without a threshold."""
-    policy = point.policy
-    if not isinstance(policy, ThresholdedPolicy):
-        return []
-    values = context.thresholds(TUNED_THRESHOLDS, policy.measure)
-    near = np.argsort(np.abs(np.array(values) - policy.threshold))[:NEAREST]
-    return [on_validation(replace(policy, threshold=values[index]), context) for index in near]
-
-
-def reaching(policy: ThresholdedPolicy, least_score: float, context: PolicyContext) -> OperatingPoint:
-    """Return a policy with the lowest threshold that reaches a score on validation, by bisection; else the highest."""
-    values = context.thresholds(TUNED_THRESHOLDS, policy.measure)
-    low, high, best = 0, len(values) - 1, on_validation(replace(policy, threshold=values[-1]), context)
-    while low < high:
+def reaching(shape: Policy, least_score: float, context: PolicyContext) -> OperatingPoint:
+    """Return a form at the lowest step of the grid that reaches a score on validation, by bisection; or the highest."""
+    low, high = 0, GRID - 1
+    best = on_validation(shape.at_step(high, context), context)
+    while shape.is_tuned and low < high:
         middle = (low + high) // 2
-        point = on_validation(replace(policy, threshold=values[middle]), context)
-        if point.score >= least_score - 1e-12:
+        point = on_validation(shape.at_step(middle, context), context)
+        if point.reaches(least_score):
             high, best = middle, point
         else:
             low = middle + 1
     return best
 
 
+def good(points: Sequence[OperatingPoint], least_score: float) -> list[OperatingPoint]:
+    """Return those that reach a score on validation; where none does, the one that comes closest."""
+    found = [point for point in points if point.reaches(least_score)]
+    return found or [max(points, key=lambda point: point.score)]
+
+
 def parameters(policy: Policy) -> dict[str, Any]:
     """Return a policy's parameters as they are reported."""
-    values = {KEYS.get(name, name): v for name, v in vars(policy).items() if isinstance(v, int | float | str)}
+    plain = {name: value for name, value in vars(policy).items() if isinstance(value, int | float | str)}
+    values: dict[str, Any] = {KEYS.get(name, name): value for name, value in plain.items()}
     exits = getattr(policy, "exits", None)
+    measure = getattr(policy, "measure", None)
+    if isinstance(measure, Shifted):
+        about = {"measure": measure.base, "thresholds": measure.reported(), "last_exit": measure.last}
+        values, exits = {**values, **about}, measure.kept
     return values | ({"exits": list(exits)} if exits is not None else {})

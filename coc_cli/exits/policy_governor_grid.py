@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Array, EnergyModel, Totals, Work, totals
+from coc_cli.dvfs.energy import Array, EnergyModel, Totals, totals
 from coc_cli.dvfs.governors import GOVERNORS
+from coc_cli.dvfs.governors.constant import Constant
 from coc_cli.dvfs.governors.governor import (
     LATE_MS,
     Governor,
@@ -21,22 +22,16 @@ from coc_cli.dvfs.governors.governor import (
     hold_level,
     is_shorter_than_a_change,
 )
-from coc_cli.dvfs.profile import Profile
-from coc_cli.exits.operating_points import (
-    OperatingPoint,
-    chosen,
-    outcome,
-    reaching,
-    tuned,
-    validation_paths,
-)
-from coc_cli.exits.policies.classic import Classic
+from coc_cli.errors import user_error
+from coc_cli.exits.operating_points import OperatingPoint, good, outcome, reaching, validation_paths
+from coc_cli.exits.policies import POLICIES, names_in
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.policy import Paths, Policy
-from coc_cli.exits.policies.predictive import Predictive
 from coc_cli.exits.traces import Trace
 
-SCHEDULED = Predictive.name  # the policy whose schedule is written
+DEPLOYABLE = names_in("none", "passive", "paper", "ours")  # what a device can do
+MOST_PLANNED = 3  # of a policy's variants, for which levels that vary are planned
+MOST_FORMS = 6  # of a policy, those that need least energy when racing, that meet the governors
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,11 @@ class EvaluatedPolicy:
     score: Array  # [N]
     macs: Array  # [N]
 
+    @property
+    def longest_ms(self) -> float:
+        """The time of the longest path at the highest level."""
+        return float(self.statistics.worst_ms(self.model)[-1])
+
 
 @dataclass(frozen=True)
 class GridRow:
@@ -62,7 +62,8 @@ class GridRow:
     levels: LevelChoice
     totals: Totals
     miss_rate: float  # of the inputs
-    validation_mj: float  # the mean energy on validation; infinite if a deadline was missed there
+    validation_mj: float  # the mean energy on validation; infinite if a deadline is or can be missed
+    least_ms: float  # the least deadline that a form of the policy keeps on its longest path
 
     @property
     def energy_mj(self) -> float:
@@ -70,39 +71,30 @@ class GridRow:
         return float(self.totals.energy_mj.mean())
 
 
-def evaluate_policy(
-    points: list[OperatingPoint], least_score: float, context: PolicyContext, test: Trace, profile: Profile
-) -> list[EvaluatedPolicy]:
-    """Run a policy on the test images, at points that reach a score on validation.
+def evaluate_policy(name: str, least_score: float, context: PolicyContext, test: Trace) -> list[EvaluatedPolicy]:
+    """Run a policy on the test images, in the forms that reach a score on validation and need least energy there.
 
-    That is the one that needs least energy when racing, its threshold tuned so that the score is just reached, as it is
-    by every policy; then its variants, each with the lowest threshold that reaches the score.
+    Every form of every policy is as sure as it has to be for that score, on one grid; then come the variants of the
+    best one. Which of them counts is chosen by governor and deadline.
     """
-
-    def price(point: OperatingPoint) -> float:
-        model, batch = energy_model(point.policy, context, profile), path_batch(validation_paths(point.policy, context))
-        return float(_totals(model, batch, hold_level(batch, model.fastest), 0.0).energy_mj.mean())
-
-    point = chosen(points, least_score, price)
-    point = chosen([point, *tuned(point, context)], least_score, price)
-    model = energy_model(point.policy, context, profile)
-    variants = [reaching(one, least_score, context) for one in point.policy.variants(context, model)]
-    good = [one for one in variants if one.score >= min(point.score, least_score) - 1e-12]
-    return [_evaluated(one, context, test, profile) for one in (point, *good)]
+    points = good([reaching(shape, least_score, context) for shape in POLICIES[name].shapes(context)], least_score)
+    by_energy = sorted(points, key=lambda point: _racing_mj(point, context))[:MOST_FORMS]
+    variants = [reaching(one, least_score, context) for one in by_energy[0].policy.variants(context)]
+    variants = [one for one in variants if one.reaches(min(by_energy[0].score, least_score))]
+    return [evaluated(one, context, test) for one in (*by_energy, *variants)]
 
 
-def energy_model(policy: Policy, context: PolicyContext, profile: Profile) -> EnergyModel:
-    """Return the time and energy that a policy's paths take."""
-    macs = policy.prediction_macs
-    work = replace(context.workload, predictor=Work({"fp32": macs})) if macs else context.workload
-    return EnergyModel(profile, work)
+def _racing_mj(point: OperatingPoint, context: PolicyContext) -> float:
+    model, batch = context.model(point.policy.prediction_macs), path_batch(validation_paths(point.policy, context))
+    return float(_totals(model, batch, hold_level(batch, model.fastest), 0.0).energy_mj.mean())
 
 
-def _evaluated(point: OperatingPoint, context: PolicyContext, test: Trace, profile: Profile) -> EvaluatedPolicy:
+def evaluated(point: OperatingPoint, context: PolicyContext, test: Trace) -> EvaluatedPolicy:
+    """Run a policy at a point on the test images."""
     score, macs, paths = outcome(point.policy, test, context.workload)
     seen = validation_paths(point.policy, context)
     statistics = path_statistics(point.policy, seen, context.workload.exits)
-    model = energy_model(point.policy, context, profile)
+    model = context.model(point.policy.prediction_macs)
     return EvaluatedPolicy(point, model, statistics, path_batch(paths), paths, score, macs)
 
 
@@ -116,7 +108,8 @@ def path_statistics(policy: Policy, seen: Paths, exits: int) -> PathStatistics:
     may, visits, latest = policy.may_visit(exits), policy.max_visits(exits), seen.latest_exit.min(1)
     bound = [exit_ for exit_ in np.unique(latest).tolist() if exit_ < exits]
     by_latest = {exit_: _typical_path(seen, latest == exit_, may, visits) for exit_ in bound}
-    return PathStatistics(may, visits, _typical_path(seen, latest >= 0, may, visits), by_latest, path_batch(seen))
+    typical, last = _typical_path(seen, latest >= 0, may, visits), policy.last_exit(exits)
+    return PathStatistics(may, visits, typical, by_latest, path_batch(seen), last, policy.answers_at_first)
 
 
 def _typical_path(seen: Paths, rows: Array, may: tuple[int, ...], max_visits: int) -> TypicalPath:
@@ -129,33 +122,39 @@ def _typical_path(seen: Paths, rows: Array, may: tuple[int, ...], max_visits: in
     return TypicalPath(visits, exit_rates(visits, seen.exit[rows]))
 
 
-def longest_path_ms(evaluated: Mapping[str, list[EvaluatedPolicy]]) -> float:
-    """Return what the deadline 1.0x is: the longest path of any policy at the highest level, with one transition."""
-    every = [one for variants in evaluated.values() for one in variants]
-    return max(float(one.statistics.worst_ms(one.model)[-1]) + one.model.transition_ms for one in every)
-
-
 def grid_rows(evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float) -> Iterator[GridRow]:
     """Yield every policy under every governor that it allows; the first is classic under race.
 
-    Of a policy's variants the one that needs least on validation.
+    Of a policy's variants the one that needs least on validation; levels that vary are planned for those alone that
+    need little at one level.
     """
-    for name, variants in evaluated.items():
+    for name, own in evaluated.items():
+        variants = [*own, *(one for known in POLICIES[name].knows_all_of for one in evaluated.get(known, []))]
+        least_ms = min(variant.longest_ms for variant in variants)
+        held = [_on_validation(one, Constant(), deadline_ms)[0] for one in variants]
+        tried = [variants[place] for place in np.argsort(held, kind="stable")[:MOST_PLANNED]]
         for governor in GOVERNORS:
-            if governor.needs_prediction and not variants[0].point.policy.predicts:
+            if governor.needs_prediction and not own[0].point.policy.predicts:
                 continue
-            planned = [_on_validation(one, governor, deadline_ms) for one in variants]
+            planned = [_on_validation(one, governor, deadline_ms) for one in (tried if governor.varies else variants)]
             mj, one, rule = min(planned, key=lambda plan: plan[0])
             levels = rule(one.batch)
             test = _totals(one.model, one.batch, levels, deadline_ms)
-            yield GridRow(name, one, governor, levels, test, _miss_rate(test, deadline_ms), mj)
+            yield GridRow(name, one, governor, levels, test, _miss_rate(test, deadline_ms), mj, least_ms)
 
 
 def _on_validation(one: EvaluatedPolicy, governor: Governor, deadline_ms: float) -> tuple[float, EvaluatedPolicy, Rule]:
-    """Return what a policy needs on validation under a governor, infinite where it misses a deadline, and the rule."""
+    """Return what a policy needs on validation under a governor, infinite where it can be late, and the rule."""
     rule, batch = governor.rule(one.model, one.statistics, deadline_ms), one.statistics.validation
     needs = _totals(one.model, batch, rule(batch), deadline_ms)
-    return np.inf if _miss_rate(needs, deadline_ms) else float(needs.energy_mj.mean()), one, rule
+    is_late = one.longest_ms > deadline_ms + LATE_MS or _miss_rate(needs, deadline_ms) > 0
+    return np.inf if is_late else float(needs.energy_mj.mean()), one, rule
+
+
+def on_test(one: EvaluatedPolicy, governor: Governor, deadline_ms: float) -> Totals:
+    """Return what a policy takes on the test images under a governor."""
+    levels = governor.rule(one.model, one.statistics, deadline_ms)(one.batch)
+    return _totals(one.model, one.batch, levels, deadline_ms)
 
 
 def _totals(model: EnergyModel, batch: PathBatch, levels: LevelChoice, deadline_ms: float) -> Totals:
@@ -167,8 +166,16 @@ def _miss_rate(result: Totals, deadline_ms: float) -> float:
 
 
 def scheduled(rows: list[GridRow]) -> GridRow:
-    """Return the row whose schedule is written: ours, under the governor that needs least on validation."""
-    return min((row for row in rows if row.policy == SCHEDULED), key=lambda row: row.validation_mj)
+    """Return the row whose schedule is written: what needs least energy on validation and keeps the deadline.
+
+    Raises `UserError` where nothing keeps it.
+    """
+    row = best(rows, DEPLOYABLE)
+    if row is None:
+        first = min((one for one in rows if one.policy in DEPLOYABLE), key=lambda one: one.least_ms)
+        needs = f"{first.policy} needs {first.least_ms:.4g} ms"
+        raise user_error("--deadline", f"no policy keeps it on its longest path; {needs}")
+    return row
 
 
 def notes(rows: list[GridRow]) -> list[str]:
@@ -176,17 +183,18 @@ def notes(rows: list[GridRow]) -> list[str]:
     row, texts = scheduled(rows), []
     model, statistics = row.evaluated.model, row.evaluated.statistics
     if is_shorter_than_a_change(model, statistics):
-        longest, level = statistics.worst_ms(model)[-1], model.profile.frequency_mhz.values[row.levels.rest]
+        longest, level = row.evaluated.longest_ms, model.profile.frequency_mhz.values[row.levels.rest]
         times = f"{longest:.3g} ms at the highest frequency, a change of frequency {model.transition_ms:.3g} ms"
         texts.append(f"the longest path takes {times}: {row.policy} holds one level, {level:g} MHz")
-    without = best(rows, (Classic.name,))
-    if without is not None and without.energy_mj < row.energy_mj:
-        needs = f"without exits {without.governor.name} needs {without.energy_mj:.4g} mJ an input"
-        texts.append(f"{needs}, the schedule {row.energy_mj:.4g} mJ: on this device exits do not pay")
     return texts
 
 
-def best(rows: list[GridRow], policies: Sequence[str]) -> GridRow | None:
-    """Return the row of some policies that needs least energy on validation and misses no deadline there."""
-    good = [row for row in rows if row.policy in policies and np.isfinite(row.validation_mj)]
-    return min(good, key=lambda row: row.validation_mj, default=None)
+def best(rows: list[GridRow], policies: Sequence[str], governors: Sequence[str] = ()) -> GridRow | None:
+    """Return the row of some policies that needs least energy on validation and cannot miss the deadline.
+
+    Where nothing is saved by it, a policy that comes later in the registry is not taken.
+    """
+    there = [row for row in rows if row.policy in policies and row.governor.keeps_deadlines]
+    there = [row for row in there if np.isfinite(row.validation_mj)]
+    there = [row for row in there if not governors or row.governor.name in governors]
+    return min(there, key=lambda row: row.validation_mj, default=None)

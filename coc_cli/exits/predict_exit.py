@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -15,37 +15,46 @@ import torch
 from coc_cli.data.images import Data
 from coc_cli.dvfs.energy import EnergyModel, Workload
 from coc_cli.dvfs.schedule import Answer, as_csv, schedule
+from coc_cli.errors import user_error
+from coc_cli.exits.answer import answer
 from coc_cli.exits.benefit import DEADLINES, at_deadline, sensitivity
 from coc_cli.exits.collect_traces import collect_traces, workload
 from coc_cli.exits.curves import curve
+from coc_cli.exits.equal_score import at_equal_score
 from coc_cli.exits.examples import examples
-from coc_cli.exits.operating_points import OperatingPoint, applicable, operating_points
+from coc_cli.exits.operating_points import applicable, operating_points
 from coc_cli.exits.policies import POLICIES
 from coc_cli.exits.policies.context import PolicyContext
+from coc_cli.exits.policies.policy import LearnedPolicy
+from coc_cli.exits.policies.subset import Subset
 from coc_cli.exits.policy_governor_grid import (
     EvaluatedPolicy,
     GridRow,
+    best,
     evaluate_policy,
     grid_rows,
-    longest_path_ms,
     notes,
     scheduled,
 )
-from coc_cli.exits.predictor_fitting import fitted_context
-from coc_cli.exits.report_rows import calibration, curve_row, policy_row, savings_rows
+from coc_cli.exits.predictor_fitting import fitted
+from coc_cli.exits.report_rows import calibration, curve_row, drops_of, equal_rows, policy_row, savings_rows
 from coc_cli.exits.request import PredictExitRequest
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.subsets import with_subsets
+from coc_cli.exits.traces import Measure, Shifted, Trace
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
-from coc_cli.files.run_directory import PREDICTION
+from coc_cli.files.run_directory import PREDICTION, REPORT
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.uselessness import triviality, uselessness
 from coc_cli.nets.checkpoint import load
 from coc_cli.nets.network import Network
 from coc_cli.nets.spec import Spec
 from coc_cli.report.delivery import write_page_for
+from coc_cli.report.read.files import read_json
+from coc_cli.report.read.lenient import MissingNotes
 from coc_cli.report.schema import predict_exit as schema
 from coc_cli.report.schema.part import as_data, as_file, as_json
+from coc_cli.report.schema.run import Report
 from coc_cli.stages.early_exit import MEASURES
 
 Say: TypeAlias = Callable[[str], None]
@@ -66,29 +75,30 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
     """
     network = load(request.checkpoint, trust_code=True).to(request.device)
     work = workload(request.header.spec)
-    shortest = _shortest_ms(request, work)
-    if not request.deadline.endswith("x"):
-        request.deadline_ms(0.0, shortest)  # one that no path keeps is said before any work
+    _check_deadline(request, work)
     data = request.recipe.images().to(request.device)
     validation, test = _traces(request, network, data, say)
     useless = [f"warning: {what}" for what in _useless(network, test, data)]
     begun = perf_counter()
     grid = _grid(request, validation, test, work, say)
-    deadline = request.deadline_ms(grid.longest_ms, shortest)
+    deadline = request.deadline_ms(grid.context.model().plain_ms)
     row = scheduled(grid.rows_at(deadline))
     lines = _lines(row, test, request.header.spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
     report = _report(request, grid, test, data, deadline)
     report = report.model_copy(update={"notes": [*useless, *report.notes]})
-    _write(request, grid.context, lines, report)
+    _write(request, grid.context, row, lines, report)
     write_page_for(request.directory, say)
     return PredictExitResult(request.directory, as_data(report))
 
 
-def _shortest_ms(request: PredictExitRequest, work: Workload) -> float:
-    """Return the time of the shortest path at the highest frequency."""
+def _check_deadline(request: PredictExitRequest, work: Workload) -> None:
+    """Raise `UserError` for a deadline that no path keeps."""
     model = EnergyModel(request.profile, work)
-    return min(float(model.path_ms((exit_,))[-1]) for exit_ in range(work.exits + 1))
+    shortest = min(float(model.path_ms((exit_,))[-1]) for exit_ in range(work.exits + 1))
+    if (value := request.deadline_ms(model.plain_ms)) < shortest:
+        needs = f"the shortest path takes {shortest:.4g} ms at the highest frequency, no exits {model.plain_ms:.4g} ms"
+        raise user_error("--deadline", f"{request.deadline} is {value:.4g} ms, but {needs}")
 
 
 def _traces(request: PredictExitRequest, network: Network, data: Data, say: Say) -> tuple[Trace, Trace]:
@@ -114,9 +124,7 @@ class _Grid:
     """Every policy at its points, evaluated on a device, under every governor at whatever deadline."""
 
     context: PolicyContext
-    points: dict[str, list[OperatingPoint]]
     evaluated: dict[str, list[EvaluatedPolicy]]
-    longest_ms: float
     _rows: dict[float, list[GridRow]] = field(default_factory=dict)
 
     def rows_at(self, deadline_ms: float) -> list[GridRow]:
@@ -129,17 +137,28 @@ class _Grid:
 def _grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Workload, say: Say) -> _Grid:
     spec, seed = request.header.spec, request.recipe.recipe.seed
     assert spec.rule is not None
-    say("fitting the predictor")
-    context = fitted_context(validation, work, _measures(spec), seed)
-    say("operating points of all policies on validation")
-    every = {name: operating_points(name, context) for name in applicable(classes=validation.is_classes)}
-    points = {name: one for name, one in every.items() if one}
-    least_score = float(validation.score[-1].mean()) - spec.rule.max_drop
-    say("levels of all governors on test")
-    evaluated = {
-        name: evaluate_policy(one, least_score, context, test, request.profile) for name, one in points.items()
-    }
-    return _Grid(context, points, evaluated, longest_path_ms(evaluated))
+    context = PolicyContext(validation, work, request.profile, _measures(spec), seed)
+    plain_ms, full = context.model().plain_ms, float(validation.score[-1].mean())
+    deadline, least_score = request.deadline_ms(plain_ms), full - spec.rule.max_drop
+    say("searching the exits that are worth their heads")
+    drops = [full - drop for drop in drops_of(validation)]
+    deadlines = [deadline, *(factor * plain_ms for factor in DEADLINES)]
+    context = with_subsets(context, [least_score, *drops], deadlines, least_score)
+    say("fitting the predictors")
+    context = _with_predictors(context, test, deadline, least_score)
+    say("policies under governors")
+    evaluated = {name: evaluate_policy(name, least_score, context, test) for name in applicable(context)}
+    return _Grid(context, evaluated)
+
+
+def _with_predictors(context: PolicyContext, test: Trace, deadline_ms: float, least_score: float) -> PolicyContext:
+    """Fit predictors for the subset that needs least energy, and for one with more exits; else for the rule itself."""
+    subsets = {Subset.name: evaluate_policy(Subset.name, least_score, context, test)}
+    row = best(list(grid_rows(subsets, deadline_ms)), [Subset.name])
+    subset = getattr(row.evaluated.point.policy, "measure", None) if row else None
+    kept = [one for one in (subset, context.many_exits) if isinstance(one, Shifted) and one.kept]
+    measures: list[Measure] = list(dict.fromkeys(kept)) or [context.measure]
+    return replace(context, fitted=fitted(context, measures))
 
 
 def _measures(spec: Spec) -> tuple[str, ...]:
@@ -159,12 +178,26 @@ def _lines(row: GridRow, test: Trace, labels: tuple[str, ...], deadline: float) 
     return list(schedule(row.evaluated.model, paths.visited, paths.predicted, row.levels, answers, deadline))
 
 
+def _baseline_value(directory: Path) -> float | None:
+    """Return the metric on test of the network that a run began with; None where nothing says it."""
+    if not (directory / REPORT).is_file():
+        return None
+    report = read_json(directory / REPORT, Report, REPORT, MissingNotes())
+    first = next(iter(report.parts("stages")), None) if report else None
+    return first.get("metric_value") if first else None
+
+
 def _report(
     request: PredictExitRequest, grid: _Grid, test: Trace, data: Data, deadline: float
 ) -> schema.PredictExitReport:
     rows, context = grid.rows_at(deadline), grid.context
-    row = scheduled(rows)
-    curves = {name: curve(one, test, context.workload) for name, one in grid.points.items()}
+    row, rule = scheduled(rows), request.header.spec.rule
+    assert rule is not None
+    points = {name: operating_points(name, context) for name in grid.evaluated}
+    curves = {name: curve(one, test, context.workload) for name, one in points.items()}
+    equal = at_equal_score(rows, context, test, deadline, rule.max_drop)
+    metric = "accuracy" if test.is_classes else "mae"
+    plain_ms, baseline = context.model().plain_ms, _baseline_value(request.checkpoint.parent)
     return schema.PredictExitReport(
         schema=1,
         profile=request.profile.name,
@@ -172,20 +205,19 @@ def _report(
         deadline_ms=deadline,
         energy="model",
         latency="model",
-        metric="accuracy" if test.is_classes else "mae",
+        metric=metric,
         n_test=len(test),
-        policies=[policy_row(row, rows[0], test) for row in rows],
+        policies=[policy_row(row, rows[0], test, equal, baseline) for row in rows],
+        answer=answer(rows, row, equal, f"{request.deadline} = {deadline:.4g} ms", metric, baseline),
         notes=notes(rows),
-        not_applicable=[name for name in POLICIES if name not in grid.points],
-        deadlines=[
-            at_deadline(grid.rows_at(factor * grid.longest_ms), factor, factor * grid.longest_ms)
-            for factor in DEADLINES
-        ],
-        sensitivity=sensitivity(grid.evaluated, deadline, request.profile),
+        not_applicable=[name for name in POLICIES if name not in grid.evaluated],
+        deadlines=[at_deadline(grid.rows_at(factor * plain_ms), factor, factor * plain_ms) for factor in DEADLINES],
+        sensitivity=sensitivity(rows, deadline, request.profile),
         savings=savings_rows(curves, test),
+        equal_score=equal_rows(equal),
         curves=[curve_row(name, one) for name, one in curves.items()],
         calibration_error=calibration(context),
-        predictor_macs=context.predictor.macs if context.predictor else None,
+        predictor_macs=max(one.predictor.macs for one in context.fitted.values()),
         full_macs=context.workload.full_macs,
         checkpoint_sha256=sha256_of(request.checkpoint),
         examples=[schema.ExampleEntry(**example) for example in examples(row.evaluated.paths, data.test)],
@@ -194,9 +226,15 @@ def _report(
 
 
 def _write(
-    request: PredictExitRequest, context: PolicyContext, lines: list[dict[str, Any]], report: schema.PredictExitReport
+    request: PredictExitRequest,
+    context: PolicyContext,
+    row: GridRow,
+    lines: list[dict[str, Any]],
+    report: schema.PredictExitReport,
 ) -> None:
-    files = {"predictor.safetensors": context.predictor.encoded()} if context.predictor is not None else {}
+    policy = row.evaluated.point.policy
+    predictor = policy.predictor if isinstance(policy, LearnedPolicy) else next(iter(context.fitted.values())).predictor
+    files = {"predictor.safetensors": predictor.encoded()}
     files["schedule.jsonl"] = "".join(as_json(schema.ScheduleLine(**line)) + "\n" for line in lines).encode()
     files["schedule.csv"] = as_csv(lines).encode()
     for name, content in files.items():

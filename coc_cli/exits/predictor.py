@@ -7,51 +7,42 @@ to, so it gives the same answer under any permutation of the classes. Inference 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from coc_cli.dvfs.energy import Array
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.traces import Measure, Shifted, Trace, logit, stretched
 
 LARGEST_PROBABILITIES = 3
+FURTHEST = 20.0  # from 0 that a feature lies
 LARGEST_HIDDEN = 64
 MACS_FRACTION = 1e-3  # of the full path: what one prediction may cost
 
 
-def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float, measure: str) -> Array:
+def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float, measure: Measure) -> Array:
     """Return what a device knows of the inputs `rows` [n] at exit `at`, having come from exits `before`; [n, F].
 
     How far the exit is from being confident enough, now and at the exit before; of classes also the logits of the
     largest probabilities, their margin and the entropy; and what is known of the features that its head pooled.
     """
     confidence = trace.confidence(measure)
-    columns = [_stretched(confidence[at, rows], measure), np.full(len(rows), _stretched(np.array(threshold), measure))]
     came = np.maximum(before, 0)
-    earlier = np.where(before >= 0, _stretched(confidence[came, rows], measure), columns[0])
-    columns += [columns[0] - earlier, columns[0] - columns[1]]
+    here, earlier, least = (
+        np.clip(stretched(value, measure), -FURTHEST, FURTHEST)
+        for value in (confidence[at, rows], confidence[came, rows], np.full(len(rows), threshold))
+    )
+    earlier = np.where(before >= 0, earlier, here)
+    columns = [here, least, here - earlier, here - least]
     if trace.is_classes:
         probabilities = trace.probabilities[at, rows, :LARGEST_PROBABILITIES]
-        columns += list(_logit(probabilities).T)
+        columns += list(logit(probabilities).T)
         columns += [probabilities[:, 0] - probabilities[:, 1], trace.entropy[at, rows]]
         columns.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
     if trace.pooled is not None:
         columns += list(trace.pooled[at, rows].T)
-    return np.stack([np.clip(np.nan_to_num(column, posinf=20, neginf=-20), -20, 20) for column in columns], 1)
-
-
-def _logit(probability: Array) -> Array:
-    clipped = np.clip(probability, 1e-7, 1 - 1e-7)
-    result: Array = np.log(clipped / (1 - clipped))
-    return result
-
-
-def _stretched(confidence: Array, measure: str) -> Array:
-    """Return confidence on a scale on which steps near certainty count: the logit of probabilities, else the log."""
-    if measure == "max_softmax":
-        return _logit(confidence)
-    result: Array = -np.log(np.maximum(-confidence, 1e-9))
-    return result
+    return np.stack([np.clip(column, -FURTHEST, FURTHEST) for column in columns], 1)
 
 
 def feature_count(trace: Trace) -> int:
@@ -64,7 +55,7 @@ def feature_count(trace: Trace) -> int:
 class Predictor:
     """Its tensors: hazards = sigmoid(relu(x W + b[at]) V + c[at]), x the features less mean over spread."""
 
-    measure: str
+    measure: Measure
     mean: Array  # [F]
     spread: Array  # [F]
     w: Array  # [F, H]
@@ -95,7 +86,13 @@ class Predictor:
         from safetensors.numpy import save
 
         tensors = {name: np.ascontiguousarray(getattr(self, name), np.float32) for name in TENSORS}
-        return bytes(save(tensors, {"measure": self.measure}))
+        measure = self.measure
+        about = {"measure": measure} if isinstance(measure, str) else {"measure": measure.base, **_thresholds(measure)}
+        return bytes(save(tensors, about))
+
+
+def _thresholds(measure: Shifted) -> dict[str, str]:
+    return {"exits": json.dumps(measure.kept), "thresholds": json.dumps(measure.reported())}
 
 
 TENSORS = ("mean", "spread", "w", "b", "v", "c")

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from coc_cli.dvfs.energy import Array, Workload
-from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
+from coc_cli.dvfs.energy import Array
+from coc_cli.exits.policies.context import FOLDS, PREDICTED_THRESHOLDS, Fitted, PolicyContext
 from coc_cli.exits.predictor import Predictor, feature_count, features, hidden_for
-from coc_cli.exits.traces import Trace, first_confident
+from coc_cli.exits.traces import Measure, Shifted, Trace, first_confident
 
-FOLDS = 5
-LARGEST_SAMPLE = 200_000  # questions: an image, an exit, a threshold
-STEPS = 3000
+LARGEST_SAMPLE = 60_000  # questions: an image, an exit, a threshold
+STEPS = 2000
 BATCH = 512
 LEARNING_RATE = 2e-2
 WEIGHT_DECAY = 1e-2
@@ -34,7 +33,7 @@ class Samples:
     image: Array  # [Q]
 
 
-def samples_of(trace: Trace, measure: str, thresholds: Sequence[float], seed: int) -> Samples:
+def samples_of(trace: Trace, measure: Measure, thresholds: Sequence[float], seed: int) -> Samples:
     """Return, for each threshold and each exit, those inputs of a trace that have not left by then.
 
     Half of them are given as if they came from an exit further back, as they do once exits are skipped.
@@ -56,24 +55,6 @@ def samples_of(trace: Trace, measure: str, thresholds: Sequence[float], seed: in
     return Samples(np.concatenate(x), np.concatenate(ats), np.concatenate(left_at), np.concatenate(images))
 
 
-def fit(
-    trace: Trace, measure: str, thresholds: Sequence[float], macs: float, *, seed: int, held_out: Array | None = None
-) -> Predictor:
-    """Fit on a trace and calibrate on the images `held` of it (a fifth, by the seed, if not given).
-
-    `macs` are those of the full path; a thousandth of them is what a prediction may cost.
-    """
-    random = np.random.default_rng(seed)
-    if held_out is None:
-        held_out = random.permutation(len(trace))[: len(trace) // FOLDS]
-    samples = samples_of(trace, measure, thresholds, seed)
-    is_held = np.isin(samples.image, held_out)
-    hidden = hidden_for(macs, feature_count(trace), trace.exits)
-    with one_thread():
-        predictor = _trained(samples, ~is_held, measure, hidden, trace.exits, seed)
-    return _calibrated(predictor, samples, is_held)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch work in one thread: steps are too small to share, and two take more than twice as long."""
@@ -85,42 +66,69 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def cross_fitted(
-    trace: Trace, measure: str, thresholds: Sequence[float], macs: float, seed: int
-) -> list[tuple[Predictor, Array]]:
-    """Return, for each fold, a predictor that has not seen it, and the images of the fold."""
-    order = np.random.default_rng(seed).permutation(len(trace))
-    fitted = []
-    for fold in range(FOLDS):
-        out = order[fold::FOLDS]
-        rest = np.setdiff1d(order, out)
-        held_out = np.flatnonzero(np.isin(rest, order[(fold + 1) % FOLDS :: FOLDS]))
-        fitted.append(
-            (fit(trace.rows(rest), measure, thresholds, macs, seed=seed + fold, held_out=held_out), np.sort(out))
-        )
-    return fitted
+def fitted(context: PolicyContext, measures: Sequence[Measure]) -> dict[Measure, Fitted]:
+    """Fit predictors for each measure: one on all of validation, and one on all but each fold.
+
+    A thousandth of the MACs of the full path is what a prediction may cost. All are trained side by side; each is
+    calibrated on a fifth of its images, which it is not trained on.
+    """
+    trace, random = context.trace, np.random.default_rng(context.seed)
+    hidden = hidden_for(context.workload.full_macs, feature_count(trace), trace.exits)
+    every = np.arange(len(trace))
+    tasks: list[_Task] = []
+    for measure in measures:
+        refitted = context.refitted[measure] if isinstance(measure, Shifted) else (measure,) * FOLDS
+        seen = [every, *(np.setdiff1d(every, fold) for fold in context.folds)]
+        held = [random.permutation(every)[: len(every) // FOLDS]]
+        held += [context.folds[(fold + 1) % FOLDS] for fold in range(FOLDS)]
+        for one, rows, held_out in zip((measure, *refitted), seen, held, strict=True):
+            part = trace.rows(rows)
+            thresholds = context.thresholds(PREDICTED_THRESHOLDS, one)
+            samples = samples_of(part, one, thresholds, context.seed + len(tasks))
+            tasks.append(_Task(one, samples, np.isin(rows[samples.image], held_out)))
+    with one_thread():
+        trained = _trained(tasks, hidden, trace.exits, context.seed)
+    made = [_calibrated(one, task.samples, task.held) for one, task in zip(trained, tasks, strict=True)]
+    size = FOLDS + 1
+    return {
+        measure: Fitted(made[place * size], tuple(made[place * size + 1 : (place + 1) * size]))
+        for place, measure in enumerate(measures)
+    }
 
 
-def _trained(samples: Samples, used: Array, measure: str, hidden: int, exits: int, seed: int) -> Predictor:
-    x, at, left_at = samples.x[used], samples.at[used], samples.left_at[used]
-    mean, spread = x.mean(0), x.std(0) + 1e-6
-    generator = torch.Generator().manual_seed(seed)
-    w = (torch.randn(x.shape[1], hidden, generator=generator) / x.shape[1] ** 0.5).requires_grad_()
-    b = torch.zeros(exits, hidden).requires_grad_()
-    v = (torch.randn(hidden, exits, generator=generator) * 0.1).requires_grad_()
-    c = torch.from_numpy(_base_rates(at, left_at, exits)).float().requires_grad_()
-    inputs = torch.from_numpy((x - mean) / spread).float()
-    where, goal = torch.from_numpy(at), torch.from_numpy(left_at)
-    one_hot_at = F.one_hot(where, exits).float()  # to look up rows of b and c by a product, whose gradient is fast
-    index = torch.arange(exits)
+@dataclass(frozen=True)
+class _Task:
+    """What a predictor is fitted on."""
+
+    measure: Measure
+    samples: Samples
+    held: Array  # bool [Q]: kept for calibration
+
+
+def _trained(tasks: Sequence[_Task], hidden: int, exits: int, seed: int) -> list[Predictor]:
+    """Train M predictors in one loop, as each is too small to fill a processor."""
+    xs, ats, gone = ([getattr(task.samples, key)[~task.held] for task in tasks] for key in ("x", "at", "left_at"))
+    means, spreads = [x.mean(0) for x in xs], [x.std(0) + 1e-6 for x in xs]
+    normal = [(x - mean) / spread for x, mean, spread in zip(xs, means, spreads, strict=True)]
+    inputs = torch.from_numpy(np.concatenate(normal)).float()
+    where, goal = torch.from_numpy(np.concatenate(ats)), torch.from_numpy(np.concatenate(gone))
+    sizes = torch.tensor([len(x) for x in xs])
+    begins = (sizes.cumsum(0) - sizes)[:, None]
+    generator, m, f = torch.Generator().manual_seed(seed), len(tasks), inputs.shape[1]
+    w = (torch.randn(f, hidden, generator=generator) / f**0.5).repeat(m, 1, 1).requires_grad_()
+    b = torch.zeros(m, exits, hidden).requires_grad_()
+    v = (torch.randn(hidden, exits, generator=generator) * 0.1).repeat(m, 1, 1).requires_grad_()
+    rates = np.stack([_base_rates(at, left_at, exits) for at, left_at in zip(ats, gone, strict=True)])
+    c = torch.from_numpy(rates).float().requires_grad_()
+    index, one_hot = torch.arange(exits), torch.eye(exits)
     groups: list[dict[str, Any]] = [{"params": [w, v], "weight_decay": WEIGHT_DECAY}, {"params": [b, c]}]
-    optimizer = torch.optim.AdamW(groups, LEARNING_RATE)
+    optimizer = torch.optim.AdamW(groups, LEARNING_RATE, fused=True)
     steps = STEPS if hidden else 0
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
-        rows = torch.randint(0, len(inputs), (BATCH,), generator=generator)
-        here = one_hot_at[rows]
+        rows = (torch.rand(m, BATCH, generator=generator) * sizes[:, None]).long() + begins  # [M, B]
+        here = one_hot[where[rows]]  # to look up rows of b and c by a product, whose gradient is fast
         logits = torch.relu(inputs[rows] @ w + here @ b) @ v + here @ c
         # An input that leaves at j did not leave between where it was asked and j, and did at j.
         asks = (index > where[rows, None]) & (index <= goal[rows, None])
@@ -130,7 +138,10 @@ def _trained(samples: Samples, used: Array, measure: str, hidden: int, exits: in
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     tensors = [tensor.detach().double().numpy() for tensor in (w, b, v, c)]
-    return Predictor(measure, mean, spread, *tensors)
+    return [
+        Predictor(task.measure, means[place], spreads[place], *(tensor[place] for tensor in tensors))
+        for place, task in enumerate(tasks)
+    ]
 
 
 def _base_rates(at: Array, left_at: Array, exits: int) -> Array:
@@ -161,12 +172,3 @@ def _calibrated(predictor: Predictor, samples: Samples, used: Array) -> Predicto
             stay_predicted, stayed = reach.sum() + 2.0 - predicted, reach.sum() + 2.0 - left
             c[here, there] += np.log(left / stayed) - np.log(predicted / stay_predicted)
     return replace(predictor, c=c)
-
-
-def fitted_context(trace: Trace, workload: Workload, measures: tuple[str, ...], seed: int) -> PolicyContext:
-    """Fit the predictors: one for each fold of validation that has not seen it, and the one that is kept."""
-    context = PolicyContext(trace, workload, measures, seed)
-    full, measure = workload.full_macs, context.measure
-    thresholds = context.thresholds(PREDICTED_THRESHOLDS, measure)
-    folds = cross_fitted(trace, measure, thresholds, full, seed)
-    return replace(context, folds=folds, predictor=fit(trace, measure, thresholds, full, seed=seed))

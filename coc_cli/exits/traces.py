@@ -5,12 +5,70 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
 from coc_cli.dvfs.energy import Array
 
 NEVER_CONFIDENT = -np.inf
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A measure of confidence from which each exit asks for its own least value; so 0 is enough at every exit.
+
+    `least` [E] is on the scale of `stretched`: infinity where an exit is not kept, minus infinity where all leave.
+    """
+
+    base: str
+    least: tuple[float, ...]
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The exits at which an input may leave before the final output."""
+        return tuple(exit_ for exit_, least in enumerate(self.least) if least < np.inf and exit_ <= self.last)
+
+    @property
+    def last(self) -> int:
+        """The exit at which every input that comes so far leaves."""
+        return next((exit_ for exit_, least in enumerate(self.least) if least == -np.inf), len(self.least))
+
+    def of(self, confidence: Array) -> Array:
+        """Return how far confidence [E, N] of the base lies above what is asked for."""
+        least = np.array(self.least)[:, None]
+        finite = np.where(np.isinf(least), 0.0, least)
+        shifted: Array = np.where(np.isinf(least), -least, stretched(confidence, self.base) - finite)
+        return shifted
+
+    def reported(self) -> list[float | None]:
+        """Return the least confidence of each kept exit, on the base's own scale."""
+        return [None if np.isinf(least) else relaxed(least, self.base) for least in (self.least[e] for e in self.kept)]
+
+
+Measure: TypeAlias = str | Shifted
+
+
+def logit(probability: Array) -> Array:
+    """Return log(p / (1 - p)) of probabilities, kept away from 0 and 1."""
+    clipped = np.clip(probability, 1e-7, 1 - 1e-7)
+    result: Array = np.log(clipped / (1 - clipped))
+    return result
+
+
+def stretched(confidence: Array, measure: Measure) -> Array:
+    """Return confidence on a scale on which steps near certainty count: the logit of probabilities, else the log."""
+    if isinstance(measure, Shifted):
+        return confidence
+    if measure == "max_softmax":
+        return logit(confidence)
+    result: Array = -np.log(np.maximum(-confidence, 1e-9))
+    return result
+
+
+def relaxed(value: float, measure: str) -> float:
+    """Return the confidence that `stretched` took to a value."""
+    return float(1 / (1 + np.exp(-value)) if measure == "max_softmax" else -np.exp(-value))
 
 
 @dataclass(frozen=True)
@@ -76,14 +134,17 @@ class Trace:
         result: Array = -(self.probabilities * np.log(np.maximum(self.probabilities, 1e-30))).sum(2)
         return result
 
-    def confidence(self, measure: str) -> Array:
+    def confidence(self, measure: Measure) -> Array:
         """Return the confidence of each inner exit, [E, N]; minus infinity where it can never be confident."""
         if measure not in self._known:
-            self._known[measure] = _CONFIDENCE[measure](self)
+            if isinstance(measure, Shifted):
+                self._known[measure] = measure.of(self.confidence(measure.base))
+            else:
+                self._known[measure] = _CONFIDENCE[measure](self)
         return self._known[measure]
 
     @cached_property
-    def _known(self) -> dict[str, Array]:
+    def _known(self) -> dict[Measure, Array]:
         """Confidence by measure, computed once: policies ask for it at every exit."""
         return {}
 
@@ -98,7 +159,7 @@ def _agreement(trace: Trace) -> Array:
     return np.concatenate([first, np.stack(steps)]) if steps else first
 
 
-def first_confident(trace: Trace, measure: str, threshold: float, after: int = -1) -> Array:
+def first_confident(trace: Trace, measure: Measure, threshold: float, after: int = -1) -> Array:
     """Return the first exit behind `after` that is confident enough, E where none is; [N]."""
     fires = trace.confidence(measure) >= threshold
     fires[: after + 1] = False

@@ -10,8 +10,34 @@ from coc_cli.report.delivery import page_of
 from coc_cli.units import count, metric_text, percent
 
 
-def print_policies(report: dict[str, Any], directory: Path) -> None:
-    """Print what `coc predict-exit` found: policies under governors, and what is saved at equal score."""
+def print_policies(report: dict[str, Any], directory: Path, *, every: bool = False) -> None:
+    """Print the answer of `coc predict-exit`, with `every` also all policies under governors and what each saves."""
+    if every:
+        _print_policies(report)
+        _print_savings(report)
+        _print_benefit(report)
+    for line in report["answer"]:
+        print_line(line)
+    for note in report["notes"]:
+        print_line(note if note.startswith("warning: ") else f"note: {note}")
+    chosen = report["schedule"]
+    rows = {(row["policy"], row["governor"]): row for row in report["policies"]}
+    hits = rows[chosen["policy"], chosen["governor"]]["predictor"]
+    if hits:
+        print_line(
+            f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
+            f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
+            f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
+        )
+    print_line(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
+    page = page_of(directory)
+    tail = f"   page: {page}" if page.is_file() else ""
+    print_line(f"all figures: {directory / 'predict-exit.json'}{tail}")
+    if not every:
+        print_line("every policy and deadline in tables: --all")
+
+
+def _print_policies(report: dict[str, Any]) -> None:
     metric = report["metric"]
     title = (
         f"{report['profile']}, deadline {report['deadline']} = {report['deadline_ms']:.4g} ms:"
@@ -35,23 +61,6 @@ def print_policies(report: dict[str, Any], directory: Path) -> None:
     for name in report["not_applicable"]:
         table.add_row(name, *["n/a"] * 8)
     print_table(table)
-    for note in report["notes"]:
-        print_line(f"note: {note}")
-    _print_savings(report)
-    _print_benefit(report)
-    chosen = report["schedule"]
-    rows = {(row["policy"], row["governor"]): row for row in report["policies"]}
-    hits = rows[chosen["policy"], chosen["governor"]]["predictor"]
-    if hits:
-        print_line(
-            f"the predictor names the exit rightly {hits['hit_rate']:.1%} of the time, is off by"
-            f" {hits['mean_abs_error']:.2f} exits on average, asks again {hits['repredictions_mean']:.2f} times an"
-            f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
-        )
-    print_line(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
-    page = page_of(directory)
-    tail = f"   page: {page}" if page.is_file() else ""
-    print_line(f"all figures: {directory / 'predict-exit.json'}{tail}")
 
 
 def _print_benefit(report: dict[str, Any]) -> None:

@@ -160,9 +160,9 @@ class PredictExit(Frozen):
         str,
         Field(
             pattern=DEADLINE_FORM,
-            description="12ms, or 1.25x: times what the longest path takes at the highest frequency",
+            description="12ms, or 1.25x: times what the network without exits takes at the highest frequency",
         ),
-    ] = "1.0x"
+    ] = "1.25x"
     out: Annotated[str | None, Field(description="folder; by default predict-exit/PROFILE below the run's")] = None
 
 

@@ -234,6 +234,7 @@ class PredictionView:
     deadlines: tuple[BenefitView, ...]
     sensitivity: tuple[BenefitView, ...]  # at the deadline; the first is the device as it is
     scheduled: PolicyView | None  # the row whose schedule was written
+    answer: tuple[str, ...]  # what to use, what it needs and what pays, a line each
     notes: tuple[str, ...]
     examples: tuple[ExampleView, ...]
 

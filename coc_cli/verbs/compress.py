@@ -51,8 +51,8 @@ def compress(
             print_result(result.report, result.directory)
         if (asked := result.recipe.predict_exit) is not None:
             place = Path(asked.out) if asked.out else None  # the user's own recipe may choose it
-            options = {"out": place, "device": device or result.recipe.device, "trust_code": True}
-            predict_and_print(result.directory, say, printed=not as_json, **options)
+            where = device or result.recipe.device
+            predict_and_print(result.directory, say, printed=not as_json, out=place, device=where, trust_code=True)
     if result.is_undecided:
         raise RunError("not decided: busy machine; run the same command again when it has less to do")
     return ExitCode.DONE if result.ok else ExitCode.LIMIT_MISSED

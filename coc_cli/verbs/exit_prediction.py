@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 
-def predict_and_print(target: Path, say: Callable[[str], None], *, printed: bool = True, **options: Any) -> Path:
-    """Predict exits of a run or checkpoint, with the options of the verb, and print what was found if `printed`.
+def predict_and_print(
+    target: Path, say: Callable[[str], None], *, printed: bool = True, every: bool = False, **options: Any
+) -> Path:
+    """Predict exits of a run or checkpoint, with the options of the verb, and print the answer, if `printed`.
 
-    Returns the folder that holds it.
+    With `every` all tables, too. Returns the folder that holds what was found.
     """
     from coc_cli.exits.request import prepare
 
@@ -21,5 +23,5 @@ def predict_and_print(target: Path, say: Callable[[str], None], *, printed: bool
     if printed:
         from coc_cli.printing.policies import print_policies
 
-        print_policies(outcome.report, outcome.directory)
+        print_policies(outcome.report, outcome.directory, every=every)
     return outcome.directory

@@ -18,10 +18,11 @@ def predict_exit(
     data: Annotated[Path | None, typer.Option(metavar="RECIPE", help="whose images  [default: the run's own]")] = None,
     profile: Annotated[str | None, typer.Option(help="a device (see coc profiles), or a profile's path")] = None,
     deadline: Annotated[
-        str | None, typer.Option(help="12ms, or 1.25x: times the longest path at the highest frequency")
+        str | None, typer.Option(help="12ms, or 1.25x: times the network without exits at the highest frequency")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/predict-exit/PROFILE]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the network runs once")] = "auto",
+    every: Annotated[bool, typer.Option("--all", help="print every policy under every governor, too")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -31,6 +32,6 @@ def predict_exit(
     """Predict where inputs leave, and plan a frequency for each. Compares exit policies."""
     options = {"data": data, "profile": profile, "deadline": deadline, "out": out, "device": device}
     with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
-        folder = predict_and_print(target, say, printed=not as_json, **options, trust_code=trust_code)
+        folder = predict_and_print(target, say, printed=not as_json, every=every, **options, trust_code=trust_code)
         if as_json:
             stdout.write((folder / PREDICTION).read_text() + "\n")

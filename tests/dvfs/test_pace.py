@@ -192,7 +192,7 @@ def ways(random: np.random.Generator, load: PathBatch) -> PathStatistics:
         return TypicalPath(visits, np.append(random.uniform(0, 1, len(visits) - 1), 1.0))
 
     return PathStatistics(
-        tuple(range(exits + 1)), max(0, exits - 1), way(exits), {last: way(last) for last in range(exits)}, load
+        tuple(range(exits + 1)), max(0, exits - 1), way(exits), {last: way(last) for last in range(exits)}, load, exits
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,9 +18,10 @@ from coc_cli.exits.policies.policy import walk
 from coc_cli.exits.policies.predictive import Predictive, cheapest_next, quantile, truncated
 from coc_cli.exits.policies.predictive_commit import PredictiveCommit
 from coc_cli.exits.policies.predictive_conv import PredictiveConv, convolved
+from coc_cli.exits.policies.subset import Subset
 from coc_cli.exits.policies.threshold import Threshold
 from coc_cli.exits.predictor import Predictor, feature_count
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.traces import Shifted, Trace, logit
 
 # Cost of stretches for three segments of 10, 20 and 30 MACs and heads of 1 and 2
 STRETCHES = np.array([[11.0, 32.0, 60.0], [0.0, 22.0, 50.0], [0.0, 0.0, 30.0]])
@@ -60,11 +62,28 @@ def test_patience_waits_for_exits_that_agree() -> None:
 
 def test_oracles_know_where_an_input_leaves() -> None:
     least = 0.9 - 1e-9
-    assert walk(OracleFromStart("max_softmax", least), FOUR).macs(STRETCHES).tolist() == [11.0, 32.0, 60.0, 60.0]
+    assert walk(OracleFromStart("max_softmax", least, 0), FOUR).macs(STRETCHES).tolist() == [11.0, 32.0, 60.0, 60.0]
     known = walk(Oracle("max_softmax", least, 0), FOUR)
     assert known.exit.tolist() == [0, 1, 2, 2]
     assert known.macs(STRETCHES).tolist() == [11.0, 33.0, 61.0, 61.0]
     assert known.predicted[:, 0].tolist() == [-1, 1, 2, 2]
+    later = walk(OracleFromStart("max_softmax", least, 1), FOUR)
+    assert later.exit.tolist() == [1, 1, 2, 2], "whatever lies before its start is not asked"
+    assert later.macs(STRETCHES).tolist() == [32.0, 32.0, 60.0, 60.0]
+
+
+def test_a_subset_asks_each_exit_for_its_own_confidence() -> None:
+    sure, unsure = logit(np.array([0.93, 0.55]))
+    measure = Shifted("max_softmax", (float(sure), float(unsure)))
+    paths = walk(Subset.of(measure), FOUR)
+    assert paths.exit.tolist() == [1, 1, 1, 1], "0.9 is too little at exit 0, 0.55 enough at exit 1"
+    safer = walk(replace(Subset.of(measure), threshold=float(logit(np.array(0.6)) - unsure)), FOUR)
+    assert safer.exit.tolist() == [1, 1, 1, 2]
+    alone = Shifted("max_softmax", (np.inf, -np.inf))
+    assert (alone.kept, alone.last) == ((1,), 1)
+    only = walk(Subset.of(alone), FOUR)
+    assert only.macs(STRETCHES).tolist() == [32.0] * 4, "an exit that is not kept runs no head, and nothing runs behind"
+    assert measure.reported() == pytest.approx([0.93, 0.55])
 
 
 def test_the_engine_of_predictive_exit_by_hand() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from synthetic_traces import CLASSES, EXITS, synthetic
 
-from coc_cli.exits.predictor import MACS_FRACTION, calibration_error, distribution, hidden_for
-from coc_cli.exits.predictor_fitting import cross_fitted, fit, samples_of
+from coc_cli.dvfs.energy import Work, Workload
+from coc_cli.dvfs.profile import read_profile
+from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
+from coc_cli.exits.predictor import MACS_FRACTION, Predictor, calibration_error, distribution, hidden_for
+from coc_cli.exits.predictor_fitting import fitted, samples_of
 from coc_cli.exits.traces import Trace, first_confident
 
 MACS = 1e6
@@ -21,6 +25,18 @@ def trace() -> Trace:
 
 
 THRESHOLDS = (0.8, 0.9, 0.97)
+
+
+def context_of(trace: Trace, measure: str, thresholds: Sequence[float], macs: float) -> PolicyContext:
+    work = Workload((Work({"fp32": macs}), *[Work()] * EXITS), (Work(),) * EXITS)
+    known = {(PREDICTED_THRESHOLDS, measure): list(thresholds)}
+    return PolicyContext(trace, work, read_profile("cortex-m7"), (measure,), 0, _known=known)
+
+
+def fit(
+    trace: Trace, measure: str = "max_softmax", thresholds: Sequence[float] = THRESHOLDS, macs: float = MACS
+) -> Predictor:
+    return fitted(context_of(trace, measure, thresholds, macs), [measure])[measure].predictor
 
 
 def test_a_distribution_by_hand() -> None:
@@ -39,8 +55,9 @@ def test_questions_know_where_inputs_leave(trace: Trace) -> None:
         assert (trace.probabilities[leaves[inner], asked.image[here][inner], 0] >= 0.9).all()
 
 
+@pytest.mark.full
 def test_it_foretells_on_inputs_that_it_has_not_seen(trace: Trace) -> None:
-    predictor = fit(trace, "max_softmax", THRESHOLDS, MACS, seed=0)
+    predictor = fit(trace)
     fresh = synthetic(3000, 2)
     for at, least in ((0, 0.9), (2, 0.97)):
         rows = np.flatnonzero(fresh.probabilities[at, :, 0] < least)
@@ -62,7 +79,7 @@ def test_calibration_errors_by_hand() -> None:
 
 @pytest.mark.full
 def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
-    predictor = fit(trace, "max_softmax", THRESHOLDS, MACS, seed=0)
+    predictor = fit(trace)
     order = np.random.default_rng(3).permutation(CLASSES)
     place = np.argsort(order)
     turned = Trace(
@@ -77,13 +94,13 @@ def test_the_order_of_classes_does_not_matter(trace: Trace) -> None:
         before = np.full(500, at - 1)
         here = predictor.probabilities(trace, at, rows, before, 0.9)
         assert np.array_equal(here, predictor.probabilities(turned, at, rows, before, 0.9))
-    again = fit(turned, "max_softmax", THRESHOLDS, MACS, seed=0)
+    again = fit(turned)
     assert np.array_equal(again.w, predictor.w)
 
 
 @pytest.mark.parametrize("macs", [1e3, *[pytest.param(macs, marks=pytest.mark.full) for macs in (3e4, 3e5, 1e9)]])
 def test_it_costs_at_most_a_thousandth_of_the_full_path(trace: Trace, macs: float) -> None:
-    predictor = fit(trace, "max_softmax", (0.9,), macs, seed=0)
+    predictor = fit(trace, thresholds=(0.9,), macs=macs)
     assert predictor.macs <= macs * MACS_FRACTION
     assert (hidden_for(macs, 10, EXITS) > 0) == (macs >= 3e4)
     rows = np.flatnonzero(trace.probabilities[0, :, 0] < 0.9)
@@ -94,10 +111,16 @@ def test_it_costs_at_most_a_thousandth_of_the_full_path(trace: Trace, macs: floa
 
 @pytest.mark.full
 def test_each_fold_is_foretold_by_who_has_not_seen_it(trace: Trace) -> None:
-    folds = cross_fitted(trace.rows(np.arange(500)), "max_softmax", (0.9,), MACS, seed=0)
-    assert np.sort(np.concatenate([fold for _, fold in folds])).tolist() == list(range(500))
-    one, other = folds[0][0], folds[1][0]
+    context = context_of(trace.rows(np.arange(500)), "max_softmax", (0.9,), MACS)
+    assert np.sort(np.concatenate(context.folds)).tolist() == list(range(500))
+    one, other = fitted(context, ["max_softmax"])["max_softmax"].folds[:2]
     assert not np.array_equal(one.w, other.w)
+    blinded = np.array(context.trace.outputs)
+    blinded[:, context.folds[0]] = 0.0
+    changed = replace(context, trace=replace(context.trace, outputs=tuple(blinded)))
+    assert np.array_equal(fitted(changed, ["max_softmax"])["max_softmax"].folds[0].mean, one.mean), (
+        "its fold is not seen"
+    )
 
 
 @pytest.mark.full
@@ -108,7 +131,7 @@ def test_features_that_the_heads_pooled_are_used() -> None:
     likelihood = []
     for knows in (False, True):
         seen, unseen = (replace(one, pooled=_pooled(one, random, knows=knows)) for one in (plain, fresh))
-        predictor = fit(seen, "max_softmax", (0.9,), 1e9, seed=0)
+        predictor = fit(seen, thresholds=(0.9,), macs=1e9)
         rows = np.flatnonzero(unseen.probabilities[0, :, 0] < 0.9)
         chances = predictor.probabilities(unseen, 0, rows, np.full(len(rows), -1), 0.9)
         leaves = first_confident(unseen, "max_softmax", 0.9, after=0)[rows]
@@ -132,7 +155,7 @@ def test_numbers_are_foretold_too() -> None:
         outputs.append(np.stack([np.zeros(2000), 2 * noise], 1))
     trace = Trace((*outputs, np.zeros((2000, 1))), np.zeros(2000), -np.ones((EXITS + 1, 2000)), False, np.zeros(0))
     trace = Trace(trace.outputs, trace.targets, trace.score, False, np.zeros((EXITS + 1, 2000, 1)))
-    predictor = fit(trace, "variance", (-0.5,), MACS, seed=0)
+    predictor = fit(trace, "variance", (-0.5,))
     rows = np.flatnonzero(trace.confidence("variance")[0] < -0.5)
     chances = predictor.probabilities(trace, 0, rows, np.full(len(rows), -1), -0.5)
     leaves = first_confident(trace, "variance", -0.5, after=0)[rows]

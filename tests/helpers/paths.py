@@ -21,7 +21,7 @@ def usual_of(leaves: np.ndarray, n: int = 1000) -> PathStatistics:
     every = tuple(range(exits + 1))
     reach = np.cumprod([1.0, *(1 - leaves[:-1])])
     visited = np.arange(n)[:, None] < np.round(reach * n)
-    return PathStatistics(every, max(0, exits - 1), TypicalPath(every, leaves), {}, load_of(visited))
+    return PathStatistics(every, max(0, exits - 1), TypicalPath(every, leaves), {}, load_of(visited), exits)
 
 
 def known_of(visited: np.ndarray) -> tuple[PathBatch, PathStatistics]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -42,6 +43,17 @@ class PathBatch:
     def __len__(self) -> int:
         return len(self.visited)
 
+    @cached_property
+    def stretch_rates(self) -> Array:
+        """How many inputs run each stretch [from + 1, to], as a fraction of all; [E + 1, E + 1]."""
+        n, exits = self.visited.shape
+        before, rates = np.zeros(n, dtype=int), np.zeros((exits, exits))
+        for index in range(exits):
+            rows = np.flatnonzero(self.visited[:, index])
+            rates[:, index] = np.bincount(before[rows], minlength=exits) / n
+            before[rows] = index + 1
+        return rates
+
 
 @dataclass(frozen=True)
 class TypicalPath:
@@ -63,11 +75,15 @@ class PathStatistics:
     typical: TypicalPath  # of all inputs
     by_latest_exit: Mapping[int, TypicalPath]  # of those that are bound to answer before the final output
     validation: PathBatch  # validation's own paths, on which plans are tried
+    last_exit: int  # at which every input leaves that comes so far
+    answers_at_first: bool = False  # every input answers at the first exit that it visits
 
     def worst_ms(self, model: EnergyModel) -> Array:
         """Return the time of the longest path at each level throughout, [levels]."""
+        if self.answers_at_first:
+            return model.ahead_ms(self.may_visit, -1, self.last_exit, 0)
         first = self.may_visit[0]
-        ahead = model.ahead_ms(self.may_visit, first, model.workload.exits, self.max_visits)
+        ahead = model.ahead_ms(self.may_visit, first, self.last_exit, self.max_visits)
         result: Array = model.time_ms[0, first] + ahead
         return result
 
@@ -80,6 +96,7 @@ class Governor(ABC):
 
     name: ClassVar[str]
     needs_prediction: ClassVar[bool] = False  # it sets levels by the predicted exit
+    keeps_deadlines: ClassVar[bool] = True  # wherever the longest path can
     varies: ClassVar[bool] = False  # it may change the level on the way
 
     @abstractmethod
@@ -99,6 +116,19 @@ def levels_within(model: EnergyModel, statistics: PathStatistics, deadline_ms: f
     """Return the levels that keep the deadline when held throughout, lowest first; the highest if none does."""
     within = np.flatnonzero(statistics.worst_ms(model) <= deadline_ms + LATE_MS)
     return within.tolist() or [model.fastest]
+
+
+def held_mj(model: EnergyModel, batch: PathBatch, deadline_ms: float) -> Array:
+    """Return the mean energy of paths that end in time, at each level throughout, waiting included; [levels]."""
+    time, energy = (np.tensordot(batch.stretch_rates, part, 2) for part in (model.time_ms, model.energy_mj))
+    result: Array = energy + (deadline_ms - time) * model.idle_mw / 1e3
+    return result
+
+
+def best_level(model: EnergyModel, statistics: PathStatistics, deadline_ms: float) -> int:
+    """Return the level that needs least on validation, of those that keep the deadline; the highest if none does."""
+    within = levels_within(model, statistics, deadline_ms)
+    return within[int(held_mj(model, statistics.validation, deadline_ms)[within].argmin())]
 
 
 def is_shorter_than_a_change(model: EnergyModel, statistics: PathStatistics) -> bool:

@@ -18,9 +18,9 @@ from coc_cli.dvfs.governors.governor import (
     PathStatistics,
     Rule,
     TypicalPath,
+    best_level,
     hold_level,
     is_shorter_than_a_change,
-    levels_within,
 )
 from coc_cli.dvfs.pace_plan import PacePlan, answered_mj, plan_levels, plan_with_rest
 
@@ -44,9 +44,7 @@ class Pace(Governor):
             chosen = rule(batch)
             return float(totals(model, batch.visited, chosen.level, chosen.rest, deadline_ms).energy_mj.mean())
 
-        rules: list[Rule] = [
-            partial(hold_level, level=level) for level in levels_within(model, statistics, deadline_ms)
-        ]
+        rules: list[Rule] = [partial(hold_level, level=best_level(model, statistics, deadline_ms))]
         shorter = is_shorter_than_a_change(model, statistics)
         planner = None if shorter else Planner.of(model, statistics, deadline_ms)
         if planner is not None:

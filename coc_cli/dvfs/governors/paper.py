@@ -20,6 +20,7 @@ class Paper(Governor):
 
     name: ClassVar[str] = "paper"
     needs_prediction: ClassVar[bool] = True
+    keeps_deadlines: ClassVar[bool] = False
     varies: ClassVar[bool] = True
 
     def rule(self, model: EnergyModel, statistics: PathStatistics, deadline_ms: float) -> Rule:  # noqa: ARG002

@@ -12,6 +12,7 @@ from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.threshold import Threshold
 from coc_cli.exits.policies.hierarchical import Hierarchical
 from coc_cli.exits.policies.placement import Placement
+from coc_cli.exits.policies.subset import Subset
 from coc_cli.exits.policies.patience import Patience
 from coc_cli.exits.policies.predictive_conv import PredictiveConv
 from coc_cli.exits.policies.predictive import Predictive

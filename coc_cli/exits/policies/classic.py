@@ -24,13 +24,13 @@ class Classic(Policy):
     family: ClassVar[Family] = "none"
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:  # noqa: ARG003
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:  # noqa: ARG003
         yield cls()
 
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), trace.exits)
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:  # noqa: ARG002
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:  # noqa: ARG002
         raise AssertionError("classic visits no inner exit")
 
     def may_visit(self, exits: int) -> tuple[int, ...]:

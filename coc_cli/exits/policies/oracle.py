@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
-from coc_cli.exits.policies.policy import Decision, Family, Inputs, Policy, PredictingPolicy, ThresholdedPolicy
+from coc_cli.exits.policies.context import PolicyContext
+from coc_cli.exits.policies.policy import Decision, Family, Inputs, Policy, PredictingPolicy
 from coc_cli.exits.traces import Trace, first_confident
-
-if TYPE_CHECKING:
-    from coc_cli.dvfs.energy import EnergyModel
 
 
 @dataclass(frozen=True)
@@ -22,16 +19,14 @@ class Oracle(PredictingPolicy):
 
     name: ClassVar[str] = "oracle"
     family: ClassVar[Family] = "bound"
+    knows_all_of: ClassVar[tuple[str, ...]] = ("predictive",)
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
-        for threshold in context.thresholds(PREDICTED_THRESHOLDS, context.measure):
-            yield from (cls(context.measure, threshold, start) for start in context.starts())
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
+        for measure in context.predicted:
+            yield from (cls(measure, np.inf, start) for start in context.starts(measure))
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         leave = self.is_confident(trace, at, inputs.rows)
         goes = first_confident(trace, self.measure, self.threshold, after=at)[inputs.rows]
         return Decision(leave, goes, np.zeros(len(goes)), goes)
-
-    def variants(self, context: PolicyContext, model: EnergyModel) -> Sequence[ThresholdedPolicy]:  # noqa: ARG002
-        return [replace(self, start=start) for start in context.starts()]

@@ -26,13 +26,13 @@ class Patience(Policy):
     needs_classes: ClassVar[bool] = True
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
         yield from (cls(agreeing) for agreeing in range(1, context.trace.exits))
 
     def first(self, trace: Trace) -> Array:
         return np.zeros(len(trace), dtype=int)
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         labels = trace.answer[: at + 1, inputs.rows]
         same = (labels[::-1] == labels[-1]).cumprod(0).sum(0)  # how many in a row, this one included
         return Decision(same > self.agreeing, np.full(len(same), at + 1))

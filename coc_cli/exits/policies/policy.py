@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from coc_cli.dvfs.energy import Array
-from coc_cli.exits.traces import Trace
+from coc_cli.exits.policies.context import GRID
+from coc_cli.exits.traces import Measure, Shifted, Trace
 
 if TYPE_CHECKING:
-    from coc_cli.dvfs.energy import EnergyModel
     from coc_cli.exits.policies.context import PolicyContext
     from coc_cli.exits.predictor import Predictor
 
@@ -81,20 +81,30 @@ class Policy(ABC):
     family: ClassVar[Family]
     needs_classes: ClassVar[bool] = False  # it reads logits of classes
     needs_predictor: ClassVar[bool] = False  # it asks a fitted predictor
-    predicts: ClassVar[bool] = False  # `step` says where an input will leave
+    predicts: ClassVar[bool] = False  # `decide` says where an input will leave
     answers_at_first: ClassVar[bool] = False  # every input leaves at the first exit that it visits
+    is_tuned: ClassVar[bool] = False  # `at_step` gives others
+    knows_all_of: ClassVar[tuple[str, ...]] = ()  # policies as which a bound may act too, as it knows more than they
+
+    def step(self, context: PolicyContext) -> int:  # noqa: ARG002
+        """Return the step of `GRID` at which the policy is as sure as it is; 0 where nothing can be tuned."""
+        return 0
 
     @classmethod
     @abstractmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
-        """Yield the policy with every set of parameters that is tried on validation."""
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
+        """Yield the policy in every form that is tried on validation; how sure it has to be is tuned for each."""
+
+    def at_step(self, step: int, context: PolicyContext) -> Policy:  # noqa: ARG002
+        """Return the policy as sure as a step of `GRID` says, 0 the least sure; itself where nothing can be tuned."""
+        return self
 
     @abstractmethod
     def first(self, trace: Trace) -> Array:
         """Return the first exit that each input visits, [N]."""
 
     @abstractmethod
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         """Decide for the inputs that visit exit `at`."""
 
     @abstractmethod
@@ -105,8 +115,12 @@ class Policy(ABC):
         """Return how many exits an input visits at most behind the first and before the final output."""
         return max(0, len(self.may_visit(exits)) - 2)
 
-    def variants(self, context: PolicyContext, model: EnergyModel) -> Sequence[ThresholdedPolicy]:  # noqa: ARG002
-        """Return policies like this one that may need less energy on a device."""
+    def last_exit(self, exits: int) -> int:
+        """Return the exit at which every input that comes so far leaves."""
+        return exits
+
+    def variants(self, context: PolicyContext) -> Sequence[Policy]:  # noqa: ARG002
+        """Return policies like this one that may need less energy on the device."""
         return []
 
     @property
@@ -123,8 +137,19 @@ class Policy(ABC):
 class ThresholdedPolicy(Policy):
     """A policy that leaves by the confidence of exits, whose threshold can be tuned."""
 
-    measure: str
+    measure: Measure
     threshold: float  # of confidence, larger is more confident
+    is_tuned: ClassVar[bool] = True
+
+    def at_step(self, step: int, context: PolicyContext) -> Policy:
+        values = context.thresholds(GRID, self.measure)
+        return replace(self, threshold=values[min(step, len(values) - 1)])
+
+    def last_exit(self, exits: int) -> int:
+        return self.measure.last if isinstance(self.measure, Shifted) else exits
+
+    def step(self, context: PolicyContext) -> int:
+        return int(np.searchsorted(context.thresholds(GRID, self.measure), self.threshold))
 
     def is_confident(self, trace: Trace, at: int, rows: Array) -> Array:
         """Return whether the exit is confident enough of each of the inputs `rows` [n]; bool [n]."""
@@ -143,7 +168,8 @@ class PredictingPolicy(ThresholdedPolicy):
         return np.full(len(trace), self.start)
 
     def may_visit(self, exits: int) -> tuple[int, ...]:
-        return tuple(range(min(self.start, exits), exits + 1))
+        every = self.measure.kept if isinstance(self.measure, Shifted) else range(exits)
+        return (min(self.start, exits), *(exit_ for exit_ in every if exit_ > self.start), exits)
 
     def max_visits(self, exits: int) -> int:
         return min(1, max(0, exits - self.start - 1))
@@ -161,7 +187,7 @@ class LearnedPolicy(PredictingPolicy):
         return self.predictor.macs
 
     def with_predictor(self, predictor: Predictor) -> Policy:
-        return replace(self, predictor=predictor)
+        return replace(self, predictor=predictor, measure=predictor.measure)
 
 
 def walk(policy: Policy, trace: Trace) -> Paths:
@@ -169,7 +195,7 @@ def walk(policy: Policy, trace: Trace) -> Paths:
     n, exits = len(trace), trace.exits
     visited = np.zeros((n, exits + 1), dtype=bool)
     predicted, going_on = np.full((n, exits + 1), -1), np.full((n, exits + 1), np.nan)
-    latest, visits = np.full((n, exits + 1), exits), np.full((n, exits + 1), policy.max_visits(exits))
+    latest, visits = np.full((n, exits + 1), policy.last_exit(exits)), np.full((n, exits + 1), policy.max_visits(exits))
     following, before, left = policy.first(trace), np.full(n, -1), np.full(n, -1)
     if policy.answers_at_first:
         latest[np.arange(n), following] = following
@@ -180,7 +206,7 @@ def walk(policy: Policy, trace: Trace) -> Paths:
         rows = rows[latest[rows, at] > at]
         if not len(rows):
             continue
-        decided = policy.step(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1), latest[rows, at]))
+        decided = policy.decide(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1), latest[rows, at]))
         left[rows[decided.leave]] = at
         on, goes = rows[~decided.leave], decided.next_exit[~decided.leave]
         assert (goes > at).all(), f"{policy.name} must go forward"

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from coc_cli.dvfs.energy import Array
-from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
-from coc_cli.exits.policies.policy import Decision, Family, Inputs, LearnedPolicy, Policy, ThresholdedPolicy
+from coc_cli.exits.policies.context import PolicyContext
+from coc_cli.exits.policies.policy import Decision, Family, Inputs, LearnedPolicy, Policy
 from coc_cli.exits.traces import Trace
 
-if TYPE_CHECKING:
-    from coc_cli.dvfs.energy import EnergyModel
-
-VISITS = (None, 4, 2, 1)  # of inner exits behind the first, at most
-CAPS = (1.0, 0.95, 0.9)  # the probability to have left by the exit where it answers in any case
+VISITS = (None, 2, 1)  # of inner exits behind the first, at most
+CAPS = (1.0, 0.95)  # the probability to have left by the exit where it answers in any case
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,12 @@ class Predictive(LearnedPolicy):
     family: ClassVar[Family] = "ours"
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
-        assert context.predictor is not None
-        cost = context.workload.stretch_macs, context.predictor.macs
-        for threshold in context.thresholds(PREDICTED_THRESHOLDS, context.measure):
-            for start in context.starts():
-                yield cls(context.measure, threshold, start, context.predictor, *cost)
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
+        for measure, fitted in context.fitted.items():
+            cost = context.workload.stretch_macs, fitted.predictor.macs
+            yield from (cls(measure, np.inf, start, fitted.predictor, *cost) for start in context.starts(measure))
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         leave = self.is_confident(trace, at, inputs.rows)
         goes, latest, going_on = inputs.latest_exit.copy(), inputs.latest_exit.copy(), np.zeros(len(leave))
         visits_left = self.max_visits(trace.exits) - inputs.visits
@@ -58,14 +53,16 @@ class Predictive(LearnedPolicy):
         return Decision(leave, goes, going_on, latest, np.maximum(0, visits_left - 1))
 
     def max_visits(self, exits: int) -> int:
-        every = max(0, exits - self.start - 1)
+        every = max(0, len(self.may_visit(exits)) - 2)
         return every if self.visits is None else min(self.visits, every)
 
-    def variants(self, context: PolicyContext, model: EnergyModel) -> Sequence[ThresholdedPolicy]:
+    def variants(self, context: PolicyContext) -> Sequence[Policy]:
         """Return those that choose exits by energy, commit to more, or begin elsewhere."""
+        model = context.model(self.prediction_macs)
         by_energy = replace(self, cost=model.energy_mj[..., -1], prediction_cost=float(model.predictor_mj[-1]))
         committed = [replace(by_energy, visits=visits, cap=cap) for visits in VISITS for cap in CAPS]
-        return committed + [replace(by_energy, start=start) for start in context.starts() if start != self.start]
+        others = [start for start in context.starts(self.measure) if start != self.start]
+        return committed + [replace(by_energy, start=start) for start in others]
 
 
 def truncated(probabilities: Array, latest_exit: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from coc_cli.exits.policies.context import PREDICTED_THRESHOLDS, PolicyContext
+from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.policy import Decision, Family, Inputs, LearnedPolicy, Policy
 from coc_cli.exits.policies.predictive import quantile
 from coc_cli.exits.traces import Trace
@@ -25,14 +25,12 @@ class PredictiveCommit(LearnedPolicy):
     family: ClassVar[Family] = "ours"
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
-        assert context.predictor is not None
-        for threshold in context.thresholds(PREDICTED_THRESHOLDS, context.measure):
-            for start in context.starts():
-                for probability in PROBABILITIES:
-                    yield cls(context.measure, threshold, start, context.predictor, probability)
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
+        for measure, fitted in context.fitted.items():
+            for start in context.starts(measure):
+                yield from (cls(measure, np.inf, start, fitted.predictor, one) for one in PROBABILITIES)
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         goes = np.full(len(inputs.rows), trace.exits)
         leave = self.is_confident(trace, at, inputs.rows)
         on = inputs.rows[~leave], inputs.before[~leave]

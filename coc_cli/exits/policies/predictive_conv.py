@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from coc_cli.dvfs.energy import Array
+from coc_cli.exits.policies.context import GRID, mean_logits
 from coc_cli.exits.policies.policy import Decision, Family, Inputs, Policy
 from coc_cli.exits.traces import Trace
 
 if TYPE_CHECKING:
     from coc_cli.exits.policies.context import PolicyContext
 
-BETAS = 12
+LOW, HIGH = 0.02, 0.999  # quantiles of the greatest logits, over their scale, between which beta lies
 REACHES = (3, 5, 8)
 
 
@@ -34,20 +35,25 @@ class PredictiveConv(Policy):
     family: ClassVar[Family] = "paper"
     needs_classes: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
+    is_tuned: ClassVar[bool] = True
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
         scales = mean_logits(context.trace)
-        peaks = np.stack([np.abs(output).max(1) for output in context.trace.outputs[:-1]])
-        ratio = peaks / np.maximum(np.array(scales)[:-1, None], 1e-12)
-        for beta in np.unique(np.quantile(ratio, np.linspace(0.05, 0.995, BETAS))):
-            for start in context.starts():
-                yield from (cls(float(beta), start, reach, scales) for reach in REACHES)
+        for start in context.starts():
+            yield from (cls(np.inf, start, reach, scales) for reach in REACHES)
+
+    def at_step(self, step: int, context: PolicyContext) -> Policy:
+        return replace(self, beta=float(np.quantile(context.peaks, LOW + (HIGH - LOW) * step / (GRID - 1))))
+
+    def step(self, context: PolicyContext) -> int:
+        place = np.searchsorted(context.peaks, self.beta) / len(context.peaks)
+        return int(np.clip((place - LOW) / (HIGH - LOW) * (GRID - 1), 0, GRID - 1))
 
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), min(self.start, trace.exits))
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         logits, scales = trace.outputs[at][inputs.rows], np.array(self.scales)
         leave = np.abs(logits).max(1) >= self.beta * scales[at]
         jump = convolved(logits, scales, self.beta, at, self.reach)
@@ -71,8 +77,3 @@ def convolved(logits: Array, scales: Array, beta: float, at: int, reach: int) ->
         fires = np.abs(u).max(1) > beta * scales[min(at + k, len(scales) - 1)]
         jump = np.where(fires & (jump == reach) & (k < reach), k, jump)
     return jump
-
-
-def mean_logits(trace: Trace) -> tuple[float, ...]:
-    """Return |mean logit| of each exit."""
-    return tuple(float(abs(output.mean())) for output in trace.outputs)

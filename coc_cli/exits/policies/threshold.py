@@ -23,20 +23,20 @@ class Threshold(ThresholdedPolicy):
     family: ClassVar[Family] = "passive"
 
     @classmethod
-    def candidates(cls, context: PolicyContext) -> Iterator[Policy]:
+    def shapes(cls, context: PolicyContext) -> Iterator[Policy]:
         for measure in context.measures:
-            for threshold in context.thresholds(THRESHOLDS, measure):
-                yield cls(measure, threshold, cls.chosen_exits(context, measure, threshold))
+            sets = {cls.chosen_exits(context, measure, one) for one in context.thresholds(THRESHOLDS, measure)}
+            yield from (cls(measure, np.inf, exits) for exits in sorted(sets))
 
     @classmethod
     def chosen_exits(cls, context: PolicyContext, measure: str, threshold: float) -> tuple[int, ...]:  # noqa: ARG003
-        """Return the exits that are run with a threshold."""
+        """Return the exits that are run, as a threshold has it."""
         return tuple(range(context.trace.exits))
 
     def first(self, trace: Trace) -> Array:
         return np.full(len(trace), self.exits[0] if self.exits else trace.exits)
 
-    def step(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
+    def decide(self, trace: Trace, at: int, inputs: Inputs) -> Decision:
         following = next((index for index in self.exits if index > at), trace.exits)
         confident = self.is_confident(trace, at, inputs.rows)
         return Decision(confident, np.full(len(confident), following))

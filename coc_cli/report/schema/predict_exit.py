@@ -47,6 +47,35 @@ class PolicyRow(Summary):
     parameters: Parameters = Field(description="parameters of the policy, by name")
     exit_shares: list[float] = Field(description="fraction of the images that leave at each exit, final output last")
     family: Added[str] = Field(description="what it is compared as: none, passive, paper, ours or bound")
+    least_deadline: Added[float | None] = Field(
+        default=None, description="the least deadline that the policy keeps, as a multiple of the plain network's time"
+    )
+    saving_vs_subset: Added[float | None] = Field(
+        default=None, description="fraction of subset's energy that is saved at equal score on test; null: not read"
+    )
+    saving_vs_no_exits: Added[float | None] = Field(
+        default=None, description="fraction of the energy without exits, under its best governor, saved likewise"
+    )
+    drop_vs_baseline: Added[float | None] = Field(
+        default=None, description="how much worse it scores than the baseline of its run; null: not known"
+    )
+
+
+class OpponentEntry(JsonPart):
+    """What is saved against an opponent at equal score on test."""
+
+    opponent: str = Field(description="classic (no exits), the papers' passive kinds, subset at one level, or subset")
+    saving: float = Field(description="fraction of the opponent's energy that is saved")
+    saving_ci95: Interval | None = Field(description="95 % interval (bootstrap); null where too many samples failed")
+    unread_samples: Count = Field(description="bootstrap samples in which one of both does not reach the score")
+
+
+class EqualScoreEntry(Choice):
+    """A policy under its best governor, read at a score that is the same for all."""
+
+    family: str = Field(description="what it is compared as: none, passive, paper, ours or bound")
+    energy_mj: float | None = Field(description="energy of a test image at that score, mJ; null: not reached")
+    against: list[OpponentEntry] = Field(description="what is saved against each opponent that reaches it")
 
 
 class DeadlineRow(Summary):
@@ -74,7 +103,7 @@ class BenefitEntry(JsonPart):
 class Deadline(JsonPart):
     """All policies under all governors at a deadline."""
 
-    deadline: str = Field(description="the deadline as a multiple of the longest path, such as 1.25x")
+    deadline: str = Field(description="the deadline as a multiple of the plain network's time, such as 1.25x")
     deadline_ms: float = Field(description="the deadline in ms")
     rows: list[DeadlineRow] = Field(description="policies under governors")
     worth: BenefitEntry = Field(description="what the prediction is worth at this deadline")
@@ -140,13 +169,14 @@ class PredictExitReport(JsonPart):
 
     schema_: Literal[1] = Field(alias="schema", description="version of this format")
     profile: Added[str] = Field(description="name of the device's profile")
-    deadline: str = Field(description="the deadline as it was asked for: 1.25x the longest path, or 12ms")
+    deadline: str = Field(description="the deadline as it was asked for: 1.25x the plain network's time, or 12ms")
     deadline_ms: float = Field(description="the deadline in ms")
     energy: Added[Literal["model"]] = Field(description="where energies are from")
     latency: Added[Literal["model"]] = Field(description="where times are from")
     metric: str = Field(description="accuracy, 0..1, or mae, in the targets' unit")
     n_test: Count = Field(description="number of test images")
     policies: list[PolicyRow] = Field(description="policies under governors at the deadline, classic under race first")
+    answer: Added[list[str]] = Field(default=[], description="what to use, what it needs and what pays, a line each")
     notes: Added[list[str]] = Field(description="what a reader of the schedule would wonder about")
     not_applicable: Added[list[str]] = Field(description="policies that this network cannot have")
     deadlines: list[Deadline] = Field(description="the comparison at several deadlines")
@@ -154,6 +184,9 @@ class PredictExitReport(JsonPart):
         description="the comparison on changed devices; the first is the device as it is"
     )
     savings: Added[list[SavingEntry]] = Field(description="MACs that are saved at equal score")
+    equal_score: Added[list[EqualScoreEntry]] = Field(
+        default=[], description="energy at equal score on test: max_drop below the final output"
+    )
     curves: list[CurveEntry] = Field(description="score against MACs, a policy each")
     calibration_error: Added[float] = Field(description="expected calibration error of the predictor at the first exit")
     predictor_macs: Added[float | None] = Field(description="MACs of a prediction; null if no predictor was fitted")
