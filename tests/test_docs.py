@@ -108,7 +108,7 @@ def test_what_is_registered_anew_appears_by_itself(generate: types.ModuleType, m
 
 @pytest.mark.full
 def test_the_generator_works_in_a_copy_and_names_what_is_stale(tmp_path: Path) -> None:
-    for name in ("docs", "coc_cli"):
+    for name in ("docs", "coc_cli", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
     recipes = tmp_path / "docs/recipes.md"
     fresh = recipes.read_text()

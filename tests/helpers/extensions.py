@@ -51,13 +51,13 @@ class Hasty(Policy):
     family: ClassVar[Family] = "passive"
 
     @classmethod
-    def candidates(cls, context):
+    def shapes(cls, context):
         yield cls()
 
     def first(self, trace):
         return np.zeros(len(trace), dtype=int)
 
-    def step(self, trace, at, inputs):
+    def decide(self, trace, at, inputs):
         return Decision(np.ones(len(inputs.rows), dtype=bool), np.full(len(inputs.rows), at + 1))
 
     def may_visit(self, exits):
@@ -188,7 +188,7 @@ EXTENSIONS = (
 
 def extended_copy(root: Path, target: Path) -> None:
     """Copy the project's package and docs, with one file and one line more for each toy."""
-    for name in ("coc_cli", "docs"):
+    for name in ("coc_cli", "docs", "benchmarks"):
         shutil.copytree(root / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "images"))
     for one in EXTENSIONS:
         folder = target / "coc_cli" / one.folder
