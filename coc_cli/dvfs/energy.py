@@ -26,6 +26,7 @@ class Work:
 
     macs: Mapping[Kind, float] = field(default_factory=dict)  # by the kind of numbers that it multiplies
     bytes: float = 0.0  # weights and tensors that it moves
+    operations: float = 0.0  # element by element beside the MACs, each as long as one in fp32; they count as no MACs
 
     @property
     def total_macs(self) -> float:
@@ -72,6 +73,7 @@ class EnergyModel:
 
     def __init__(self, profile: Profile, workload: Workload) -> None:
         self.profile, self.workload = profile, workload
+        self.board_mw = profile.board_power_mw.value if profile.board_power_mw else 0.0
         frequency = np.array(profile.frequency_mhz.values)
         voltage = np.array(profile.voltage_mv.values)
         self.frequency_ratio = frequency / frequency[-1]  # [levels]
@@ -92,15 +94,19 @@ class EnergyModel:
         stretch = np.where((end >= start)[..., None, None], stretch, 0.0)
         self.time_ms, self.energy_mj = stretch[:, :, 0], stretch[:, :, 1]  # [from + 1, to, level], active only
         self.transition_ms = profile.transition.time_us.value / 1e3
-        self.transition_mj = profile.transition.energy_uj.value / 1e3
-        self.idle_mw = profile.idle_power_mw.value
+        self.transition_mj = profile.transition.energy_uj.value / 1e3 + self.transition_ms * self.board_mw / 1e3
+        self.idle_mw = profile.idle_power_mw.value + self.board_mw
         self._ahead: dict[tuple[tuple[int, ...], int, int, int], Array] = {}  # longest times that were asked for
 
     def _cost(self, work: Work, *, overhead: bool) -> Array:
         """Return time (ms) and energy (mJ) of a part at each level, [2, levels]."""
-        dynamic = self.frequency_ratio * self.voltage_ratio**2
+        is_linear = self.profile.regulator is not None and self.profile.regulator.kind == "linear"
+        dynamic = self.frequency_ratio * self.voltage_ratio ** (1 if is_linear else 2)
         computing, energy = np.zeros_like(self.frequency_ratio), np.zeros_like(self.frequency_ratio)
-        for kind, macs in work.macs.items():
+        parts: dict[Kind, float] = {**work.macs}
+        if work.operations:
+            parts["fp32"] = parts.get("fp32", 0.0) + work.operations
+        for kind, macs in parts.items():
             arithmetic = self.profile.arithmetic_for(kind)
             time_ms = macs / (arithmetic.throughput_gmacs.value * 1e6 * self.frequency_ratio)
             computing = computing + time_ms
@@ -110,7 +116,7 @@ class EnergyModel:
             busy_ms = self.profile.overhead_us.value / 1e3
             time = time + busy_ms
             energy = energy + busy_ms * self.profile.arithmetic["fp32"].dynamic_power_mw.value * dynamic / 1e3
-        energy = energy + time * self.profile.static_power_mw.value * self.voltage_ratio / 1e3
+        energy = energy + time * (self.profile.static_power_mw.value * self.voltage_ratio + self.board_mw) / 1e3
         return np.stack([time, energy])
 
     @cached_property

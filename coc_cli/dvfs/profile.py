@@ -69,6 +69,12 @@ class Transition(Frozen):
     energy_uj: Amount
 
 
+class Regulator(Sourced):
+    """What feeds the device: switching, so that dynamic power goes with f V^2, or linear: the battery gives f V."""
+
+    kind: Literal["switching", "linear"]
+
+
 class TimedPart(Frozen):
     """A part of a network as it was timed; the evidence for a profile's speed."""
 
@@ -94,7 +100,10 @@ class Measured(Frozen):
 
 
 class Profile(Frozen):
-    """A device. Dynamic power goes with f V^2, static power with V, throughput with f; bandwidth does not change."""
+    """A device. Dynamic power goes with f V^2 (f V behind a linear regulator), static power with V, throughput with f.
+
+    Bandwidth does not change.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)]
     description: Text
@@ -104,6 +113,8 @@ class Profile(Frozen):
     static_power_mw: Amount  # at the highest voltage, while it works
     idle_power_mw: Amount  # while it waits
     transition: Transition
+    board_power_mw: Amount | None = None  # of board and memory, until the deadline; None: what uses it is not counted
+    regulator: Regulator | None = None  # None: switching
     memory_bandwidth_gbs: Above  # 1e9 bytes a second
     overhead_us: Amount  # for each exit visited: its start, and the decision
     measured: Measured | None = None  # by `coc profiles measure`
@@ -115,12 +126,15 @@ class Profile(Frozen):
 
     def sources(self) -> list[str]:
         """Return where each of its numbers (a table counts as one) comes from."""
-        return [number.source for _, number in self.named_numbers()]
+        others = [self.regulator.source] if self.regulator else []
+        return [*(number.source for _, number in self.named_numbers()), *others]
 
     def named_numbers(self) -> Iterator[tuple[str, Above | Amount | Levels]]:
         """Return each number, or table of them, by the key under which it stands."""
         for key in ("frequency_mhz", "voltage_mv", "static_power_mw", "idle_power_mw"):
             yield key, getattr(self, key)
+        if self.board_power_mw is not None:
+            yield "board_power_mw", self.board_power_mw
         yield "memory_bandwidth_gbs", self.memory_bandwidth_gbs
         yield "overhead_us", self.overhead_us
         for kind, one in self.arithmetic.items():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from coc_cli.dvfs.energy import Array, EnergyModel
-from coc_cli.dvfs.profile import Profile
+from coc_cli.dvfs.profile import Amount, Profile
 from coc_cli.exits.policies import names_in
 from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.oracle import Oracle
@@ -85,6 +85,7 @@ def _spread(profile: Profile, factor: float) -> Profile:
     return profile.model_copy(update={"voltage_mv": profile.voltage_mv.model_copy(update={"values": values})})
 
 
+TWO_WATTS = Amount(value=2000, source="assumed")
 CHANGES: dict[str, Callable[[Profile], Profile]] = {
     "as it is": lambda profile: profile,
     "voltage range x 0.5": lambda profile: _spread(profile, 0.5),
@@ -93,6 +94,7 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
     "static power x 2": lambda profile: _scaled(profile, 2, "static_power_mw"),
     "idle power x 0.5": lambda profile: _scaled(profile, 0.5, "idle_power_mw"),
     "idle power x 2": lambda profile: _scaled(profile, 2, "idle_power_mw"),
+    "board and memory of 2 W": lambda profile: profile.model_copy(update={"board_power_mw": TWO_WATTS}),
     "transition time x 0.1": lambda profile: _scaled(profile, 0.1, "transition", "time_us"),
     "transition time x 10": lambda profile: _scaled(profile, 10, "transition", "time_us"),
 }

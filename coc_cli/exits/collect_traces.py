@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from coc_cli.nets.spec import Spec
 
 INTEGER_BITS = 8  # up to so many run as int8
+OF_A_BAG = 10  # operations on an element: scaled, shifted, tanh (4), raised, summed, divided, pooled
 NEAR_ZERO = 0.02  # of the mean size of an input's features
 
 
@@ -75,14 +77,22 @@ def workload(spec: Spec) -> Workload:
     """Return what each part of a network does for one input.
 
     Bytes are the weights, read once, and each layer's output, written once and read once. A layer whose weights and
-    input have 8 bits or fewer runs as int8 with a byte a number, any other in fp32 with four.
+    input have 8 bits or fewer runs as int8 with a byte a number, any other in fp32 with four. What a bag of features
+    does with each element of its map counts as operations.
     """
     layers = cost(spec).layers
     segments = [[layer for layer in layers if layer.segment == index] for index in range(len(spec.exits) + 1)]
+    heads = [[layer for layer in part if layer.is_head] for part in segments[:-1]]
+    kinds = [exit_.head for exit_ in spec.exits]
     return Workload(
         tuple(_work([layer for layer in part if not layer.is_head]) for part in segments),
-        tuple(_work([layer for layer in part if layer.is_head]) for part in segments[:-1]),
+        tuple(replace(_work(head), operations=_beside(kind, head)) for kind, head in zip(kinds, heads, strict=True)),
     )
+
+
+def _beside(kind: str, head: list[LayerCost]) -> float:
+    """Return the operations of a head beside its layers: those on the map of codewords, which its first layer gives."""
+    return float(OF_A_BAG * math.prod(head[0].shape[1:])) if kind == "bof" and head and head[0].shape else 0.0
 
 
 def _work(layers: list[LayerCost]) -> Work:

@@ -41,7 +41,7 @@ def outcome(policy: Policy, trace: Trace, workload: Workload) -> tuple[Array, Ar
     return score, paths.macs(workload.stretch_macs, policy.prediction_macs), paths
 
 
-def _by_fold(policy: Policy, context: PolicyContext) -> list[tuple[Policy, Trace]]:
+def by_fold(policy: Policy, context: PolicyContext) -> list[tuple[Policy, Trace]]:
     """Return a policy with the images of validation that it may answer: those that nothing in it was fitted on."""
     measure = getattr(policy, "measure", None)
     if isinstance(policy, LearnedPolicy):
@@ -55,14 +55,14 @@ def _by_fold(policy: Policy, context: PolicyContext) -> list[tuple[Policy, Trace
 
 def on_validation(policy: Policy, context: PolicyContext) -> OperatingPoint:
     """Evaluate a policy on validation."""
-    parts = [outcome(part, trace, context.workload) for part, trace in _by_fold(policy, context)]
+    parts = [outcome(part, trace, context.workload) for part, trace in by_fold(policy, context)]
     score, macs = (np.concatenate([part[index] for part in parts]) for index in (0, 1))
     return OperatingPoint(policy, float(score.mean()), float(macs.mean()))
 
 
 def validation_paths(policy: Policy, context: PolicyContext) -> Paths:
     """Return the paths of validation images under a policy, one fold after the other."""
-    return joined([walk(part, trace) for part, trace in _by_fold(policy, context)])
+    return joined([walk(part, trace) for part, trace in by_fold(policy, context)])
 
 
 def operating_points(name: str, context: PolicyContext) -> list[OperatingPoint]:

@@ -138,9 +138,27 @@ def grid_rows(evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float
                 continue
             planned = [_on_validation(one, governor, deadline_ms) for one in (tried if governor.varies else variants)]
             mj, one, rule = min(planned, key=lambda plan: plan[0])
-            levels = rule(one.batch)
-            test = _totals(one.model, one.batch, levels, deadline_ms)
-            yield GridRow(name, one, governor, levels, test, _miss_rate(test, deadline_ms), mj, least_ms)
+            yield _row(name, one, governor, (mj, rule), least_ms, deadline_ms)
+
+
+def row_of(one: EvaluatedPolicy, governor: Governor, deadline_ms: float) -> GridRow:
+    """Return a single policy under a governor."""
+    mj, _, rule = _on_validation(one, governor, deadline_ms)
+    return _row(one.point.policy.name, one, governor, (mj, rule), one.longest_ms, deadline_ms)
+
+
+def _row(
+    name: str,
+    one: EvaluatedPolicy,
+    governor: Governor,
+    planned: tuple[float, Rule],
+    least_ms: float,
+    deadline_ms: float,
+) -> GridRow:
+    mj, rule = planned
+    levels = rule(one.batch)
+    test = _totals(one.model, one.batch, levels, deadline_ms)
+    return GridRow(name, one, governor, levels, test, _miss_rate(test, deadline_ms), mj, least_ms)
 
 
 def _on_validation(one: EvaluatedPolicy, governor: Governor, deadline_ms: float) -> tuple[float, EvaluatedPolicy, Rule]:
@@ -178,9 +196,9 @@ def scheduled(rows: list[GridRow]) -> GridRow:
     return row
 
 
-def notes(rows: list[GridRow]) -> list[str]:
-    """Return what a reader of the schedule would wonder about."""
-    row, texts = scheduled(rows), []
+def notes(row: GridRow) -> list[str]:
+    """Return what a reader of a schedule would wonder about."""
+    texts = []
     model, statistics = row.evaluated.model, row.evaluated.statistics
     if is_shorter_than_a_change(model, statistics):
         longest, level = row.evaluated.longest_ms, model.profile.frequency_mhz.values[row.levels.rest]

@@ -24,6 +24,7 @@ from coc_cli.exits.equal_score import at_equal_score
 from coc_cli.exits.examples import examples
 from coc_cli.exits.operating_points import applicable, operating_points
 from coc_cli.exits.policies import POLICIES
+from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.policies.policy import LearnedPolicy
 from coc_cli.exits.policies.subset import Subset
@@ -37,6 +38,7 @@ from coc_cli.exits.policy_governor_grid import (
     scheduled,
 )
 from coc_cli.exits.predictor_fitting import fitted
+from coc_cli.exits.promise import check_promise, promise_notes, promised
 from coc_cli.exits.report_rows import calibration, curve_row, drops_of, equal_rows, policy_row, savings_rows
 from coc_cli.exits.request import PredictExitRequest
 from coc_cli.exits.subsets import with_subsets
@@ -44,6 +46,7 @@ from coc_cli.exits.traces import Measure, Shifted, Trace
 from coc_cli.files.atomic import write_atomically
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import PREDICTION, REPORT
+from coc_cli.learning.certificate import halves
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.uselessness import triviality, uselessness
 from coc_cli.nets.checkpoint import load
@@ -77,15 +80,26 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
     work = workload(request.header.spec)
     _check_deadline(request, work)
     data = request.recipe.images().to(request.device)
+    confidence, images = request.confidence, len(data.validation) + len(data.holdout or ())
+    if confidence is not None:
+        check_promise(images, request.max_drop, confidence, classes=request.header.spec.task == "classification")
     validation, test = _traces(request, network, data, say)
     useless = [f"warning: {what}" for what in _useless(network, test, data)]
     begun = perf_counter()
-    grid = _grid(request, validation, test, work, say)
+    first, second = halves(len(validation))
+    grid = _grid(request, validation if confidence is None else validation.rows(first), test, work, say)
     deadline = request.deadline_ms(grid.context.model().plain_ms)
-    row = scheduled(grid.rows_at(deadline))
+    rows = grid.rows_at(deadline)
+    row = scheduled(rows)
+    if confidence is not None and row.policy != Classic.name:
+        say("testing what it promises")
+        promise = request.max_drop, confidence
+        made = promised(row, grid.context, validation.rows(second), test, promise, deadline)
+        rows = rows if made is None else [made if one is row else one for one in rows]
+        row = made or scheduled([one for one in rows if one.policy == Classic.name])
     lines = _lines(row, test, request.header.spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
-    report = _report(request, grid, test, data, deadline)
+    report = _report(request, grid, (rows, row), test, data, deadline)
     report = report.model_copy(update={"notes": [*useless, *report.notes]})
     _write(request, grid.context, row, lines, report)
     write_page_for(request.directory, say)
@@ -136,10 +150,9 @@ class _Grid:
 
 def _grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Workload, say: Say) -> _Grid:
     spec, seed = request.header.spec, request.recipe.recipe.seed
-    assert spec.rule is not None
     context = PolicyContext(validation, work, request.profile, _measures(spec), seed)
     plain_ms, full = context.model().plain_ms, float(validation.score[-1].mean())
-    deadline, least_score = request.deadline_ms(plain_ms), full - spec.rule.max_drop
+    deadline, least_score = request.deadline_ms(plain_ms), full - request.max_drop
     say("searching the exits that are worth their heads")
     drops = [full - drop for drop in drops_of(validation)]
     deadlines = [deadline, *(factor * plain_ms for factor in DEADLINES)]
@@ -188,14 +201,17 @@ def _baseline_value(directory: Path) -> float | None:
 
 
 def _report(
-    request: PredictExitRequest, grid: _Grid, test: Trace, data: Data, deadline: float
+    request: PredictExitRequest,
+    grid: _Grid,
+    chosen: tuple[list[GridRow], GridRow],
+    test: Trace,
+    data: Data,
+    deadline: float,
 ) -> schema.PredictExitReport:
-    rows, context = grid.rows_at(deadline), grid.context
-    row, rule = scheduled(rows), request.header.spec.rule
-    assert rule is not None
+    (rows, row), context = chosen, grid.context
     points = {name: operating_points(name, context) for name in grid.evaluated}
     curves = {name: curve(one, test, context.workload) for name, one in points.items()}
-    equal = at_equal_score(rows, context, test, deadline, rule.max_drop)
+    equal = at_equal_score(grid.rows_at(deadline), context, test, deadline, request.max_drop)
     metric = "accuracy" if test.is_classes else "mae"
     plain_ms, baseline = context.model().plain_ms, _baseline_value(request.checkpoint.parent)
     return schema.PredictExitReport(
@@ -207,9 +223,9 @@ def _report(
         latency="model",
         metric=metric,
         n_test=len(test),
-        policies=[policy_row(row, rows[0], test, equal, baseline) for row in rows],
+        policies=[policy_row(one, rows[0], test, equal, baseline) for one in rows],
         answer=answer(rows, row, equal, f"{request.deadline} = {deadline:.4g} ms", metric, baseline),
-        notes=notes(rows),
+        notes=[*promise_notes(request.max_drop, request.confidence, row), *notes(row)],
         not_applicable=[name for name in POLICIES if name not in grid.evaluated],
         deadlines=[at_deadline(grid.rows_at(factor * plain_ms), factor, factor * plain_ms) for factor in DEADLINES],
         sensitivity=sensitivity(rows, deadline, request.profile),

@@ -53,7 +53,8 @@ def policy_row(
     """Return what predict-exit.json has of a row; `first` is classic under race, `baseline` the metric it came from."""
     one, full = row.evaluated, row.evaluated.model.workload.full_macs
     value = float(one.score.mean()) * (1 if test.is_classes else -1)
-    is_best = equal.rows.get(row.policy) is row
+    best = equal.rows.get(row.policy)
+    is_best = best is not None and best.governor is row.governor
     savings = saved_by(equal, row.policy) if is_best else {}
     return schema.PolicyRow(
         **as_data(summary(row, first)),

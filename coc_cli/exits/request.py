@@ -26,6 +26,8 @@ class PredictExitRequest:
     recipe: RecipeFile
     profile: Profile
     deadline: str
+    max_drop: float
+    confidence: float | None  # of a promise
     directory: Path
     device: str
 
@@ -42,6 +44,7 @@ def prepare(
     data: Path | None = None,
     profile: str | None = None,
     deadline: str | None = None,
+    confidence: float | None = None,
     out: Path | None = None,
     device: str = "auto",
     trust_code: bool = False,
@@ -68,4 +71,7 @@ def prepare(
     base = target if target.is_dir() else target.parent
     directory = out or (Path(settings.out) if settings.out and data else base / "predict-exit" / device_profile.name)
     chosen = torch_device(recipe, device)
-    return PredictExitRequest(checkpoint, header, recipe, device_profile, text, directory, chosen)
+    rule = header.spec.rule
+    assert rule is not None
+    sure = confidence or settings.confidence or rule.confidence
+    return PredictExitRequest(checkpoint, header, recipe, device_profile, text, rule.max_drop, sure, directory, chosen)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from coc_cli.learning import certificate
 from coc_cli.learning.evaluation import scored
 from coc_cli.nets.cost import cost
 from coc_cli.nets.exit_rules import NEVER, exit_scores
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.data.images import Split
+    from coc_cli.learning.certificate import Array
     from coc_cli.nets.network import Network
 
 CANDIDATES = 1000
+SAFER = 60  # candidates that are tested, from the safest to the cheapest
 
 
 def best_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs: Sequence[float]) -> float:
@@ -48,6 +52,33 @@ def best_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs:
     return threshold
 
 
+def promised_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs: Sequence[float]) -> float:
+    """Return the threshold of lowest cost that is shown to cost at most `rule.max_drop` with `rule.confidence`.
+
+    Chosen on half of the images, with ever safer ones up to leaving never, which are tested on the other half; see
+    certificate.py.
+    """
+    assert rule.confidence is not None
+    halves = certificate.halves(scores.shape[1])
+    first, second = (torch.from_numpy(half).to(scores.device) for half in halves)
+    lowest = best_threshold([output[first] for output in outputs], scores[:, first], rule, costs)
+    sign = -1.0 if rule.measure in CONFIDENT_WHEN_LOW else 1.0
+    confidence = sign * exit_scores(outputs, rule.measure)
+    levels = confidence[:, first]
+    levels = levels[levels.isfinite() & (levels >= sign * lowest)].unique()
+    levels = levels[torch.linspace(0, max(0, len(levels) - 1), min(SAFER, len(levels))).round().long()].flip(0)
+
+    def losses(half: Tensor) -> Array:
+        found = []
+        for level in levels.tolist():
+            fires = torch.cat([confidence[:, half] >= level, torch.ones_like(confidence[:1, half]) > 0])
+            found.append(scores[-1, half] - scores[:, half].gather(0, fires.int().argmax(0)[None])[0])
+        return torch.stack(found).double().cpu().numpy() if found else np.zeros((0, len(half)))
+
+    shown = certificate.certified(losses(first), losses(second), rule.max_drop, rule.confidence)
+    return sign * float(levels[shown - 1]) if shown else NEVER[rule.measure]
+
+
 def calibrated(network: Network, validation: Split) -> Network:
     """Return the network with its exit rule's threshold calibrated again; the same network if it has no exits."""
     spec = network.spec
@@ -56,5 +87,6 @@ def calibrated(network: Network, validation: Split) -> Network:
     network_cost, count = cost(spec), len(spec.exits) + 1
     costs = [network_cost.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
     outputs, scores = scored(network, validation)
-    threshold = best_threshold(outputs, scores, spec.rule, costs)
+    find = best_threshold if spec.rule.confidence is None else promised_threshold
+    threshold = find(outputs, scores, spec.rule, costs)
     return with_spec(network, spec.with_changes(rule=spec.rule.model_copy(update={"threshold": threshold})))

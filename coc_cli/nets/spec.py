@@ -59,6 +59,7 @@ class ExitRule(Frozen):
     measure: Measure
     threshold: float
     max_drop: float  # what the threshold may cost on validation against the final output; calibrated again by this
+    confidence: float | None = None  # with which probability it costs no more on other images; None: not tested
 
 
 class Scale(Frozen):

@@ -163,6 +163,15 @@ class PredictExit(Frozen):
             description="12ms, or 1.25x: times what the network without exits takes at the highest frequency",
         ),
     ] = "1.25x"
+    confidence: Annotated[
+        float | None,
+        Field(
+            ge=0.5,
+            lt=1,
+            description="with which probability the schedule loses at most max_drop on other images too, as 0.95; by"
+            " default that of early_exit",
+        ),
+    ] = None
     out: Annotated[str | None, Field(description="folder; by default predict-exit/PROFILE below the run's")] = None
 
 

@@ -40,6 +40,7 @@ class EarlyExit(TaughtStage):
     """Add exits; exactly one of `exits` and `every` says where."""
 
     name: ClassVar[str] = "early_exit"
+    later: ClassVar[frozenset[str]] = TaughtStage.later | {"confidence"}
     works_on: ClassVar[str] = "the path of each input"
     advised_place: ClassVar[int | None] = 4
     depends_on_input: ClassVar[bool] = True
@@ -86,6 +87,16 @@ class EarlyExit(TaughtStage):
         ),
     ] = None
 
+    confidence: Annotated[
+        float | None,
+        Field(
+            ge=0.5,
+            lt=1,
+            description="with which probability leaving early costs at most max_drop on other images too, as 0.95: the"
+            " threshold is chosen on half of validation and tested on the other; of classes only",
+        ),
+    ] = None
+
     def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if (self.exits is None) == (self.every is None):
             yield (), "needs exactly one of 'exits' and 'every'"
@@ -99,6 +110,8 @@ class EarlyExit(TaughtStage):
             yield (error.key,) if error.key else (), error.what
             return
         images = position.info.validation_images
+        if self.confidence is not None and (what := _not_promised(self.confidence, max_drop, position.info)):
+            yield ("confidence",), what
         if own_functions().metric:
             return
         if position.info.task == "classification" and max_drop > 1:
@@ -129,7 +142,7 @@ class EarlyExit(TaughtStage):
             for p in places
         )
         measure, max_drop = self.rule_for(spec.task)
-        rule = ExitRule(measure=measure, threshold=NEVER[measure], max_drop=max_drop)
+        rule = ExitRule(measure=measure, threshold=NEVER[measure], max_drop=max_drop, confidence=self.confidence)
         expected = spec.with_changes(exits=exits, rule=rule)
         modules = dict(spec.modules)
         for index, (place, pruned_place) in enumerate(zip(exits, places, strict=True)):
@@ -230,3 +243,17 @@ def _named(places: Places, names: tuple[str, ...]) -> list[Place]:
     if len({place.source for place in chosen}) < len(chosen):
         raise StageError("two of the exits are at the same place", "exits")
     return sorted(chosen, key=lambda place: order[place.source])
+
+
+def _not_promised(confidence: float, max_drop: float, info: DataInfo) -> str | None:
+    """Return why max_drop cannot be promised with so many images; None where it can."""
+    from coc_cli.learning.certificate import halves, images_for, least_limit
+
+    if info.task != "classification" or own_functions().metric:
+        return "a promise needs classes and their accuracy, of which no image can lose more than all"
+    tested = len(halves(info.validation_images)[1])
+    least = least_limit(tested, confidence)
+    if max_drop >= least:
+        return None
+    needs = f"max_drop {max_drop:g} needs {2 * images_for(max_drop, confidence):,} validation images"
+    return f"{needs}; with {info.validation_images:,} the least that can be promised is {least:.3g}"

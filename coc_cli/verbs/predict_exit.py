@@ -20,6 +20,10 @@ def predict_exit(
     deadline: Annotated[
         str | None, typer.Option(help="12ms, or 1.25x: times the network without exits at the highest frequency")
     ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=0.9999, help="promise max_drop with this probability, tested on half of validation"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/predict-exit/PROFILE]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the network runs once")] = "auto",
     every: Annotated[bool, typer.Option("--all", help="print every policy under every governor, too")] = False,
@@ -30,8 +34,10 @@ def predict_exit(
     debug: Debug = False,  # noqa: ARG001
 ) -> None:
     """Predict where inputs leave, and plan a frequency for each. Compares exit policies."""
-    options = {"data": data, "profile": profile, "deadline": deadline, "out": out, "device": device}
+    options = {"data": data, "profile": profile, "deadline": deadline, "confidence": confidence, "out": out}
     with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
-        folder = predict_and_print(target, say, printed=not as_json, every=every, **options, trust_code=trust_code)
+        folder = predict_and_print(
+            target, say, printed=not as_json, every=every, **options, device=device, trust_code=trust_code
+        )
         if as_json:
             stdout.write((folder / PREDICTION).read_text() + "\n")

@@ -12,7 +12,7 @@ from coc_cli.dvfs.governors.constant import Constant
 from coc_cli.dvfs.governors.governor import Governor, exit_rates
 from coc_cli.dvfs.governors.paper import Paper
 from coc_cli.dvfs.governors.race import Race
-from coc_cli.dvfs.profile import Profile
+from coc_cli.dvfs.profile import Amount, Profile, Regulator
 from coc_cli.dvfs.schedule import Answer, replayed, schedule
 
 PROFILE = Profile.model_validate(
@@ -112,6 +112,24 @@ def test_segments_sum_to_the_totals(seed: int, governor: Governor) -> None:
     assert again["energy_mj_mean"] == pytest.approx(found.energy_mj.mean(), abs=1e-9)
     assert again["latency_ms_mean"] == pytest.approx(found.latency_ms.mean(), abs=1e-9)
     assert again["deadline_miss_rate"] == (found.latency_ms > 14.0 + 1e-9).mean()
+
+
+def test_board_regulator_and_operations_beside_macs_by_hand() -> None:
+    work = Workload((Work({"fp32": 1e6}), Work()), (Work({"fp32": 5e5}, operations=5e5),))
+    plain = EnergyModel(PROFILE, work).segments[0]
+    assert plain[0].tolist() == pytest.approx([4.0, 2.0, 1.0])
+    # at 100 of 400 MHz and 0.5 of 1 V: 800 mW x 1/4 x 1/4 x 4 ms, and 100 mW x 1/2 x 4 ms
+    assert plain[1].tolist() == pytest.approx([0.2 + 0.2, 0.45 + 0.15, 0.8 + 0.1])
+    linear = PROFILE.model_copy(update={"regulator": Regulator(kind="linear", source="test")})
+    assert EnergyModel(linear, work).segments[0][1].tolist() == pytest.approx([0.4 + 0.2, 0.6 + 0.15, 0.8 + 0.1])
+    board = PROFILE.model_copy(update={"board_power_mw": Amount(value=50.0, source="test")})
+    model = EnergyModel(board, work)
+    assert model.segments[0][1].tolist() == pytest.approx([0.4 + 0.2, 0.6 + 0.1, 0.9 + 0.05])
+    spent = totals(model, np.array([[False, True]]), np.array([[2, 2]]), 2, 10.0)
+    assert spent.energy_mj.tolist() == pytest.approx([0.9 + 9 * 0.01 + 10 * 0.05]), "the board runs until the deadline"
+    head = model.heads[0][0, 2] - PROFILE.overhead_us.value / 1e3
+    assert head == pytest.approx(1.0), "an operation takes as long as a multiply-accumulate"
+    assert work.head_macs.tolist() == [5e5], "and is none"
 
 
 def test_race_is_fastest_and_constant_just_keeps_the_deadline() -> None:

@@ -23,8 +23,8 @@ def test_the_shipped_ones_are_sound_and_name_their_sources() -> None:
 
 WRONG = {
     "unsorted levels": ("values: [60, 120, 240, 480]", "values: [60, 240, 120, 480]", "frequency_mhz.values: levels must rise from each to the next"),
-    "a level short": ("values: [1000, 1100, 1200, 1350]", "values: [1000, 1100, 1200]", "voltage_mv.values: has 3 levels, frequency_mhz has 4"),
-    "falling voltage": ("values: [1000, 1100, 1200, 1350]", "values: [1000, 1100, 900, 1350]", "voltage_mv.values: a faster level cannot have a lower voltage"),
+    "a level short": ("values: [1000, 1000, 1100, 1350]", "values: [1000, 1100, 1200]", "voltage_mv.values: has 3 levels, frequency_mhz has 4"),
+    "falling voltage": ("values: [1000, 1000, 1100, 1350]", "values: [1000, 1100, 900, 1350]", "voltage_mv.values: a faster level cannot have a lower voltage"),
     "negative power": ("static_power_mw: {value: 30,", "static_power_mw: {value: -30,", "static_power_mw.value: input should be greater than or equal to 0, got -30"),
     "no source": ("idle_power_mw: {value: 15, source: assumed}", "idle_power_mw: {value: 15}", "idle_power_mw.source: field required, got {'value': 15}"),
     "no fp32": ("  fp32:\n", "  fp16:\n", "arithmetic: needs fp32; fp16 and int8 run as the next wider kind where they are missing"),

@@ -167,6 +167,21 @@ def test_numbers_have_policies_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {row["policy"] for row in report["policies"]} == POLICIES - {"patience", "predictive-conv"}
 
 
+@pytest.mark.full
+@pytest.mark.usefixtures("few_steps")
+def test_a_promise_is_tested_on_images_that_nothing_was_chosen_by(exits_run: Path, tmp_path: Path) -> None:
+    said = coc("predict-exit", exits_run, "--confidence", "0.9", "--profile", "cortex-m7", "--out", tmp_path).stdout
+    report = sound(tmp_path, 360)
+    (promise,) = (note for note in report["notes"] if note.startswith("promised"))
+    assert "with a probability of 0.9: leaving early loses at most 2.00% of the accuracy" in promise
+    assert f"note: {promise}" in said
+    chosen = report["schedule"]
+    (row,) = (
+        one for one in report["policies"] if (one["policy"], one["governor"]) == (chosen["policy"], chosen["governor"])
+    )
+    assert row["metric_value"] >= report["policies"][0]["metric_value"] - 0.04
+
+
 WRONG = {
     "no such run": (["nowhere"], "nowhere: no such run directory or checkpoint"),
     "an unknown profile": (
@@ -180,6 +195,10 @@ WRONG = {
         "--deadline: 0.0001ms is 0.0001 ms, but the shortest path takes",
     ),
     "a share that no path keeps": (["RUN", "--deadline", "0.001x"], "--deadline: 0.001x is"),
+    "a promise that so few images cannot show": (
+        ["RUN", "--confidence", "0.999"],
+        "--confidence: max_drop 0.02 needs 684 images of validation and holdout; with 300 the least that can be promised is 0.045",
+    ),
     "no run": (["EMPTY"], "EMPTY: is no run directory; name one that coc compress has finished"),
     "no exits": (
         ["BASELINE", "--data", "RECIPE"],

@@ -109,13 +109,18 @@ def edit(**changes: object) -> Callable[[Path], object]:
     return edited
 
 
+def misspell(path: Path) -> None:
+    """Damage a text file so that it stays JSON."""
+    path.write_text(path.read_text().replace("onnxruntime", "onnxruntimf", 1))
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "text"),
     [
         ("manifest.json", Path.unlink, "{}: there is none; name the folder that coc export wrote"),
         ("manifest.json", lambda path: path.write_text("{"), "{}: damaged; export again"),
         ("manifest.json", lambda path: path.write_text("[" * 9999), "{}: damaged; export again"),
-        ("manifest.json", flip, "{}: damaged: does not match its checksum; export again"),
+        ("manifest.json", misspell, "{}: damaged: does not match its checksum; export again"),
         ("manifest.json", edit(schema=9), "{}: is of format 9, which this runtime does not know; update it"),
         ("model.onnx", flip, "{}: damaged: does not match its checksum; export again"),
         ("model.onnx", Path.unlink, "{}: missing, cut or of another export; export again"),
