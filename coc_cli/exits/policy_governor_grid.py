@@ -131,12 +131,14 @@ def grid_rows(evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float
     for name, own in evaluated.items():
         variants = [*own, *(one for known in POLICIES[name].knows_all_of for one in evaluated.get(known, []))]
         least_ms = min(variant.longest_ms for variant in variants)
-        held = [_on_validation(one, Constant(), deadline_ms)[0] for one in variants]
-        tried = [variants[place] for place in np.argsort(held, kind="stable")[:MOST_PLANNED]]
+        held = [_on_validation(one, Constant(), deadline_ms) for one in variants]
+        little = np.argsort([mj for mj, *_ in held], kind="stable")[:MOST_PLANNED]
         for governor in GOVERNORS:
             if governor.needs_prediction and not own[0].point.policy.predicts:
                 continue
-            planned = [_on_validation(one, governor, deadline_ms) for one in (tried if governor.varies else variants)]
+            tried = [variants[place] for place in little] if governor.varies else variants
+            is_held = isinstance(governor, Constant)
+            planned = held if is_held else [_on_validation(one, governor, deadline_ms) for one in tried]
             mj, one, rule = min(planned, key=lambda plan: plan[0])
             yield _row(name, one, governor, (mj, rule), least_ms, deadline_ms)
 

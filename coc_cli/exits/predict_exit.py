@@ -86,15 +86,17 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
     validation, test = _traces(request, network, data, say)
     useless = [f"warning: {what}" for what in _useless(network, test, data)]
     begun = perf_counter()
-    first, second = halves(len(validation))
-    grid = _grid(request, validation if confidence is None else validation.rows(first), test, work, say)
+    tested = None
+    if confidence is not None:
+        validation, tested = (validation.rows(half) for half in halves(len(validation)))
+    grid = _grid(request, validation, test, work, say)
     deadline = request.deadline_ms(grid.context.model().plain_ms)
     rows = grid.rows_at(deadline)
     row = scheduled(rows)
-    if confidence is not None and row.policy != Classic.name:
+    if confidence is not None and tested is not None and row.policy != Classic.name:
         say("testing what it promises")
         promise = request.max_drop, confidence
-        made = promised(row, grid.context, validation.rows(second), test, promise, deadline)
+        made = promised(row, grid.context, tested, test, promise, deadline)
         rows = rows if made is None else [made if one is row else one for one in rows]
         row = made or scheduled([one for one in rows if one.policy == Classic.name])
     lines = _lines(row, test, request.header.spec.labels, deadline)
@@ -158,16 +160,17 @@ def _grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Wor
     deadlines = [deadline, *(factor * plain_ms for factor in DEADLINES)]
     context = with_subsets(context, [least_score, *drops], deadlines, least_score)
     say("fitting the predictors")
-    context = _with_predictors(context, test, deadline, least_score)
+    known = {Subset.name: evaluate_policy(Subset.name, least_score, context, test)}
+    context = _with_predictors(context, best(list(grid_rows(known, deadline)), [Subset.name]))
     say("policies under governors")
-    evaluated = {name: evaluate_policy(name, least_score, context, test) for name in applicable(context)}
+    evaluated = {
+        name: known.get(name) or evaluate_policy(name, least_score, context, test) for name in applicable(context)
+    }
     return _Grid(context, evaluated)
 
 
-def _with_predictors(context: PolicyContext, test: Trace, deadline_ms: float, least_score: float) -> PolicyContext:
-    """Fit predictors for the subset that needs least energy, and for one with more exits; else for the rule itself."""
-    subsets = {Subset.name: evaluate_policy(Subset.name, least_score, context, test)}
-    row = best(list(grid_rows(subsets, deadline_ms)), [Subset.name])
+def _with_predictors(context: PolicyContext, row: GridRow | None) -> PolicyContext:
+    """Fit predictors for a row's subset, if there is one, and for one with more exits; else for the rule itself."""
     subset = getattr(row.evaluated.point.policy, "measure", None) if row else None
     kept = [one for one in (subset, context.many_exits) if isinstance(one, Shifted) and one.kept]
     measures: list[Measure] = list(dict.fromkeys(kept)) or [context.measure]

@@ -78,11 +78,10 @@ def fitted(context: PolicyContext, measures: Sequence[Measure]) -> dict[Measure,
     tasks: list[_Task] = []
     for measure in measures:
         refitted = context.refitted[measure] if isinstance(measure, Shifted) else (measure,) * FOLDS
-        seen = [every, *(np.setdiff1d(every, fold) for fold in context.folds)]
+        seen = [(every, trace), *zip(context.rest_rows, context.rests, strict=True)]
         held = [random.permutation(every)[: len(every) // FOLDS]]
         held += [context.folds[(fold + 1) % FOLDS] for fold in range(FOLDS)]
-        for one, rows, held_out in zip((measure, *refitted), seen, held, strict=True):
-            part = trace.rows(rows)
+        for one, (rows, part), held_out in zip((measure, *refitted), seen, held, strict=True):
             thresholds = context.thresholds(PREDICTED_THRESHOLDS, one)
             samples = samples_of(part, one, thresholds, context.seed + len(tasks))
             tasks.append(_Task(one, samples, np.isin(rows[samples.image], held_out)))

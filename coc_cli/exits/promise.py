@@ -20,12 +20,8 @@ def check_promise(images: int, limit: float, confidence: float, *, classes: bool
     """Raise `UserError` where so many images cannot show that no more than `limit` is lost."""
     if not classes:
         raise user_error("--confidence", "a promise needs classes and their accuracy; leave it out")
-    least = certificate.least_limit(len(certificate.halves(images)[1]), confidence)
-    if limit < least:
-        needs = f"max_drop {limit:g} needs {2 * certificate.images_for(limit, confidence):,} images of validation"
-        raise user_error(
-            "--confidence", f"{needs} and holdout; with {images:,} the least that can be promised is {least:.3g}"
-        )
+    if what := certificate.shortfall(images, limit, confidence, "images of validation and holdout"):
+        raise user_error("--confidence", what)
 
 
 def promised(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Array, EnergyModel
+from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.subset_search import PartCosts, search
-from coc_cli.exits.traces import Shifted, stretched
+from coc_cli.exits.traces import Shifted, Trace, stretched
 
 SKIPPED = 0.3  # of a head's cost is left where predictions skip most visits
 MOST_LEVELS = 3  # of a device, the lowest that keep a deadline, for which subsets are searched
@@ -30,8 +31,8 @@ def with_subsets(
     by_macs = [found.search(macs, score) for score in dict.fromkeys(least_scores)]
     by_energy, cheap = [], None
     for deadline in dict.fromkeys(deadlines_ms):
-        at_levels = [(found.search(costs, least_score), costs) for costs in _at_levels(model, deadline)]
-        good = [(one, costs) for one, costs in at_levels if one is not None][:MOST_LEVELS]
+        at_levels = ((found.search(costs, least_score), costs) for costs in _at_levels(model, deadline))
+        good = list(islice(((one, costs) for one, costs in at_levels if one is not None), MOST_LEVELS))
         by_energy += [one for one, _ in good]
         if cheap is None and good:
             cheap = found.search(replace(good[0][1], head=good[0][1].head * SKIPPED), least_score)
@@ -76,14 +77,12 @@ class _Subsets:
             return None
         if one.measure not in self.refitted:
             loss = float(score[-1].mean()) - least_score
-            folds = tuple(_without(context, fold, costs, loss, one.measure) for fold in context.folds)
-            self.refitted[one.measure] = folds
+            self.refitted[one.measure] = tuple(_within(rest, costs, loss, one.measure) for rest in context.rests)
         return one.measure
 
 
-def _without(context: PolicyContext, fold: Array, costs: PartCosts, loss: float, measure: Shifted) -> Shifted:
-    """Return a subset with thresholds that all images but those of a fold gave."""
-    rest = context.trace.rows(np.setdiff1d(np.arange(len(context.trace)), fold))
+def _within(rest: Trace, costs: PartCosts, loss: float, measure: Shifted) -> Shifted:
+    """Return a subset with thresholds that a trace of all images but those of a fold gave."""
     confidence = stretched(rest.confidence(measure.base), measure.base)
     least_score = float(rest.score[-1].mean()) - loss
     one = search(confidence, rest.score, costs, least_score, measure.base, within=measure)

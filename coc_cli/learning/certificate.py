@@ -64,6 +64,15 @@ def images_for(limit: float, confidence: float) -> int:
     return int(np.ceil(np.log(1 - confidence) / np.log(1 - limit) - 1e-9))
 
 
+def shortfall(images: int, limit: float, confidence: float, of: str) -> str | None:
+    """Return why a limit cannot be promised with so many images, half of which are tested; None where it can."""
+    least = least_limit(len(halves(images)[1]), confidence)
+    if limit >= least:
+        return None
+    needs = f"max_drop {limit:g} needs {2 * images_for(limit, confidence):,} {of}"
+    return f"{needs}; with {images:,} the least that can be promised is {least:.3g}"
+
+
 def halves(n: int) -> tuple[Array, Array]:
     """Return the images on which is chosen and those on which is tested, the same ones every time."""
     order = np.random.default_rng(0).permutation(n)

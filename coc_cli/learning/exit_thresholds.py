@@ -37,19 +37,29 @@ def best_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs:
     confidence = sign * exit_scores(outputs, rule.measure)  # [E-1, N]
     exit_costs = torch.tensor(list(costs), dtype=torch.float64, device=scores.device)
     min_score = float(scores[-1].mean()) - rule.max_drop - 1e-12
-    levels = confidence[confidence.isfinite()].unique()
-    levels = levels[torch.linspace(0, max(0, len(levels) - 1), min(CANDIDATES, len(levels))).round().long()]
     threshold, lowest_cost = NEVER[rule.measure], float(exit_costs[-1])
     # One threshold serves all exits: an image with confidence 0.6 and 0.9 at two inner exits leaves at the first for
     # thresholds up to 0.6, at the second up to 0.9, else at the final output. A lower threshold costs less, but the
     # score need not fall steadily with it, so every candidate is tried.
-    for level in levels.flip(0).tolist():  # the highest first, so that of equal costs the more confident stays
-        fires = torch.cat([confidence >= level, torch.ones_like(confidence[:1]) > 0])
-        exits = fires.int().argmax(0)
+    for level in _levels(confidence, CANDIDATES):  # the highest first, so that of equal costs the more confident stays
+        exits = _exits(confidence, level)
         mean_cost = float(exit_costs[exits].mean())
         if mean_cost < lowest_cost and float(scores.gather(0, exits[None]).mean()) >= min_score:
             threshold, lowest_cost = sign * level, mean_cost
     return threshold
+
+
+def _levels(confidence: Tensor, most: int, *, least: float = -torch.inf) -> list[float]:
+    """Return values of confidence [E-1, N], so many at most, spread over their ranks, highest first."""
+    levels = confidence[confidence.isfinite() & (confidence >= least)].unique()
+    places = torch.linspace(0, max(0, len(levels) - 1), min(most, len(levels))).round().long()
+    spread: list[float] = levels[places].tolist()
+    return spread[::-1]
+
+
+def _exits(confidence: Tensor, level: float) -> Tensor:
+    """Return the first exit that is so confident, the final one where none is; [N]."""
+    return torch.cat([confidence >= level, torch.ones_like(confidence[:1]) > 0]).int().argmax(0)
 
 
 def promised_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs: Sequence[float]) -> float:
@@ -64,19 +74,15 @@ def promised_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, co
     lowest = best_threshold([output[first] for output in outputs], scores[:, first], rule, costs)
     sign = -1.0 if rule.measure in CONFIDENT_WHEN_LOW else 1.0
     confidence = sign * exit_scores(outputs, rule.measure)
-    levels = confidence[:, first]
-    levels = levels[levels.isfinite() & (levels >= sign * lowest)].unique()
-    levels = levels[torch.linspace(0, max(0, len(levels) - 1), min(SAFER, len(levels))).round().long()].flip(0)
+    levels = _levels(confidence[:, first], SAFER, least=sign * lowest)
 
     def losses(half: Tensor) -> Array:
-        found = []
-        for level in levels.tolist():
-            fires = torch.cat([confidence[:, half] >= level, torch.ones_like(confidence[:1, half]) > 0])
-            found.append(scores[-1, half] - scores[:, half].gather(0, fires.int().argmax(0)[None])[0])
+        leaving = [_exits(confidence[:, half], level) for level in levels]
+        found = [scores[-1, half] - scores[:, half].gather(0, exits[None])[0] for exits in leaving]
         return torch.stack(found).double().cpu().numpy() if found else np.zeros((0, len(half)))
 
     shown = certificate.certified(losses(first), losses(second), rule.max_drop, rule.confidence)
-    return sign * float(levels[shown - 1]) if shown else NEVER[rule.measure]
+    return sign * levels[shown - 1] if shown else NEVER[rule.measure]
 
 
 def calibrated(network: Network, validation: Split) -> Network:

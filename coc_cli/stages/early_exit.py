@@ -247,13 +247,8 @@ def _named(places: Places, names: tuple[str, ...]) -> list[Place]:
 
 def _not_promised(confidence: float, max_drop: float, info: DataInfo) -> str | None:
     """Return why max_drop cannot be promised with so many images; None where it can."""
-    from coc_cli.learning.certificate import halves, images_for, least_limit
+    from coc_cli.learning.certificate import shortfall
 
     if info.task != "classification" or own_functions().metric:
         return "a promise needs classes and their accuracy, of which no image can lose more than all"
-    tested = len(halves(info.validation_images)[1])
-    least = least_limit(tested, confidence)
-    if max_drop >= least:
-        return None
-    needs = f"max_drop {max_drop:g} needs {2 * images_for(max_drop, confidence):,} validation images"
-    return f"{needs}; with {info.validation_images:,} the least that can be promised is {least:.3g}"
+    return shortfall(info.validation_images, max_drop, confidence, "validation images")

@@ -48,6 +48,7 @@ class PolicyContext:
     refitted: Mapping[Shifted, tuple[Shifted, ...]] = field(default_factory=dict)  # with thresholds of all but a fold
     fitted: Mapping[Measure, Fitted] = field(default_factory=dict)
     _known: dict[tuple[int, str], list[float]] = field(default_factory=dict)
+    _models: dict[float, EnergyModel] = field(default_factory=dict)
 
     @property
     def measure(self) -> str:
@@ -69,11 +70,23 @@ class PolicyContext:
         """The trace of each fold."""
         return [self.trace.rows(fold) for fold in self.folds]
 
+    @cached_property
+    def rest_rows(self) -> list[Array]:
+        """The images of all but each fold."""
+        return [np.setdiff1d(np.arange(len(self.trace)), fold) for fold in self.folds]
+
+    @cached_property
+    def rests(self) -> list[Trace]:
+        """The trace of all but each fold."""
+        return [self.trace.rows(rows) for rows in self.rest_rows]
+
     def model(self, prediction_macs: float = 0.0) -> EnergyModel:
         """Return the time and energy that paths take, with predictions that cost so much."""
-        work = self.workload
-        predicting = replace(work, predictor=Work({"fp32": prediction_macs})) if prediction_macs else work
-        return EnergyModel(self.profile, predicting)
+        if prediction_macs not in self._models:
+            work = self.workload
+            predicting = replace(work, predictor=Work({"fp32": prediction_macs})) if prediction_macs else work
+            self._models[prediction_macs] = EnergyModel(self.profile, predicting)
+        return self._models[prediction_macs]
 
     def thresholds(self, count: int, measure: Measure) -> list[float]:
         """Return thresholds spread over the confidence of exits, from where nearly all leave to where few do.

@@ -80,7 +80,6 @@ class Policy(ABC):
     name: ClassVar[str]
     family: ClassVar[Family]
     needs_classes: ClassVar[bool] = False  # it reads logits of classes
-    needs_predictor: ClassVar[bool] = False  # it asks a fitted predictor
     predicts: ClassVar[bool] = False  # `decide` says where an input will leave
     answers_at_first: ClassVar[bool] = False  # every input leaves at the first exit that it visits
     is_tuned: ClassVar[bool] = False  # `at_step` gives others
@@ -180,7 +179,6 @@ class LearnedPolicy(PredictingPolicy):
     """A predicting policy that asks a fitted predictor."""
 
     predictor: Predictor
-    needs_predictor: ClassVar[bool] = True
 
     @property
     def prediction_macs(self) -> float:
