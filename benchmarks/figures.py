@@ -81,14 +81,19 @@ FIGURES = {
         tuned_on="a student trained here, whose validation images are clean; epochs fixed beforehand",
         needs="40 minutes of a core",
     ),
-    "resnet34": Figure("cifar10-resnet34", "ResNet-34 on CIFAR-10, for a GPU", targets={"": Target(1000, 0.001)}),
+    "resnet34": Figure(
+        "cifar10-resnet34",
+        "ResNet-34 on CIFAR-10, for a GPU",
+        cases={"w2a3": (), "w2a2": ("chain.1.prune.ratio=0.4", f"{QUANTIZE}activations=2")},
+        targets={"w2a3": Target(1000, 0.001), "w2a2": Target(2000, 0.01)},
+    ),
     "vgg19": Figure("cifar10-vgg19", "VGG-19 on CIFAR-10, for a GPU"),
     "mobilenetv2": Figure("cifar10-mobilenetv2", "MobileNetV2 on CIFAR-10, for a GPU"),
     "gpu-exits": Figure(
         "exits-cifar10",
         "An exit behind every convolution of the networks of Predictive Exit, for a GPU",
         cases={
-            one: (f"model.arch=cifar:{one}", "model.width=64", "model.train.epochs=200", "chain.0.early_exit.epochs=20")
+            one: (f"model.arch=cifar:{one}", "model.width=64", "model.train.epochs=30", "chain.0.early_exit.epochs=5")
             for one in ("resnet34", "vgg19")
         },
     ),
@@ -100,6 +105,17 @@ FIGURES = {
         "The student's shape, trained for as many epochs without a teacher",
         cases={"": ("chain.0.distill.kd_weight=0", "chain.0.distill.teacher_views=0")},
         needs="3 hours of a core",
+    ),
+    "exits": Figure(
+        "cifar10-student-exits",
+        "An exit behind every convolution of the student, as coc predict-exit compares them",
+        (0, 1, 2),
+        cases={
+            f"{head}-{backbone}": (f"chain.1.early_exit.head={head}", f"chain.1.early_exit.backbone={backbone}")
+            for head in ("pool", "bof")
+            for backbone in ("frozen", "trained")
+        },
+        needs="half an hour of a core",
     ),
     "chain": Figure(
         "cifar10-chain",

@@ -116,7 +116,7 @@ class Views:
             at = index.to(targets.device)
             features = None if kept.features is None else tuple(each[at] for each in kept.features)
             images_of = kept.images[at] if features is None else kept.images
-            yield Fed(images_of, targets[at], kept.said[at.cpu()].to(at.device).float(), features)
+            yield Fed(images_of, targets[at], kept.said[index.cpu()].to(at.device).float(), features)
 
     def view(self, number: int) -> Split:
         """Return all training images as a view shows them, in order."""
