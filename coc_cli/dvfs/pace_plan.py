@@ -8,7 +8,7 @@ time that is not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class PacePlan:
         """What an input costs on average; infinite where no plan keeps the deadline."""
         return float(self.cost_mj[0, self.rest, -1])
 
+    def alone(self) -> PacePlan:
+        """Return the plan by itself, without others that were made beside it."""
+        return replace(self, cost_mj=self.cost_mj.copy())
+
     def at(self, visit: int, left_ms: Array, level: Array) -> Array:
         """Look up the cost of going on from a visit with time left [n] at a level [n]."""
         tick = np.floor(left_ms / self.tick_ms + 1e-9).astype(int)
@@ -53,44 +57,61 @@ def plan_levels(model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, 
 
     `exit_rates` are of those that are there; the last is 1. The resting level is the one of least total cost.
     """
-    plans = [plan_with_rest(model, visits, exit_rates, deadline_ms, rest) for rest in range(model.profile.levels)]
-    return min(plans, key=lambda one: one.start_mj)
+    plans = _plans(model, visits, exit_rates, deadline_ms, np.arange(model.profile.levels))
+    return min(plans, key=lambda one: one.start_mj).alone()
 
 
 def plan_with_rest(
     model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float, rest: int
 ) -> PacePlan:
     """Plan for a device that rests at a level."""
+    return _plans(model, visits, exit_rates, deadline_ms, np.array([rest]))[0]
+
+
+def _plans(
+    model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float, rests: Array
+) -> list[PacePlan]:
+    """Plan for a device that rests at each of some levels."""
     levels = model.profile.levels
     ticks = int(np.clip(STEPS / (len(visits) * levels**2), LEAST_TICKS, MOST_TICKS))
-    cost = np.full((len(visits), levels, ticks + 1), np.inf)
-    planned = PacePlan(cost, deadline_ms / ticks, rest)
+    cost, tick_ms = np.full((len(rests), len(visits), levels, ticks + 1), np.inf), deadline_ms / ticks
     starts = (-1, *visits[:-1])
     for index in range(len(visits) - 1, -1, -1):
-        stretch = (starts[index] + 1, visits[index])
-        held = _ahead(model, planned, index, stretch, float(exit_rates[index]), change=0)
-        changed = _ahead(model, planned, index, stretch, float(exit_rates[index]), change=1)
-        np.minimum(held, changed.min(0), out=cost[index])
-    return planned
+        stretch, rate = (starts[index] + 1, visits[index]), float(exit_rates[index])
+        follows = cost[:, index + 1] if rate < 1 else None
+        held, changed = (
+            _ahead(model, follows, stretch, rate, rests, ticks, tick_ms, change=change) for change in (0, 1)
+        )
+        np.minimum(held, changed.min(1, keepdims=True), out=cost[:, index])
+    return [PacePlan(one, tick_ms, rest) for one, rest in zip(cost, rests.tolist(), strict=True)]
 
 
 def _ahead(
-    model: EnergyModel, planned: PacePlan, index: int, stretch: tuple[int, int], exit_rate: float, *, change: int
+    model: EnergyModel,
+    follows: Array | None,
+    stretch: tuple[int, int],
+    exit_rate: float,
+    rests: Array,
+    ticks: int,
+    tick_ms: float,
+    *,
+    change: int,
 ) -> Array:
-    """Return the cost of a stretch at each level and of what follows, [levels, ticks], with a change before it or none.
+    """Return the cost of a stretch at each level and of what follows, [rests, levels, ticks + 1].
 
-    What follows the visit number `index`, to which the stretch leads, has been planned.
+    There is a change before it or none. `follows` is what was planned from the visit to which the stretch leads.
     """
-    _, levels, ticks = planned.cost_mj.shape
     takes = model.time_ms[stretch] + change * model.transition_ms
-    cost = np.full((levels, ticks), np.inf)
-    late = np.ceil(takes / planned.tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
-    for level in np.flatnonzero(late < ticks).tolist():
-        remains = np.arange(late[level], ticks) * planned.tick_ms - takes[level]
-        ahead: Array = np.full(len(remains), model.energy_mj[stretch][level] + change * model.transition_mj)
+    cost = np.full((len(rests), len(takes), ticks + 1), np.inf)
+    late = np.ceil(takes / tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
+    for level in np.flatnonzero(late <= ticks).tolist():
+        remains = np.arange(late[level], ticks + 1) * tick_ms - takes[level]
+        here_mj = model.energy_mj[stretch][level] + change * model.transition_mj
+        ahead: Array = np.full((len(rests), len(remains)), here_mj)
         if exit_rate > 0:
-            ahead += exit_rate * answered_mj(model, remains, level, planned.rest)
-        if exit_rate < 1:
-            ahead += (1 - exit_rate) * planned.cost_mj[index + 1, level, : ticks - late[level]]
-        cost[level, late[level] :] = ahead
+            stays, goes_back = (exit_rate * answered_mj(model, remains, level, rest) for rest in (level, -1))
+            ahead += np.where(rests[:, None] == level, stays, goes_back)
+        if follows is not None:
+            ahead += (1 - exit_rate) * follows[:, level, : ticks + 1 - late[level]]
+        cost[:, level, late[level] :] = ahead
     return cost
