@@ -10,7 +10,8 @@ import numpy as np
 
 from coc_cli.dvfs.energy import EnergyModel
 from coc_cli.exits.policies.context import PolicyContext
-from coc_cli.exits.subset_search import PartCosts, search
+from coc_cli.exits.exit_pairs import PartCosts
+from coc_cli.exits.subset_search import search
 from coc_cli.exits.traces import Shifted, Trace, stretched
 
 SKIPPED = 0.3  # of a head's cost is left where predictions skip most visits

@@ -7,7 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from coc_cli.exits.subset_search import PartCosts, _Pairs, search
+from coc_cli.exits.exit_pairs import ExitPairs, PartCosts
+from coc_cli.exits.subset_search import search
 
 Problem = tuple[np.ndarray, np.ndarray, PartCosts, float]
 
@@ -24,14 +25,14 @@ def problem(seed: int, exits: int, n: int = 150) -> Problem:
     return confidence, score, PartCosts(segment, head, segment, head, limit), score[-1].mean() - random.uniform(0, 0.1)
 
 
-def pairs(seed: int, exits: int) -> _Pairs:
+def pairs(seed: int, exits: int) -> ExitPairs:
     confidence, score, costs, least = problem(seed, exits)
     levels = np.linspace(0.2, 0.95, 6 if exits < 4 else 4)
     ends = [np.array([-np.inf, *np.quantile(row, levels), np.inf]) for row in confidence]
-    return _Pairs(confidence, score, costs, least, ends)
+    return ExitPairs(confidence, score, costs, least, ends)
 
 
-def cheapest(known: _Pairs) -> float | None:
+def cheapest(known: ExitPairs) -> float | None:
     """Try every subset with every threshold."""
     found = []
     for choice in product(*(range(len(values)) for values in known.values)):
