@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 
 from coc_cli.dvfs.energy import EnergyModel
-from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.exit_pairs import PartCosts
+from coc_cli.exits.policies.context import PolicyContext
 from coc_cli.exits.subset_search import search
 from coc_cli.exits.traces import Shifted, Trace, stretched
 
