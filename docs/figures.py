@@ -65,8 +65,23 @@ def _not_run() -> Iterator[str]:
         [f"{runs[name].about}{f', {case}' if case else ''}", _command_for(name, case), runs[name].needs]
         for name, case in missing
     ]
+    rows += [
+        [about, f"`python benchmarks/{command}`", needs]
+        for is_there, about, command, needs in _others()
+        if not is_there
+    ]
     if rows:
         yield "## Not run\n\n" + table(["figure", "command", "a run needs"], rows)
+
+
+def _others() -> Iterator[tuple[bool, str, str, str]]:
+    """Yield of what other programs would make whether it is there, what it is, the command, and what it needs."""
+    peers, core = json.loads((FOLDER / "peers.json").read_text(encoding="utf-8"))["kinds"], "of a core"
+    yield "training" in peers, "Other tools on a foreign ResNet-20, trained", "peers.py training", f"an hour {core}"
+    about = "What each setting is worth on a tenth of CIFAR-10"
+    for name, hours in {"training": "2 hours", "w3a3": "3 hours", "w2a2": "3 hours"}.items():
+        is_there = (FOLDER / f"ablation-{name}.json").is_file()
+        yield is_there, f"{about}: {name}", f"ablation.py {name} --seeds 3", f"{hours} {core}"
 
 
 def _command_for(name: str, case: str) -> str:
