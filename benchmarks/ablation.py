@@ -114,7 +114,35 @@ def _low_bits(weights: int, activations: int) -> Ablation:
     )
 
 
-ABLATIONS |= {"w3a3": _low_bits(3, 3), "w2a2": _low_bits(2, 2)}
+VIEWS = Ablation(
+    "ResNet-20 taught by a foreign ResNet-56, 4,500 images of CIFAR-10, 40 epochs, accuracy on 5,000 validation images",
+    {
+        "data": {**CIFAR, "augment": {"shift": 4, "padding": "reflect", "flip": "alternating"}},
+        "model": {
+            "arch": "file:foreign_resnet.py:resnet56",
+            "checkpoint": "resnet56-4bfd9763.th",
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+        },
+        "chain": [
+            {
+                "distill": {
+                    "student": {"arch": "cifar:resnet20", "depth": 20, "width": 16},
+                    "epochs": 40,
+                    **SGD,
+                    "final_lr": 0,
+                    "kd_weight": 0.9,
+                    "temperature": 4,
+                }
+            }
+        ],
+    },
+    {
+        "changed anew in every epoch": (),
+        **{f"{views} views": (f"chain.0.distill.teacher_views={views}",) for views in (20, 5)},
+    },
+)
+ABLATIONS |= {"views": VIEWS, "w3a3": _low_bits(3, 3), "w2a2": _low_bits(2, 2)}
 
 
 def run(name: str, number: int, seed: int, ablation: Ablation) -> dict[str, Any]:
@@ -132,13 +160,12 @@ def run(name: str, number: int, seed: int, ablation: Ablation) -> dict[str, Any]
 
 
 def _from_here(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe whose checkpoint, which lies below the current folder, is named whole."""
-    model = recipe["model"]
-    return (
-        {**recipe, "model": {**model, "checkpoint": str(Path(model["checkpoint"]).resolve())}}
-        if "checkpoint" in model
-        else recipe
-    )
+    """Return a recipe in which a checkpoint in the current folder, and a file of the recipes, are named whole."""
+    model = dict(recipe["model"])
+    if "checkpoint" in model:
+        model["checkpoint"] = str(Path(model["checkpoint"]).resolve())
+    model["arch"] = model.get("arch", "").replace("file:", f"file:{ROOT / 'recipes'}/")
+    return {**recipe, "model": {key: value for key, value in model.items() if value}}
 
 
 def summary(ablation: Ablation, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -79,7 +79,7 @@ def _others() -> Iterator[tuple[bool, str, str, str]]:
     peers, core = json.loads((FOLDER / "peers.json").read_text(encoding="utf-8"))["kinds"], "of a core"
     yield "training" in peers, "Other tools on a foreign ResNet-20, trained", "peers.py training", f"an hour {core}"
     about = "What each setting is worth on a tenth of CIFAR-10"
-    for name, hours in {"training": "2 hours", "w3a3": "3 hours", "w2a2": "3 hours"}.items():
+    for name, hours in {"views": "40 minutes", "training": "2 hours", "w3a3": "3 hours", "w2a2": "3 hours"}.items():
         is_there = (FOLDER / f"ablation-{name}.json").is_file()
         yield is_there, f"{about}: {name}", f"ablation.py {name} --seeds 3", f"{hours} {core}"
 
@@ -150,10 +150,10 @@ def _ablation(found: dict[str, Any]) -> str:
     rows = []
     for one in found["rows"]:
         deviation = NONE if one["deviation"] is None else f"{100 * one['deviation']:.2f}"
-        rows.append(
-            [one["variant"], str(one["n"]), f"{100 * one['mean']:.2f} %", f"{100 * one['change']:+.2f}", deviation]
-        )
-    head = ["variant", "seeds", "mean", "change in points, paired", "its deviation"]
+        minutes = statistics.mean(run["seconds"] for run in found["runs"] if run["variant"] == one["variant"]) / 60
+        value, change = f"{100 * one['mean']:.2f} %", f"{100 * one['change']:+.2f}"
+        rows.append([one["variant"], str(one["n"]), value, change, deviation, f"{minutes:.1f} min"])
+    head = ["variant", "seeds", "mean", "change in points, paired", "its deviation", "training"]
     return f"## Ablation: {found['about']}\n\n    {found['command']}\n\n{table(head, rows)}"
 
 
