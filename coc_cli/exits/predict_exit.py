@@ -17,6 +17,7 @@ from coc_cli.dvfs.energy import EnergyModel, Workload
 from coc_cli.dvfs.schedule import Answer, as_csv, schedule
 from coc_cli.errors import user_error
 from coc_cli.exits.answer import answer
+from coc_cli.exits.apply import apply
 from coc_cli.exits.benefit import DEADLINES, at_deadline, sensitivity
 from coc_cli.exits.collect_traces import collect_traces, workload
 from coc_cli.exits.curves import curve
@@ -102,7 +103,8 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
     lines = _lines(row, test, request.header.spec.labels, deadline)
     say(f"schedule of {len(test)} inputs made {perf_counter() - begun:.1f} s after the traces; curves and deadlines")
     report = _report(request, grid, (rows, row), test, data, deadline)
-    report = report.model_copy(update={"notes": [*useless, *report.notes]})
+    applied = apply(request, network, rows, row, data) if request.applies else None
+    report = report.model_copy(update={"notes": [*useless, *report.notes], "applied": applied})
     _write(request, grid.context, row, lines, report)
     write_page_for(request.directory, say)
     return PredictExitResult(request.directory, as_data(report))

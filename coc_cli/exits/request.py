@@ -30,6 +30,7 @@ class PredictExitRequest:
     confidence: float | None  # of a promise
     directory: Path
     device: str
+    applies: bool = False  # whether a checkpoint with the exits of the best policy is written
 
     def deadline_ms(self, plain_ms: float) -> float:
         """Return the deadline in ms, where the network without exits takes `plain_ms` at the highest frequency."""
@@ -47,6 +48,7 @@ def prepare(
     confidence: float | None = None,
     out: Path | None = None,
     device: str = "auto",
+    applies: bool = False,
     trust_code: bool = False,
 ) -> PredictExitRequest:
     """Check a request; what is not given is the recipe's `predict_exit`. Raises `UserError` before any work.
@@ -74,4 +76,5 @@ def prepare(
     rule = header.spec.rule
     assert rule is not None
     sure = confidence or settings.confidence or rule.confidence
-    return PredictExitRequest(checkpoint, header, recipe, device_profile, text, rule.max_drop, sure, directory, chosen)
+    drop = rule.max_drop
+    return PredictExitRequest(checkpoint, header, recipe, device_profile, text, drop, sure, directory, chosen, applies)

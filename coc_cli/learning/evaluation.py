@@ -69,7 +69,8 @@ def scored(network: Network, split: Split) -> tuple[list[torch.Tensor], torch.Te
 def exit_of(exit_outputs: list[torch.Tensor], rule: ExitRule | None) -> torch.Tensor:
     """Return, for the outputs of all exits, the exit [N] at which each image leaves: the first whose rule fires."""
     befores = [None, *exit_outputs]
-    fires = [leaves(output, rule, before) for output, before in zip(exit_outputs[:-1], befores, strict=False)]
+    pairs = zip(exit_outputs[:-1], befores, strict=False)
+    fires = [leaves(output, rule, before, exit_) for exit_, (output, before) in enumerate(pairs)]
     return torch.stack([*fires, torch.ones_like(exit_outputs[-1][:, 0]) > 0]).int().argmax(0)
 
 

@@ -8,17 +8,19 @@ from torch import Tensor
 from coc_cli.nets.spec import CONFIDENT_WHEN_LOW, ExitRule
 
 NEVER = {"max_softmax": 2.0, "entropy": -1.0, "variance": -1.0, "agreement": -1.0}  # thresholds that no output meets
+ALWAYS = {"max_softmax": 0.0, "entropy": 1e9, "variance": 1e9, "agreement": 1e9}  # that all meet
 
 
-def leaves(output: Tensor, rule: ExitRule | None, before: Tensor | None) -> Tensor:
-    """Return which inputs leave at an exit with these outputs [N, K]; bool [N], none without a rule.
+def leaves(output: Tensor, rule: ExitRule | None, before: Tensor | None, exit_: int) -> Tensor:
+    """Return which inputs leave at an exit, by number, with these outputs [N, K]; bool [N], none without a rule.
 
     `before` are the outputs of the same inputs at the exit before, None at the first.
     """
     if rule is None:
         return torch.zeros(len(output), dtype=torch.bool, device=output.device)
     score = exit_score(output, rule.measure, before)
-    return score <= rule.threshold if rule.measure in CONFIDENT_WHEN_LOW else score >= rule.threshold
+    threshold = rule.threshold_at(exit_)
+    return score <= threshold if rule.measure in CONFIDENT_WHEN_LOW else score >= threshold
 
 
 def exit_score(output: Tensor, measure: str, before: Tensor | None) -> Tensor:

@@ -218,7 +218,7 @@ class Network(nn.Module):
             output, *live_now = segment.run(self, *live)
             continues = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
             if index < len(self.spec.exits):
-                continues = ~leaves(output, self.spec.rule, before)
+                continues = ~leaves(output, self.spec.rule, before, index)
             pieces.append((rows[~continues], output[~continues, : len(self.spec.labels)], index))
             if not continues.any():
                 break

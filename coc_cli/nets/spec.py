@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
-from coc_cli.frozen import FLAG, INTEGER, NUMBER, TEXT, Frozen, by_kind
+from coc_cli.frozen import FLAG, INTEGER, LIST, NUMBER, TEXT, Frozen, by_kind
 from coc_cli.nets.names import plain_path
 from coc_cli.nets.traced_graph import NetworkGraph
 
@@ -57,9 +57,18 @@ class ExitRule(Frozen):
     """When an input leaves: `max_softmax` at least, other measures at most, the threshold; see nets/exit_rules.py."""
 
     measure: Measure
-    threshold: float
+    threshold: Annotated[
+        Annotated[int, Tag(INTEGER)]
+        | Annotated[float, Tag(NUMBER)]
+        | Annotated[tuple[float, ...], Field(min_length=1, max_length=MOST_EXITS), Tag(LIST)],
+        by_kind("a number, or a list of numbers"),
+    ]  # of all exits, or one of each
     max_drop: float  # what the threshold may cost on validation against the final output; calibrated again by this
     confidence: float | None = None  # with which probability it costs no more on other images; None: not tested
+
+    def threshold_at(self, exit_: int) -> float:
+        """Return the threshold of an exit."""
+        return self.threshold[exit_] if isinstance(self.threshold, tuple) else self.threshold
 
 
 class Scale(Frozen):
@@ -106,6 +115,13 @@ class Spec(Frozen):
     scales: Scales = "learned"  # of weights and edges; with powers of two norms keep their statistics, and add only
     exits: Annotated[tuple[Exit, ...], Field(max_length=MOST_EXITS)] = ()
     rule: ExitRule | None = None
+
+    @model_validator(mode="after")
+    def _has_a_threshold_an_exit(self) -> Spec:
+        found = self.rule.threshold if self.rule else None
+        if isinstance(found, tuple) and len(found) != len(self.exits):
+            raise ValueError(f"its rule has {len(found)} thresholds for {len(self.exits)} exits")
+        return self
 
     @property
     def head_outputs(self) -> int:

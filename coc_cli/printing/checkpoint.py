@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from coc_cli.nets.checkpoint_header import Header
 from coc_cli.nets.cost import cost
+from coc_cli.nets.spec import Spec
 from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.report.schema.inspect import AncestorEntry, CheckpointReport, PlaceEntry
 from coc_cli.report.schema.run import LayerEntry
@@ -28,9 +31,8 @@ def print_header(header: Header, path: Path) -> None:
     for index, place in enumerate(spec.exits):
         print_line(f"exit {index}: {place.head} head behind {place.source}")
     if spec.rule is not None:
-        print_line(
-            f"leaves where {spec.rule.measure} passes {spec.rule.threshold:.4f}; the counts are those of the full path"
-        )
+        passed = ", ".join(f"{one:.4f}" for one in np.atleast_1d(spec.rule.threshold))
+        print_line(f"leaves where {spec.rule.measure} passes {passed}; the counts are those of the full path")
     table = table_of("layers", "layer", "weights", "MACs", "params", "weight bits", "activation bits", "BitOps")
     for layer in total.layers:
         bits = (str(layer.weight_bits), str(layer.activation_bits))
@@ -61,6 +63,13 @@ def checkpoint_report(header: Header, path: Path) -> CheckpointReport:
         checkpoint_bytes=path.stat().st_size,
         exits=[PlaceEntry(source=place.source, head=place.head) for place in spec.exits],
         measure=spec.rule.measure if spec.rule else None,
-        threshold=spec.rule.threshold if spec.rule else None,
+        threshold=_threshold(spec),
         layers=[LayerEntry(**asdict(layer), bitops=layer.bitops) for layer in total.layers],
     )
+
+
+def _threshold(spec: Spec) -> float | list[float] | None:
+    """Return the threshold of all exits, or that of each."""
+    if spec.rule is None:
+        return None
+    return list(spec.rule.threshold) if isinstance(spec.rule.threshold, tuple) else spec.rule.threshold

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from coc_cli.files.run_directory import RESULT
 from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.report.delivery import page_of
 from coc_cli.units import count, metric_text, percent
@@ -30,6 +31,11 @@ def print_policies(report: dict[str, Any], directory: Path, *, every: bool = Fal
             f" input; a prediction costs {count(report['predictor_macs'])} MACs of {count(report['full_macs'])}"
         )
     print_line(f"schedule ({chosen['policy']} under {chosen['governor']}): {directory / 'schedule.jsonl'}")
+    if applied := report["applied"]:
+        kept = ", ".join(f"{exit_}" for exit_ in applied["exits"])
+        kept = f"exits {kept}" if kept else "no exits"
+        value = metric_text(report["metric"], applied["metric_value"])
+        print_line(f"applied ({applied['policy']}, {kept}; {value} on test): {directory / RESULT}")
     page = page_of(directory)
     tail = f"   page: {page}" if page.is_file() else ""
     print_line(f"all figures: {directory / 'predict-exit.json'}{tail}")

@@ -66,12 +66,14 @@ class Session:
 
         Args:
             images: See `prepare`.
-            threshold: Of the exit rule, in place of the manifest's.
+            threshold: Of the exit rule at all exits, in place of the manifest's.
         """
-        batch = self.prepare(images)
-        extra = {} if threshold is None else {"threshold": np.array([threshold], np.float32)}
-        if extra and self.manifest["rule"] is None:
-            raise InputError("has no exits, so it takes no threshold")
+        batch, extra = self.prepare(images), {}
+        if threshold is not None:
+            if self.manifest["rule"] is None:
+                raise InputError("has no exits, so it takes no threshold")
+            own = np.atleast_1d(self.manifest["rule"]["threshold"])
+            extra["threshold"] = np.full(len(own), threshold, np.float32)
         found: list[list[Any]] = []
         seconds = []
         for image in batch:

@@ -27,6 +27,9 @@ def predict_exit(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder  [default: RUN/predict-exit/PROFILE]")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: where the network runs once")] = "auto",
     every: Annotated[bool, typer.Option("--all", help="print every policy under every governor, too")] = False,
+    applies: Annotated[
+        bool, typer.Option("--apply", help="write a model.safetensors, too, without the heads that are not worth it")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -35,6 +38,7 @@ def predict_exit(
 ) -> None:
     """Predict where inputs leave, and plan a frequency for each. Compares exit policies."""
     options = {"data": data, "profile": profile, "deadline": deadline, "confidence": confidence, "out": out}
+    options |= {"applies": applies}
     with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
         folder = predict_and_print(
             target, say, printed=not as_json, every=every, **options, device=device, trust_code=trust_code

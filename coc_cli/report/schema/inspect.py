@@ -46,5 +46,7 @@ class CheckpointReport(JsonPart):
     checkpoint_bytes: int = Field(description="size of the file in bytes")
     exits: list[PlaceEntry] = Field(description="inner exits, in order")
     measure: str | None = Field(description="by what an image leaves at an exit; null if there are no exits")
-    threshold: float | None = Field(description="which value of it is passed then; null likewise")
+    threshold: float | list[float] | None = Field(
+        description="which value of it is passed then, at all exits or at each; null likewise"
+    )
     layers: list[LayerEntry] = Field(description="layer by layer")

@@ -164,6 +164,16 @@ class Scheduled(JsonPart):
     governor: str = Field(description="name of the governor")
 
 
+class Applied(JsonPart):
+    """The checkpoint that was written beside this file, with the exits of a policy and no others."""
+
+    policy: str = Field(description="name of the exit policy")
+    exits: list[int] = Field(description="the exits that were kept, by their numbers in the network as it was")
+    thresholds: list[float] = Field(description="that of each, on the scale of its rule")
+    metric_value: float = Field(description="the metric on test, of the checkpoint as it leaves by itself")
+    checkpoint_sha256: str = Field(description="checksum of the file, hexadecimal")
+
+
 class PredictExitReport(JsonPart):
     """predict-exit.json: exit policies under governors on one device; times and energies are a model."""
 
@@ -194,6 +204,7 @@ class PredictExitReport(JsonPart):
     checkpoint_sha256: Added[str] = Field(description="checksum of the network's checkpoint, hexadecimal")
     examples: Added[list[ExampleEntry]] = Field(description="test images that show how differently inputs run")
     schedule: Scheduled = Field(description="the row whose schedule was written")
+    applied: Applied | None = Field(default=None, description="what --apply wrote; null without it")
     files: Added[dict[str, str]] = Field(default={}, description="SHA-256 of the files beside it, by name")
     checksum: Added[str] = Field(default="", description="SHA-256 of all the rest, hexadecimal")
 

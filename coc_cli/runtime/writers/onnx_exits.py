@@ -47,7 +47,9 @@ def leaves(scope: Scope, index: int, numbers: list[str]) -> str | None:
         score = scope.reduced(
             "ReduceMean", scope.op("Abs", [scope.op("Sub", [output, numbers[index - 1]])]), [1], keep=False
         )
-    return scope.op("LessOrEqual" if rule.measure in CONFIDENT_WHEN_LOW else "GreaterOrEqual", [score, THRESHOLD])
+    is_one = not isinstance(rule.threshold, tuple)
+    threshold = THRESHOLD if is_one else scope.op("Gather", [THRESHOLD, scope.ints(index)])
+    return scope.op("LessOrEqual" if rule.measure in CONFIDENT_WHEN_LOW else "GreaterOrEqual", [score, threshold])
 
 
 def _columns(scope: Scope, source: str, first: int, last: int) -> str:

@@ -132,11 +132,12 @@ def _scope(graph: IntegerGraph, form: OnnxForm, *, batch: bool) -> Scope:
 
 
 def _model(scope: Scope, form: OnnxForm, shape: Sequence[Any], outputs: Sequence[Any]) -> onnx.ModelProto:
-    """Return the file of a written network, whose threshold is an input with a default."""
+    """Return the file of a written network, whose threshold, or one of each exit, is an input with a default."""
     inputs = [described(INPUT, shape)]
     if (rule := scope.graph.rule) is not None:
-        inputs.append(described(THRESHOLD, [1]))
-        scope.constants.append(onnx.numpy_helper.from_array(np.array([rule.threshold], np.float32), THRESHOLD))
+        thresholds = np.atleast_1d(np.array(rule.threshold, np.float32))
+        inputs.append(described(THRESHOLD, [len(thresholds)]))
+        scope.constants.append(onnx.numpy_helper.from_array(thresholds, THRESHOLD))
     kind = WEIGHTS[form.weights]
     opsets = [helper.make_opsetid("", kind.opset)]
     graph = scope.to_proto("coc", inputs, outputs)
