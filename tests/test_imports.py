@@ -77,6 +77,7 @@ WITH_TORCH = (
     "exits.predict_exit",
     "exits.predictor_fitting",
     "exits.examples",
+    "exits.apply",
     "profiling",
     "printing",
     "runtime.export",
