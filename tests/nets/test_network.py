@@ -232,9 +232,8 @@ def test_predict_on_a_batch_is_forward_and_the_rule_on_each_image(
     for index, image in enumerate(images):
         outputs = made(image[None])
         befores = [None, *outputs]
-        fires = [
-            bool(leaves(output, made.spec.rule, before)) for output, before in zip(outputs[:-1], befores, strict=False)
-        ]
+        pairs = enumerate(zip(outputs[:-1], befores, strict=False))
+        fires = [bool(leaves(output, made.spec.rule, before, exit_)) for exit_, (output, before) in pairs]
         first = fires.index(True) if any(fires) else 3
         assert int(prediction.exit[index]) == first
         if is_class:
