@@ -46,7 +46,7 @@ def test_killed_three_times_it_ends_in_the_same_bytes(quickstart: Path, tmp_path
         while not (log.exists() and log.read_text().count('"start"') > attempt):
             assert running.poll() is None
             time.sleep(0.05)
-        time.sleep(moments.uniform(0.05, 0.3) * training_s)
+        time.sleep(moments.uniform(0.05, 0.2) * training_s)
         running.send_signal(signal.SIGKILL)
         assert running.wait() == -signal.SIGKILL, f"it was done too soon (seed {seed})"
     subprocess.run(COMMAND, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
