@@ -16,7 +16,7 @@ from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.policy import Policy
 from coc_cli.exits.policies.threshold import Threshold
 from coc_cli.exits.policy_governor_grid import GridRow, best
-from coc_cli.exits.request import PredictExitRequest
+from coc_cli.exits.request import STAGE, PredictExitRequest
 from coc_cli.exits.traces import Shifted, relaxed
 from coc_cli.files.checksum import sha256_of
 from coc_cli.files.run_directory import RESULT
@@ -30,7 +30,6 @@ from coc_cli.nets.spec import CONFIDENT_WHEN_LOW, ExitRule, Measure
 from coc_cli.report.schema import predict_exit as schema
 
 APPLICABLE = tuple(name for name, policy in POLICIES.items() if issubclass(policy, Classic | Threshold))  # as a rule
-STAGE = "predict_exit"  # in a lineage
 
 
 def apply(

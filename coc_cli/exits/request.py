@@ -8,13 +8,14 @@ from pathlib import Path
 
 from coc_cli.dvfs.profile import Profile, read_profile
 from coc_cli.errors import user_error
-from coc_cli.files.run_directory import RECIPE
+from coc_cli.files.run_directory import RECIPE, RESULT
 from coc_cli.nets.checkpoint_header import Header, checkpoint_at, read_header
 from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.model import DEADLINE_FORM, PredictExit
 from coc_cli.recipe.reading import RecipeFile, read
 
 DEADLINE = re.compile(DEADLINE_FORM)
+STAGE = "predict_exit"  # in the lineage of what --apply writes
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,19 @@ def prepare(
     recipe.check_fits(header.spec)
     base = target if target.is_dir() else target.parent
     directory = out or (Path(settings.out) if settings.out and data else base / "predict-exit" / device_profile.name)
+    if applies:
+        _check_free(directory / RESULT)
     chosen = torch_device(recipe, device)
     rule = header.spec.rule
     assert rule is not None
     sure = confidence or settings.confidence or rule.confidence
     drop = rule.max_drop
     return PredictExitRequest(checkpoint, header, recipe, device_profile, text, drop, sure, directory, chosen, applies)
+
+
+def _check_free(path: Path) -> None:
+    """Raise `UserError` where --apply would write over a checkpoint that it has not written itself."""
+    if path.exists() and [one.stage for one in read_header(path, trust_code=True).lineage[-1:]] != [STAGE]:
+        raise user_error(
+            "--out", f"'{path}' is a checkpoint of its own, which --apply would write over; name another folder"
+        )

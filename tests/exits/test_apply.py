@@ -60,6 +60,13 @@ def test_the_checkpoint_scores_what_is_said(tmp_path: Path) -> None:
     assert [one["stage"] for one in shown["lineage"]] == ["baseline", "early_exit", "predict_exit"]
     measured = json.loads(coc("evaluate", path, "--data", tmp_path / "t.yaml", "--json").stdout)
     assert measured["splits"][-1]["metric_value"] == pytest.approx(applied["metric_value"])
+    before = (tmp_path / "run/model.safetensors").read_bytes()
+    refused = coc("predict-exit", tmp_path / "run", "--apply", "--out", tmp_path / "run", code=2).stderr
+    place = tmp_path / "run/model.safetensors"
+    assert (
+        refused == f"--out: '{place}' is a checkpoint of its own, which --apply would write over; name another folder\n"
+    )
+    assert place.read_bytes() == before
     rows = {(row["policy"], row["governor"]): row for row in said["policies"]}
     if applied["policy"] == said["schedule"]["policy"]:
         row = rows[applied["policy"], said["schedule"]["governor"]]
