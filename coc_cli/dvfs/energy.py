@@ -95,6 +95,7 @@ class EnergyModel:
         self.time_ms, self.energy_mj = stretch[:, :, 0], stretch[:, :, 1]  # [from + 1, to, level], active only
         self.transition_ms = profile.transition.time_us.value / 1e3
         self.transition_mj = profile.transition.energy_uj.value / 1e3 + self.transition_ms * self.board_mw / 1e3
+        self.settle_ms = profile.transition.settle_us.value / 1e3 if profile.transition.settle_us else 0.0
         self.idle_mw = profile.idle_power_mw.value + self.board_mw
         self._ahead: dict[tuple[tuple[int, ...], int, int, int], Array] = {}  # longest times that were asked for
 
@@ -166,6 +167,56 @@ class EnergyModel:
 
 
 @dataclass(frozen=True)
+class Levels:
+    """At which level inputs run, which one was asked for, and how long until that takes effect (ms); [N] each."""
+
+    now: Array
+    asked: Array
+    left_ms: Array
+
+    @classmethod
+    def at(cls, level: Array) -> Levels:
+        """Return levels that have settled."""
+        return cls(level, level, np.zeros(level.shape))
+
+    def asking(self, level: Array, settle_ms: float) -> Levels:
+        """Return them with other levels asked for; what was asked before and has not taken effect lapses."""
+        left = np.where(level == self.asked, self.left_ms, np.where(level == self.now, 0.0, settle_ms))
+        return Levels(np.where(left > 0, self.now, level), level, left)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What a stretch takes for each input, [N] each: a part before the level asked for takes effect, and the rest."""
+
+    before_ms: Array
+    before_mj: Array
+    behind_ms: Array
+    behind_mj: Array
+    after: Levels
+
+    @property
+    def time_ms(self) -> Array:
+        return self.before_ms + self.behind_ms
+
+    @property
+    def energy_mj(self) -> Array:
+        return self.before_mj + self.behind_mj
+
+
+def run_stretch(model: EnergyModel, start: Array | int, end: Array | int, levels: Levels) -> Stretch:
+    """Run a stretch, which `time_ms` and `energy_mj` of the model know as [start, end], at levels that may settle."""
+    old_ms, old_mj = model.time_ms[start, end, levels.now], model.energy_mj[start, end, levels.now]
+    before_ms = np.minimum(levels.left_ms, old_ms)
+    share = np.divide(before_ms, old_ms, out=np.zeros(old_ms.shape), where=old_ms > 0)
+    rest = 1 - share
+    left = levels.left_ms - before_ms
+    after = Levels(np.where(left > 0, levels.now, levels.asked), levels.asked, left)
+    asked = start, end, levels.asked
+    return Stretch(before_ms, share * old_mj, rest * model.time_ms[asked], rest * model.energy_mj[asked], after)
+
+
+@dataclass(frozen=True)
 class Totals:
     """What inputs took; [N] each."""
 
@@ -181,17 +232,19 @@ def totals(model: EnergyModel, visited: Array, level: Array, rest: int, deadline
     The device rests at level `rest` when an input arrives and goes back to it after the answer.
     """
     n, exits = visited.shape
-    before, at = np.zeros(n, dtype=int), np.full(n, rest)
+    before, now, asked, left = np.zeros(n, dtype=int), np.full(n, rest), np.full(n, rest), np.zeros(n)
     latency, energy, transitions = np.zeros(n), np.zeros(n), np.zeros(n, dtype=int)
     for index in range(exits):
         rows = np.flatnonzero(visited[:, index])
         chosen = level[rows, index]
-        changed = chosen != at[rows]
-        latency[rows] += model.time_ms[before[rows], index, chosen] + changed * model.transition_ms
-        energy[rows] += model.energy_mj[before[rows], index, chosen] + changed * model.transition_mj
+        changed = chosen != asked[rows]
+        levels = Levels(now[rows], asked[rows], left[rows]).asking(chosen, model.settle_ms)
+        ran = run_stretch(model, before[rows], index, levels)
+        latency[rows] += ran.time_ms + changed * model.transition_ms
+        energy[rows] += ran.energy_mj + changed * model.transition_mj
         transitions[rows] += changed
-        before[rows], at[rows] = index + 1, chosen
-    back = at != rest
+        before[rows], now[rows], asked[rows], left[rows] = index + 1, ran.after.now, chosen, ran.after.left_ms
+    back = asked != rest
     energy += back * model.transition_mj
     idle = np.maximum(0.0, deadline_ms - latency - back * model.transition_ms)
     energy += idle * model.idle_mw / 1e3

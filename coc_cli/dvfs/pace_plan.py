@@ -3,7 +3,8 @@
 For work whose amount is only known as a distribution the best speed rises as work goes on (PACE, Lorch and Smith 2001).
 Here levels are discrete, may change at visited exits only, and each change costs time and energy, so the plan is found
 by dynamic programming backwards over exits, time left and level. Time left is rounded down, so a plan never hopes for
-time that is not there.
+time that is not there. Where a level takes time to settle, only changes are planned that settle within the stretch at
+whose begin they are asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Array, EnergyModel
+from coc_cli.dvfs.energy import Array, EnergyModel, Levels, run_stretch
 
 LEAST_TICKS, MOST_TICKS = 1000, 5000  # steps of time in a deadline
 STEPS = 5e6  # of the dynamic programme, over which ticks are not refined
@@ -52,12 +53,15 @@ def answered_mj(model: EnergyModel, left_ms: Array, level: Array | int, rest: in
     return result
 
 
-def plan_levels(model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float) -> PacePlan:
+def plan_levels(
+    model: EnergyModel, visits: tuple[int, ...], exit_rates: Array, deadline_ms: float, rests: Array | None = None
+) -> PacePlan:
     """Plan for inputs that visit the exits `visits` in turn and leave at each at the rate `exit_rates` [visits].
 
-    `exit_rates` are of those that are there; the last is 1. The resting level is the one of least total cost.
+    `exit_rates` are of those that are there; the last is 1. The resting level is the one of least total cost, of all or
+    of `rests`.
     """
-    plans = _plans(model, visits, exit_rates, deadline_ms, np.arange(model.profile.levels))
+    plans = _plans(model, visits, exit_rates, deadline_ms, np.arange(model.profile.levels) if rests is None else rests)
     return min(plans, key=lambda one: one.start_mj).alone()
 
 
@@ -77,41 +81,58 @@ def _plans(
     cost, tick_ms = np.full((len(rests), len(visits), levels, ticks + 1), np.inf), deadline_ms / ticks
     starts = (-1, *visits[:-1])
     for index in range(len(visits) - 1, -1, -1):
-        stretch, rate = (starts[index] + 1, visits[index]), float(exit_rates[index])
-        follows = cost[:, index + 1] if rate < 1 else None
-        held, changed = (
-            _ahead(model, follows, stretch, rate, rests, ticks, tick_ms, change=change) for change in (0, 1)
+        follows = cost[:, index + 1] if exit_rates[index] < 1 else None
+        ahead = _Ahead(
+            model, (starts[index] + 1, visits[index]), float(exit_rates[index]), follows, rests, ticks, tick_ms
         )
-        np.minimum(held, changed.min(1, keepdims=True), out=cost[:, index])
+        cost[:, index] = ahead.best()
     return [PacePlan(one, tick_ms, rest) for one, rest in zip(cost, rests.tolist(), strict=True)]
 
 
-def _ahead(
-    model: EnergyModel,
-    follows: Array | None,
-    stretch: tuple[int, int],
-    exit_rate: float,
-    rests: Array,
-    ticks: int,
-    tick_ms: float,
-    *,
-    change: int,
-) -> Array:
-    """Return the cost of a stretch at each level and of what follows, [rests, levels, ticks + 1].
+@dataclass(frozen=True)
+class _Ahead:
+    """What a stretch and all that follows cost, by the level at which it begins and the time left."""
 
-    There is a change before it or none. `follows` is what was planned from the visit to which the stretch leads.
-    """
-    takes = model.time_ms[stretch] + change * model.transition_ms
-    cost = np.full((len(rests), len(takes), ticks + 1), np.inf)
-    late = np.ceil(takes / tick_ms - 1e-9).astype(int)  # ticks that pass; time left is rounded down
-    for level in np.flatnonzero(late <= ticks).tolist():
-        remains = np.arange(late[level], ticks + 1) * tick_ms - takes[level]
-        here_mj = model.energy_mj[stretch][level] + change * model.transition_mj
-        ahead: Array = np.full((len(rests), len(remains)), here_mj)
-        if exit_rate > 0:
-            stays, goes_back = (exit_rate * answered_mj(model, remains, level, rest) for rest in (level, -1))
-            ahead += np.where(rests[:, None] == level, stays, goes_back)
-        if follows is not None:
-            ahead += (1 - exit_rate) * follows[:, level, : ticks + 1 - late[level]]
-        cost[:, level, late[level] :] = ahead
-    return cost
+    model: EnergyModel
+    stretch: tuple[int, int]
+    exit_rate: float
+    follows: Array | None  # [rests, levels, ticks + 1], as planned from the visit to which the stretch leads
+    rests: Array
+    ticks: int
+    tick_ms: float
+
+    def best(self) -> Array:
+        """Return the least cost with a change before the stretch or none, [rests, levels, ticks + 1]."""
+        model = self.model
+        levels = np.arange(model.profile.levels)
+        time, energy = model.time_ms[self.stretch], model.energy_mj[self.stretch]
+        cost = np.full((len(self.rests), len(levels), self.ticks + 1), np.inf)
+        for level in levels.tolist():
+            self._lower(cost[:, level], level, time[level], energy[level])
+        if model.settle_ms == 0:
+            changed = np.full((len(self.rests), self.ticks + 1), np.inf)
+            for level in levels.tolist():
+                self._lower(changed, level, time[level] + model.transition_ms, energy[level] + model.transition_mj)
+            np.minimum(cost, changed[:, None], out=cost)
+            return cost
+        for now in levels[time >= model.settle_ms].tolist():  # where a change takes effect within the stretch
+            begun = Levels.at(np.full(len(levels), now)).asking(levels, model.settle_ms)
+            ran = run_stretch(model, *self.stretch, begun)
+            takes, spends = ran.time_ms + model.transition_ms, ran.energy_mj + model.transition_mj
+            for level in levels[levels != now].tolist():
+                self._lower(cost[:, now], level, takes[level], spends[level])
+        return cost
+
+    def _lower(self, cost: Array, level: int, takes_ms: float, spends_mj: float) -> None:
+        """Lower a cost [rests, ticks + 1] to that of a stretch which takes and spends so much and ends at a level."""
+        late = int(np.ceil(takes_ms / self.tick_ms - 1e-9))  # ticks that pass; time left is rounded down
+        if late > self.ticks:
+            return
+        remains = np.arange(late, self.ticks + 1) * self.tick_ms - takes_ms
+        ahead: Array = np.full((len(self.rests), len(remains)), spends_mj)
+        if self.exit_rate > 0:
+            stays, goes_back = (self.exit_rate * answered_mj(self.model, remains, level, rest) for rest in (level, -1))
+            ahead += np.where(self.rests[:, None] == level, stays, goes_back)
+        if self.follows is not None:
+            ahead += (1 - self.exit_rate) * self.follows[:, level, : self.ticks + 1 - late]
+        np.minimum(cost[:, late:], ahead, out=cost[:, late:])

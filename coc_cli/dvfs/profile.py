@@ -65,8 +65,9 @@ class Arithmetic(Frozen):
 class Transition(Frozen):
     """What changing the level once costs."""
 
-    time_us: Amount
+    time_us: Amount  # in which nothing is computed
     energy_uj: Amount
+    settle_us: Amount | None = None  # after which a level that was asked for takes effect; None: at once
 
 
 class Regulator(Sourced):
@@ -142,6 +143,8 @@ class Profile(Frozen):
             yield f"arithmetic.{kind}.dynamic_power_mw", one.dynamic_power_mw
         yield "transition.time_us", self.transition.time_us
         yield "transition.energy_uj", self.transition.energy_uj
+        if self.transition.settle_us is not None:
+            yield "transition.settle_us", self.transition.settle_us
 
     def arithmetic_for(self, kind: Kind) -> Arithmetic:
         """Return the arithmetic that runs numbers of a kind: its own, or the next wider one that the device has."""

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from coc_cli.dvfs.energy import Array, EnergyModel
+import numpy as np
+
+from coc_cli.dvfs.energy import Array, EnergyModel, Levels, run_stretch
 from coc_cli.dvfs.governors.governor import LevelChoice
 from coc_cli.units import spreadsheet_cell
 
@@ -39,7 +41,7 @@ def schedule(
     ):
         segments = list(_segments(model, path, predicted_exit, level, chosen.rest))
         latency = sum(segment["latency_ms"] for segment in segments)
-        back = _back(model, segments, chosen.rest)
+        back = _back(model, segments, int(level[path.nonzero()[0][-1]]), chosen.rest)
         waits = max(0.0, deadline_ms - latency - sum(segment["latency_ms"] for segment in back))
         segments += back
         if waits > 0:
@@ -75,20 +77,26 @@ def _segment(
 def _segments(
     model: EnergyModel, path: Array, predicted_exit: Array, level: Array, rest: int
 ) -> Iterator[dict[str, Any]]:
-    start, at, reason = 0, rest, "start"
+    start, levels, reason = 0, Levels.at(np.array(rest)), "start"
     for exit_ in path.nonzero()[0].tolist():
         chosen = int(level[exit_])
-        if chosen != at:
+        if chosen != levels.asked:
             yield _segment(model, start, start, chosen, model.transition_ms, model.transition_mj, "transition")
-        time, energy = model.time_ms[start, exit_, chosen], model.energy_mj[start, exit_, chosen]
-        yield _segment(model, start, exit_ + 1, chosen, time, energy, reason)
+        levels = levels.asking(np.array(chosen), model.settle_ms)
+        ran, now = run_stretch(model, start, exit_, levels), int(levels.now)
+        settles_here = ran.behind_ms > 0 or ran.before_ms == 0
+        if ran.before_ms > 0:
+            end = start if settles_here else exit_ + 1
+            yield _segment(model, start, end, now, float(ran.before_ms), float(ran.before_mj), "settling")
+        if settles_here:
+            yield _segment(model, start, exit_ + 1, chosen, float(ran.behind_ms), float(ran.behind_mj), reason)
         reason = f"predicted exit {predicted_exit[exit_]}" if predicted_exit[exit_] >= 0 else "not sure enough"
-        start, at = exit_ + 1, chosen
+        start, levels = exit_ + 1, ran.after
 
 
-def _back(model: EnergyModel, segments: list[dict[str, Any]], rest: int) -> list[dict[str, Any]]:
+def _back(model: EnergyModel, segments: list[dict[str, Any]], asked: int, rest: int) -> list[dict[str, Any]]:
     last = segments[-1]
-    if last["frequency_mhz"] == model.profile.frequency_mhz.values[rest]:
+    if asked == rest:
         return []
     return [_segment(model, last["to"], last["to"], rest, model.transition_ms, model.transition_mj, "transition")]
 

@@ -85,6 +85,11 @@ def _spread(profile: Profile, factor: float) -> Profile:
     return profile.model_copy(update={"voltage_mv": profile.voltage_mv.model_copy(update={"values": values})})
 
 
+def _settling(profile: Profile, settle_us: Amount | None) -> Profile:
+    """Return a profile in which levels take so long to take effect."""
+    return profile.model_copy(update={"transition": profile.transition.model_copy(update={"settle_us": settle_us})})
+
+
 TWO_WATTS = Amount(value=2000, source="assumed")
 CHANGES: dict[str, Callable[[Profile], Profile]] = {
     "as it is": lambda profile: profile,
@@ -97,6 +102,8 @@ CHANGES: dict[str, Callable[[Profile], Profile]] = {
     "board and memory of 2 W": lambda profile: profile.model_copy(update={"board_power_mw": TWO_WATTS}),
     "transition time x 0.1": lambda profile: _scaled(profile, 0.1, "transition", "time_us"),
     "transition time x 10": lambda profile: _scaled(profile, 10, "transition", "time_us"),
+    "levels settle at once": lambda profile: _settling(profile, None),
+    "levels settle in 5 ms": lambda profile: _settling(profile, Amount(value=5000, source="assumed")),
 }
 
 

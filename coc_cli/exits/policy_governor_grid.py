@@ -204,7 +204,8 @@ def notes(row: GridRow) -> list[str]:
     model, statistics = row.evaluated.model, row.evaluated.statistics
     if is_shorter_than_a_change(model, statistics):
         longest, level = row.evaluated.longest_ms, model.profile.frequency_mhz.values[row.levels.rest]
-        times = f"{longest:.3g} ms at the highest frequency, a change of frequency {model.transition_ms:.3g} ms"
+        change_ms = max(model.transition_ms, model.settle_ms)
+        times = f"{longest:.3g} ms at the highest frequency, a change of frequency {change_ms:.3g} ms"
         texts.append(f"the longest path takes {times}: {row.policy} holds one level, {level:g} MHz")
     return texts
 

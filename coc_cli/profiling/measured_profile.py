@@ -83,7 +83,9 @@ def profile_of(device: MeasuredDevice, base: Profile, name: str, description: st
         static_power_mw=_static(device, base, voltage_ratio),
         idle_power_mw=_idle(device, base),
         transition=Transition(
-            time_us=_as_in(base, base.transition.time_us), energy_uj=_as_in(base, base.transition.energy_uj)
+            time_us=_as_in(base, base.transition.time_us),
+            energy_uj=_as_in(base, base.transition.energy_uj),
+            settle_us=_as_in(base, base.transition.settle_us) if base.transition.settle_us else None,
         ),
         memory_bandwidth_gbs=_bandwidth(device, base),
         overhead_us=_overhead(device, base),

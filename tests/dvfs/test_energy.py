@@ -9,7 +9,7 @@ from paths import known_of
 from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
 from coc_cli.dvfs.governors import GOVERNORS
 from coc_cli.dvfs.governors.constant import Constant
-from coc_cli.dvfs.governors.governor import Governor, exit_rates
+from coc_cli.dvfs.governors.governor import Governor, LevelChoice, exit_rates
 from coc_cli.dvfs.governors.paper import Paper
 from coc_cli.dvfs.governors.race import Race
 from coc_cli.dvfs.profile import Amount, Profile, Regulator
@@ -85,6 +85,51 @@ def test_going_back_to_rest_costs_a_transition_and_shortens_the_wait() -> None:
     assert found.latency_ms[0] == pytest.approx(active + 0.05)
     assert found.idle_ms[0] == pytest.approx(10 - active - 0.1)
     assert found.transitions[0] == 2
+
+
+def settling(settle_ms: float) -> EnergyModel:
+    content = PROFILE.model_dump()
+    content["transition"]["settle_us"] = {"value": 1000 * settle_ms, "source": "test"}
+    return EnergyModel(Profile.model_validate(content), WORK)
+
+
+def test_a_level_that_settles_by_hand() -> None:
+    # at rest the highest level; half of it is asked for: 0.6 ms, half of the stretch, run as before, the rest at 2.3 ms
+    visited, level = np.array([[True, False, False]]), np.array([[1, 1, 1]])
+    found = totals(settling(0.6), visited, level, rest=2, deadline_ms=10.0)
+    assert found.latency_ms[0] == pytest.approx(0.05 + 0.6 + 2.3 / 2)
+    slow = 2.3 * (0.8 * 0.5 * 0.5625 + 0.1 * 0.75)
+    idle = 10 - 0.05 - 0.6 - 1.15 - 0.05
+    assert found.energy_mj[0] == pytest.approx(0.02 + 1.08 / 2 + slow / 2 + 0.02 + idle * 0.01)
+
+
+def test_what_has_not_settled_goes_on_in_the_next_stretch_and_lapses_when_another_is_asked_for() -> None:
+    visited = np.array([[True, True, False]])
+    model = settling(1.5)  # the first stretch takes 1.2 ms as before; of the second 0.3 of 1.2 ms are as before
+    found = totals(model, visited, np.array([[1, 1, 1]]), rest=2, deadline_ms=10.0)
+    assert found.latency_ms[0] == pytest.approx(0.05 + 1.2 + 0.3 + 0.75 * model.time_ms[1, 1, 1])
+    lapses = totals(model, visited, np.array([[1, 2, 2]]), rest=2, deadline_ms=10.0)
+    assert lapses.latency_ms[0] == pytest.approx(0.05 + 1.2 + 0.05 + 1.2)
+    assert lapses.transitions[0] == 2
+    longer = totals(settling(9.0), visited, np.array([[1, 1, 1]]), rest=2, deadline_ms=10.0)
+    assert longer.latency_ms[0] == pytest.approx(0.05 + 1.2 + 1.2)
+
+
+@pytest.mark.parametrize("settle_ms", [0.0, 0.3, 1.3, 4.0])
+def test_segments_sum_to_the_totals_whatever_is_asked_for(settle_ms: float) -> None:
+    random, model = np.random.default_rng(1), settling(settle_ms)
+    visited = random.random((200, 3)) < 0.7
+    visited[:, 2] |= ~visited.any(1)
+    chosen = LevelChoice(random.integers(0, 3, (200, 3)), 1)
+    found = totals(model, visited, chosen.level, chosen.rest, 14.0)
+    answers = [Answer("a", "b")] * 200
+    lines = list(schedule(model, visited, np.where(visited, 2, -1), chosen, answers, 14.0))
+    assert [line["latency_ms"] for line in lines] == pytest.approx(found.latency_ms.tolist())
+    assert [line["energy_mj"] for line in lines] == pytest.approx(found.energy_mj.tolist())
+    for line in lines:
+        runs = [(one["from"], one["to"]) for one in line["segments"] if one["from"] < one["to"]]
+        assert [end for _, end in runs[:-1]] == [start for start, _ in runs[1:]]
+        assert (runs[0][0], runs[-1][1]) == (0, line["exit"] + 1)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -19,7 +19,9 @@ from coc_cli.dvfs.pace_plan import plan_levels
 from coc_cli.dvfs.profile import Profile
 
 
-def profile_of(levels: int, *, static: float, idle: float, transition_us: float, transition_uj: float) -> Profile:
+def profile_of(
+    levels: int, *, static: float, idle: float, transition_us: float, transition_uj: float, settle_us: float = 0.0
+) -> Profile:
     def at(value: float) -> dict[str, object]:
         return {"value": float(value), "source": "test"}
 
@@ -34,7 +36,11 @@ def profile_of(levels: int, *, static: float, idle: float, transition_us: float,
             "arithmetic": {"fp32": {"throughput_gmacs": at(1.0), "dynamic_power_mw": at(1000.0)}},
             "static_power_mw": at(static),
             "idle_power_mw": at(idle),
-            "transition": {"time_us": at(transition_us), "energy_uj": at(transition_uj)},
+            "transition": {
+                "time_us": at(transition_us),
+                "energy_uj": at(transition_uj),
+                **({"settle_us": at(settle_us)} if settle_us else {}),
+            },
             "memory_bandwidth_gbs": at(1.0),
             "overhead_us": at(20.0),
         }
@@ -153,10 +159,13 @@ def test_no_deadline_is_missed(count: int) -> None:
         exits=st.integers(1, 6),
         factor=st.floats(1.0, 5.0),
         transition_us=st.sampled_from([0.0, 10.0, 100.0, 2000.0]),
+        settle_us=st.sampled_from([0.0, 20.0, 300.0, 3000.0]),
     )
 
 
-def keeps_the_deadline(seed: int, levels: int, exits: int, factor: float, transition_us: float) -> None:
+def keeps_the_deadline(
+    seed: int, levels: int, exits: int, factor: float, transition_us: float, settle_us: float
+) -> None:
     random = np.random.default_rng(seed)
     profile = profile_of(
         levels,
@@ -164,6 +173,7 @@ def keeps_the_deadline(seed: int, levels: int, exits: int, factor: float, transi
         idle=random.uniform(0, 200),
         transition_us=transition_us,
         transition_uj=random.uniform(0, 500),
+        settle_us=settle_us,
     )
     work = Workload(
         tuple(Work({"fp32": macs}) for macs in random.uniform(1e4, 2e6, exits + 1)),

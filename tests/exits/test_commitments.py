@@ -11,7 +11,7 @@ from coc_cli.dvfs.energy import EnergyModel, Work, Workload, totals
 from coc_cli.dvfs.governors.constant import Constant
 from coc_cli.dvfs.governors.pace import Pace
 from coc_cli.dvfs.governors.race import Race
-from coc_cli.dvfs.profile import read_profile
+from coc_cli.dvfs.profile import Amount, read_profile
 from coc_cli.exits.policies.policy import Policy, walk
 from coc_cli.exits.policies.predictive import Predictive
 from coc_cli.exits.policies.predictive_commit import PredictiveCommit
@@ -47,14 +47,18 @@ def test_promises_and_deadlines_are_kept(count: int) -> None:
         exits=st.integers(1, 8),
         device=st.sampled_from(["jetson-tx2-cpu", "jetson-tx2-gpu", "i7-10700", "cortex-m7"]),
         factor=st.floats(1.0, 3.0),
+        settle_us=st.sampled_from([0.0, 100.0, 1000.0, 5000.0]),
     )
 
 
-def keeps_promises_and_deadlines(seed: int, exits: int, device: str, factor: float) -> None:
+def keeps_promises_and_deadlines(seed: int, exits: int, device: str, factor: float, settle_us: float) -> None:
     random = np.random.default_rng(seed)
     segments = tuple(Work({"fp32": macs}) for macs in random.uniform(1e5, 3e7, exits + 1))
     heads = tuple(Work({"fp32": macs}) for macs in random.uniform(0, 3e6, exits))
-    model = EnergyModel(read_profile(device), Workload(segments, heads, Work({"fp32": 1e4})))
+    profile = read_profile(device)
+    settles = {"settle_us": Amount(value=settle_us, source="test")} if settle_us else {}
+    profile = profile.model_copy(update={"transition": profile.transition.model_copy(update=settles)})
+    model = EnergyModel(profile, Workload(segments, heads, Work({"fp32": 1e4})))
     validation, test = (traced(random, n, exits) for n in (100, 200))
     start, least = int(random.integers(0, exits)), random.uniform(0.3, 1)
     cost, visits = model.energy_mj[..., -1], (None, 0, 1, 2)[random.integers(4)]

@@ -132,8 +132,8 @@ def best_level(model: EnergyModel, statistics: PathStatistics, deadline_ms: floa
 
 
 def is_shorter_than_a_change(model: EnergyModel, statistics: PathStatistics) -> bool:
-    """Return whether the longest path takes less time than one change of level."""
-    return bool(statistics.worst_ms(model)[-1] < model.transition_ms)
+    """Return whether the longest path takes less time than one change of level, or than a level takes to settle."""
+    return bool(statistics.worst_ms(model)[-1] < max(model.transition_ms, model.settle_ms))
 
 
 def exit_rates(visits: tuple[int, ...], exit_: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from coc_cli.dvfs.energy import Array, EnergyModel, totals
+from coc_cli.dvfs.energy import Array, EnergyModel, Levels, run_stretch, totals
 from coc_cli.dvfs.governors.governor import (
     LATE_MS,
     Governor,
@@ -65,8 +65,10 @@ class Planner:
     @classmethod
     def of(cls, model: EnergyModel, statistics: PathStatistics, deadline_ms: float) -> Planner | None:
         """Return the plans; None where time, which is rounded down, leaves none."""
-        typical = statistics.typical
-        plan = plan_levels(model, typical.visits, typical.exit_rates, deadline_ms)
+        typical, rests = statistics.typical, _rests(model, statistics, deadline_ms)
+        if not len(rests):
+            return None
+        plan = plan_levels(model, typical.visits, typical.exit_rates, deadline_ms, rests)
         if not np.isfinite(plan.start_mj):
             return None
         by_latest_exit = {
@@ -87,9 +89,13 @@ class Planner:
                 continue
             start = before[rows] + 1
             changed = every[None] != now[rows, None]  # [n, levels]
-            remains = left[rows, None] - model.time_ms[start, index] - changed * model.transition_ms
-            cost = model.energy_mj[start, index] + changed * model.transition_mj
+            held = np.broadcast_to(now[rows, None], changed.shape)
+            asked = Levels.at(held).asking(np.broadcast_to(every, changed.shape), model.settle_ms)
+            ran = run_stretch(model, start[:, None], index, asked)
+            remains = left[rows, None] - ran.time_ms - changed * model.transition_ms
+            cost = ran.energy_mj + changed * model.transition_mj
             cost = cost + self._ahead(batch, rows, index, remains)
+            cost = np.where(ran.after.left_ms > 0, np.inf, cost)  # it would not have settled by then
             best = np.where(np.isfinite(cost).any(1), cost.argmin(1), model.fastest)
             level[rows, index] = best
             left[rows] = remains[np.arange(len(rows)), best]
@@ -129,14 +135,33 @@ class Planner:
     def _needs(self, batch: PathBatch, rows: Array, index: int) -> Array:
         """Return the time that must be left behind an exit at each level, [n, levels], so that the answer is in time.
 
-        On the longest path nothing is faster than to hold the level, or to change to the highest at once.
+        On the longest path nothing is faster than to hold the level, or to change to the highest at once, where that
+        settles before the next visit, wherever it is.
         """
         model, may_visit = self.model, self.statistics.may_visit
         bounds = np.stack([batch.latest_exit[rows, index], batch.max_visits[rows, index]], 1)
         different, which = np.unique(bounds, axis=0, return_inverse=True)
         ahead = np.array([model.ahead_ms(may_visit, index, latest, visits) for latest, visits in different])
-        needs: Array = np.minimum(ahead, ahead[:, -1:] + model.transition_ms)[which.reshape(-1)]
+        change = np.full(model.profile.levels, model.transition_ms + model.settle_ms)
+        if model.settle_ms and index + 1 < len(model.time_ms):
+            change[model.time_ms[index + 1, index + 1 :].min(0) < model.settle_ms] = np.inf
+        needs: Array = np.minimum(ahead, ahead[:, -1:] + change)[which.reshape(-1)]
         return needs
+
+
+def _rests(model: EnergyModel, statistics: PathStatistics, deadline_ms: float) -> Array:
+    """Return the levels from which the longest path can begin: held, or changed to the highest as soon as that settles.
+
+    Where levels take effect at once the plan itself sees to that.
+    """
+    every = np.arange(model.profile.levels)
+    if not model.settle_ms:
+        return every
+    longest = statistics.worst_ms(model)
+    changed_ms = longest[-1] + model.transition_ms + model.settle_ms
+    settles = model.time_ms[0].min(0) >= model.settle_ms
+    result: Array = every[(longest <= deadline_ms + LATE_MS) | (settles & (changed_ms <= deadline_ms + LATE_MS))]
+    return result
 
 
 def _weighted(probability: Array, cost: Array) -> Array:
