@@ -218,7 +218,7 @@ class SegmentEntry(JsonPart):
     voltage_mv: Added[float] = Field(description="voltage in mV")
     latency_ms: float = Field(description="duration in ms")
     energy_mj: float = Field(description="energy in mJ")
-    reason: str = Field(description="start, predicted exit N, not sure enough, transition or idle")
+    reason: str = Field(description="start, predicted exit N, not sure enough, settling, transition or idle")
 
 
 class ScheduleLine(JsonPart):
