@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from coc_cli.nets.names import head_part
 from coc_cli.nets.spec import Exit
 
-CODEWORDS = 64
 HIDDEN = 64
 GRID = 2  # the histogram is taken in 2x2 regions
 
@@ -36,11 +35,11 @@ class BagOfFeatures(nn.Module):
 class BofHead(nn.Module):
     """1x1 convolution to codewords, bag of features, two linear layers."""
 
-    def __init__(self, channels: int, outputs: int) -> None:
+    def __init__(self, channels: int, outputs: int, codewords: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, CODEWORDS, 1)
-        self.bag = BagOfFeatures(CODEWORDS)
-        self.hidden = nn.Linear(CODEWORDS * GRID**2, HIDDEN)
+        self.conv = nn.Conv2d(channels, codewords, 1)
+        self.bag = BagOfFeatures(codewords)
+        self.hidden = nn.Linear(codewords * GRID**2, HIDDEN)
         self.relu = nn.ReLU()
         self.linear = nn.Linear(HIDDEN, outputs)
 
@@ -66,10 +65,12 @@ class PoolHead(nn.Module):
 def reads(index: int, place: Exit, channels: int, outputs: int) -> dict[str, dict[str, int]]:
     """Return, for a spec's `modules`, the sizes of a head's first layer on a backbone pruned to so many channels."""
     if place.head == "bof":
-        return {head_part(index, "conv"): {"in": channels, "out": CODEWORDS, "groups": 1}}
+        return {head_part(index, "conv"): {"in": channels, "out": place.codewords, "groups": 1}}
     return {head_part(index, "linear"): {"in": channels, "out": outputs}}
 
 
 def make_head(place: Exit, outputs: int) -> nn.Module:
     """Return the head of an exit, from [N, channels, H, W] to [N, outputs]."""
-    return {"bof": BofHead, "pool": PoolHead}[place.head](place.channels, outputs)
+    if place.head == "bof":
+        return BofHead(place.channels, outputs, place.codewords)
+    return PoolHead(place.channels, outputs)

@@ -27,6 +27,7 @@ Measure: TypeAlias = Literal["max_softmax", "entropy", "variance", "agreement"]
 
 CONFIDENT_WHEN_LOW = frozenset(("entropy", "variance", "agreement"))  # measures
 MOST_EDGES, MOST_EXITS = 20_000, 1_000
+CODEWORDS, MOST_CODEWORDS = 64, 4096
 FLOAT_BITS = 32  # what an unquantised operand counts
 LARGEST_BITS = 8
 
@@ -51,6 +52,7 @@ class Exit(Frozen):
     source: str  # the fx node whose output the head reads
     head: Literal["bof", "pool"]
     channels: int  # of that output, before any pruning
+    codewords: Annotated[int, Field(ge=1, le=MOST_CODEWORDS)] = CODEWORDS  # of a bof head
 
 
 class ExitRule(Frozen):

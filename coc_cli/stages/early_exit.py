@@ -16,7 +16,7 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
 from coc_cli.learning.own_functions import own_functions
-from coc_cli.nets.spec import MOST_EXITS, Exit, ExitRule, Measure, Spec
+from coc_cli.nets.spec import CODEWORDS, MOST_CODEWORDS, MOST_EXITS, Exit, ExitRule, Measure, Spec
 from coc_cli.stages.stage import ChainPosition, Lab, Stage
 from coc_cli.stages.taught_stage import TaughtStage, answers
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from coc_cli.data.info import DataInfo
+    from coc_cli.learning.tasks import Task
     from coc_cli.learning.training import Batch
     from coc_cli.nets.exit_places import Place, Places
     from coc_cli.nets.network import Network
@@ -40,7 +41,7 @@ class EarlyExit(TaughtStage):
     """Add exits; exactly one of `exits` and `every` says where."""
 
     name: ClassVar[str] = "early_exit"
-    later: ClassVar[frozenset[str]] = TaughtStage.later | {"confidence"}
+    later: ClassVar[frozenset[str]] = TaughtStage.later | {"confidence", "codewords", "self_distillation"}
     works_on: ClassVar[str] = "the path of each input"
     advised_place: ClassVar[int | None] = 4
     depends_on_input: ClassVar[bool] = True
@@ -59,6 +60,9 @@ class EarlyExit(TaughtStage):
     head: Annotated[
         Literal["pool", "bof"], Field(description="pool: average pool and linear; bof: the papers' bag of features")
     ] = "pool"
+    codewords: Annotated[
+        int, Field(ge=1, le=MOST_CODEWORDS, description="of a bof head; fewer cost less where maps are large")
+    ] = CODEWORDS
     backbone: Annotated[
         Literal["frozen", "trained"], Field(description="train the heads alone, or everything together")
     ] = "frozen"
@@ -70,6 +74,15 @@ class EarlyExit(TaughtStage):
         ],
         Field(description="of the exits and the final output: equal, by the share of MACs done, or a list"),
     ] = "equal"
+    self_distillation: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="share of the network's own final output in what inner exits learn, as of a teacher; the final"
+            " output does not learn from them by it",
+        ),
+    ] = 0.0
     rule: Annotated[
         Measure | None,
         Field(
@@ -138,7 +151,7 @@ class EarlyExit(TaughtStage):
             raise StageError("the network already has exits; leave one of the early_exit stages out")
         places, unpruned = self.places(spec), Places(spec.with_changes(modules={}, parameters={}))
         exits = tuple(
-            Exit(source=p.source, head=self.head, channels=unpruned.named(p.source).channels)  # type: ignore[union-attr]
+            Exit(source=p.source, head=self.head, channels=unpruned.named(p.source).channels, codewords=self.codewords)  # type: ignore[union-attr]
             for p in places
         )
         measure, max_drop = self.rule_for(spec.task)
@@ -208,16 +221,31 @@ class EarlyExit(TaughtStage):
             for name, parameter in with_exits.named_parameters():
                 parameter.requires_grad_(name not in inherited)
 
+        learned = [*((1 - self.self_distillation) * weight for weight in weights[:-1]), weights[-1]]
         frozen = FrozenBackbone(with_exits) if self.backbone == "frozen" else None
 
         def loss(net: Network, batch: Batch) -> Tensor:
             teacher_output = answers(teacher, batch, net.arithmetic) if teacher else None
             outputs = frozen.outputs(batch.features) if frozen and batch.features else net(batch.inputs)
-            return self.loss_of(task, outputs, batch, teacher_output, weights)
+            return self.with_own(task, outputs, weights, self.loss_of(task, outputs, batch, teacher_output, learned))
 
         lab.train(with_exits, self, loss, teacher=teacher, views=self.teacher_views, frozen=frozen)
         with_exits.backbone_frozen = False
         return with_exits.requires_grad_()
+
+    def with_own(self, task: Task, outputs: list[Tensor], weights: list[float], others: Tensor) -> Tensor:
+        """Return the mean loss over exits, by `weights`, in which inner ones also learn from the network's own answer.
+
+        `others` is the mean of what else they learn, in which inner exits count `self_distillation` less. Phuong and
+        Lampert 2019, "Distillation-Based Training for Multi-Exit Architectures", section 3.
+        """
+        share, total, inner = self.self_distillation, sum(weights), sum(weights[:-1])
+        if not share or not inner:
+            return others
+        final = outputs[-1].detach()
+        own = [task.distillation_loss(output, final, self.temperature) for output in outputs[:-1]]
+        learned = sum(weight * loss for weight, loss in zip(weights, own, strict=False))
+        return ((total - share * inner) * others + share * learned) / total
 
     def _weights(self, spec: Spec, exits: int) -> list[float]:
         if self.loss_weights == "equal":

@@ -91,6 +91,6 @@ def _exits(incoming: Spec, backbone: Spec) -> tuple[Exit, ...]:
     fractions = [place.macs_fraction for at in incoming.exits if (place := before.named(at.source))]
     places = after.every_block() if len(after.every_block()) >= len(fractions) else after.every_conv()
     return tuple(
-        Exit(source=place.source, head=at.head, channels=place.channels)
+        Exit(source=place.source, head=at.head, channels=place.channels, codewords=at.codewords)
         for place, at in zip(spread(places, fractions), incoming.exits, strict=False)
     )
