@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 
@@ -66,7 +65,7 @@ def apply(
         exits=list(kept),
         thresholds=list(np.atleast_1d(rule.threshold)) if rule else [],
         metric_value=result.value,
-        checkpoint_sha256=sha256_of(Path(path)),
+        checkpoint_sha256=sha256_of(path),
     )
 
 

@@ -38,10 +38,16 @@ def predict_exit(
 ) -> None:
     """Predict where inputs leave, and plan a frequency for each. Compares exit policies."""
     options = {"data": data, "profile": profile, "deadline": deadline, "confidence": confidence, "out": out}
-    options |= {"applies": applies}
     with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
         folder = predict_and_print(
-            target, say, printed=not as_json, every=every, **options, device=device, trust_code=trust_code
+            target,
+            say,
+            printed=not as_json,
+            every=every,
+            **options,
+            device=device,
+            applies=applies,
+            trust_code=trust_code,
         )
         if as_json:
             stdout.write((folder / PREDICTION).read_text() + "\n")
