@@ -12,9 +12,14 @@ from typing import Any
 from coc_cli.units import counted
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
-ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "control", "lowbit", "chain")
+ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "control", "lowbit", "chain", "unpruned")
 PROGRAM = FOLDER.parents[1] / "benchmarks/figures.py"
 NONE = "-"
+OPPONENTS = {  # of prediction, as predict.json names them
+    "best passive kind of the papers": "the papers' best passive kind",
+    "subset at one level": "`subset` at one level",
+    "subset": "`subset`",
+}
 PEERS = {"ptq": "without training", "training": "four epochs each"}  # kinds of comparison with other tools
 
 
@@ -82,6 +87,49 @@ def _others() -> Iterator[tuple[bool, str, str, str]]:
     for name, hours in {"views": "40 minutes", "training": "2 hours", "w3a3": "3 hours", "w2a2": "3 hours"}.items():
         is_there = (FOLDER / f"ablation-{name}.json").is_file()
         yield is_there, f"{about}: {name}", f"ablation.py {name} --seeds 3", f"{hours} {core}"
+
+
+def predict_exit() -> str:
+    """Return the tables of docs/predictive-exit.md: a kind of network each, a line for each device and deadline."""
+    path = FOLDER / "predict.json"
+    if not path.is_file():
+        return "Not run: `python benchmarks/predict.py`."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    parts = [f"{_where(found)}. [predict.json](benchmarks/predict.json) is made by\n\n    {found['command']}"]
+    for kind in dict.fromkeys(one["kind"] for one in found["runs"]):
+        runs = [one for one in found["runs"] if one["kind"] == kind]
+        means = [one for one in found["means"] if one["kind"] == kind]
+        rows = []
+        for profile, deadline in dict.fromkeys((one["profile"], one["deadline"]) for one in runs):
+            here = {(one["what"], one["opponent"]): one for one in means if _place(one) == (profile, deadline)}
+            used = dict.fromkeys(one["scheduled"] for one in runs if _place(one) == (profile, deadline))
+            columns = [("subset_saves", "classic"), *(("saved", opponent) for opponent in OPPONENTS)]
+            cells = [_saved(here.get(column)) for column in columns]
+            rows.append([profile, f"{deadline:g}x", *cells, ", ".join(used)])
+        full = [one["full_accuracy"] for one in {one["seed"]: one for one in runs}.values()]
+        about = f"{counted(len(full), 'seed')}, without exits {100 * statistics.mean(full):.2f} %"
+        about += f" of {runs[0]['n_test']:,} test images; read at {100 * runs[0]['drop']:g} points less."
+        head = [
+            "device",
+            "deadline",
+            "`subset` against no exits",
+            *(f"prediction against {name}" for name in OPPONENTS.values()),
+        ]
+        parts.append(f"### {kind}\n\n{about}\n\n{table([*head, 'scheduled'], rows)}")
+    return "\n\n".join(parts)
+
+
+def _place(one: dict[str, Any]) -> tuple[str, float]:
+    return one["profile"], one["deadline"]
+
+
+def _saved(one: dict[str, Any] | None) -> str:
+    """Return what is saved, with its interval over seeds; of how many where some do not reach the score."""
+    if one is None:
+        return NONE
+    interval = f" ({100 * one['ci95'][0]:+.1f} to {100 * one['ci95'][1]:+.1f})" if one["ci95"] else ""
+    few = f", {one['n']} of {one['of']} seeds" if one["n"] < one["of"] else ""
+    return f"{100 * one['mean']:+.1f} %{interval}{few}"
 
 
 def _command_for(name: str, case: str) -> str:

@@ -282,6 +282,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "results": figures.results,
     "figures": figures.figures,
+    "predict_exit_figures": figures.predict_exit,
 }
 
 

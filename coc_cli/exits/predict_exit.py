@@ -84,13 +84,13 @@ def predict_exit(request: PredictExitRequest, *, say: Say = print) -> PredictExi
     confidence, images = request.confidence, len(data.validation) + len(data.holdout or ())
     if confidence is not None:
         check_promise(images, request.max_drop, confidence, classes=request.header.spec.task == "classification")
-    validation, test = _traces(request, network, data, say)
+    validation, test = make_traces(request, network, data, say)
     useless = [f"warning: {what}" for what in _useless(network, test, data)]
     begun = perf_counter()
     tested = None
     if confidence is not None:
         validation, tested = (validation.rows(half) for half in halves(len(validation)))
-    grid = _grid(request, validation, test, work, say)
+    grid = make_grid(request, validation, test, work, say)
     deadline = request.deadline_ms(grid.context.model().plain_ms)
     rows = grid.rows_at(deadline)
     row = scheduled(rows)
@@ -119,8 +119,8 @@ def _check_deadline(request: PredictExitRequest, work: Workload) -> None:
         raise user_error("--deadline", f"{request.deadline} is {value:.4g} ms, but {needs}")
 
 
-def _traces(request: PredictExitRequest, network: Network, data: Data, say: Say) -> tuple[Trace, Trace]:
-    """Run the network over what it never trained on: validation with what is held out, and test."""
+def make_traces(request: PredictExitRequest, network: Network, data: Data, say: Say) -> tuple[Trace, Trace]:
+    """Return traces of the network over what it never trained on: validation with what is held out, and test."""
     held = f", {len(data.holdout)} held out" if data.holdout else ""
     exits = len(request.header.spec.exits)
     say(f"traces of {len(data.validation)} validation{held} and {len(data.test)} test images, {exits} exits")
@@ -138,7 +138,7 @@ def _useless(network: Network, test: Trace, data: Data) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Every policy at its points, evaluated on a device, under every governor at whatever deadline."""
 
     context: PolicyContext
@@ -152,7 +152,8 @@ class _Grid:
         return self._rows[deadline_ms]
 
 
-def _grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Workload, say: Say) -> _Grid:
+def make_grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Workload, say: Say) -> Grid:
+    """Return every policy on a device: as sure as it has to be on validation, and what it does on test."""
     spec, seed = request.header.spec, request.recipe.recipe.seed
     context = PolicyContext(validation, work, request.profile, _measures(spec), seed)
     plain_ms, full = context.model().plain_ms, float(validation.score[-1].mean())
@@ -168,7 +169,7 @@ def _grid(request: PredictExitRequest, validation: Trace, test: Trace, work: Wor
     evaluated = {
         name: known.get(name) or evaluate_policy(name, least_score, context, test) for name in applicable(context)
     }
-    return _Grid(context, evaluated)
+    return Grid(context, evaluated)
 
 
 def _with_predictors(context: PolicyContext, row: GridRow | None) -> PolicyContext:
@@ -207,7 +208,7 @@ def _baseline_value(directory: Path) -> float | None:
 
 def _report(
     request: PredictExitRequest,
-    grid: _Grid,
+    grid: Grid,
     chosen: tuple[list[GridRow], GridRow],
     test: Trace,
     data: Data,

@@ -41,7 +41,12 @@ class EarlyExit(TaughtStage):
     """Add exits; exactly one of `exits` and `every` says where."""
 
     name: ClassVar[str] = "early_exit"
-    later: ClassVar[frozenset[str]] = TaughtStage.later | {"confidence", "codewords", "self_distillation"}
+    later: ClassVar[frozenset[str]] = TaughtStage.later | {
+        "confidence",
+        "codewords",
+        "self_distillation",
+        "balanced_gradients",
+    }
     works_on: ClassVar[str] = "the path of each input"
     advised_place: ClassVar[int | None] = 4
     depends_on_input: ClassVar[bool] = True
@@ -83,6 +88,13 @@ class EarlyExit(TaughtStage):
             " output does not learn from them by it",
         ),
     ] = 0.0
+    balanced_gradients: Annotated[
+        bool,
+        Field(
+            description="let each part of a trained backbone learn from the mean of the exits behind it, where early"
+            " parts otherwise learn from more of them (gradient equilibrium, Li et al. 2019); of sgd"
+        ),
+    ] = False
     rule: Annotated[
         Measure | None,
         Field(
@@ -115,6 +127,9 @@ class EarlyExit(TaughtStage):
             yield (), "needs exactly one of 'exits' and 'every'"
         if self.exits == ():
             yield ("exits",), "needs at least one item"
+        if self.balanced_gradients and (self.backbone == "frozen" or self.optimizer == "adamw"):
+            why = "adamw scales each gradient itself" if self.optimizer == "adamw" else "the backbone is frozen"
+            yield ("balanced_gradients",), f"changes nothing, since {why}; leave it out"
         if position.info is None:
             return
         try:
@@ -207,6 +222,7 @@ class EarlyExit(TaughtStage):
         return spread(free, [(index + 1) / (self.exits + 1) for index in range(self.exits)])
 
     def change(self, network: Network, lab: Lab) -> Network:
+        from coc_cli.learning.gradient_balance import balance
         from coc_cli.learning.kept_features import FrozenBackbone
         from coc_cli.learning.tasks import task_of
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
@@ -221,6 +237,7 @@ class EarlyExit(TaughtStage):
             for name, parameter in with_exits.named_parameters():
                 parameter.requires_grad_(name not in inherited)
 
+        hooks = balance(with_exits, weights) if self.balanced_gradients else []
         learned = [*((1 - self.self_distillation) * weight for weight in weights[:-1]), weights[-1]]
         frozen = FrozenBackbone(with_exits) if self.backbone == "frozen" else None
 
@@ -230,6 +247,8 @@ class EarlyExit(TaughtStage):
             return self.with_own(task, outputs, weights, self.loss_of(task, outputs, batch, teacher_output, learned))
 
         lab.train(with_exits, self, loss, teacher=teacher, views=self.teacher_views, frozen=frozen)
+        for hook in hooks:
+            hook.remove()
         with_exits.backbone_frozen = False
         return with_exits.requires_grad_()
 

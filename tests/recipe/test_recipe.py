@@ -839,11 +839,11 @@ def beside_images(archive: Path, table: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_every_shipped_recipe_is_found() -> None:
     # the last has its own test, test_efficientnet_lite.py
-    assert (len(EVERY), len(SHIPPED), len(FOREIGN)) == (18, 13, 4)
+    assert (len(EVERY), len(SHIPPED), len(FOREIGN)) == (19, 13, 5)
 
 
 def test_others_on_cifar10_take_their_student_from_the_cache() -> None:
-    paths = [RECIPES / f"cifar10-{name}.yaml" for name in ("resnet56", "chain", "student-exits")]
+    paths = [RECIPES / f"cifar10-{name}.yaml" for name in ("resnet56", "chain", "unpruned", "student-exits")]
     contents = [YamlSource(path.name, path.read_text()).content for path in paths]
     student, *others = (Recipe.model_validate_json(json.dumps(content)) for content in contents)
     same = student.data, student.model, student.seed, student.chain[0]
@@ -983,7 +983,10 @@ def test_the_recipes_of_cifar_declare_it(path: Path, tmp_path: Path, monkeypatch
 @pytest.mark.usefixtures("beside_images")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_recipe_can_be_planned(path: Path) -> None:
-    plan = make_plan(read(path))
-    assert len(plan.steps) == len(yaml.safe_load(path.read_text())["chain"]) + 1
+    chain = [next(iter(link)) for link in yaml.safe_load(path.read_text())["chain"]]
+    # the made archive has a tenth of CIFAR-10's validation images, too few for the drop that the recipes allow
+    few = [f"chain.{index}.early_exit.max_drop=0.5" for index, name in enumerate(chain) if name == "early_exit"]
+    plan = make_plan(read(path, tuple(few) if "cifar10" in path.stem else ()))
+    assert len(plan.steps) == len(chain) + 1
     if path.stem == "cifar10-resnet34":  # the papers' network is promised the papers' thousandfold, on the full path
         assert plan.bitops_ratio(plan.steps[-1])[0] >= 1000

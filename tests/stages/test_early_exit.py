@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from coc_cli.learning.gradient_balance import balance
 from coc_cli.learning.tasks import task_of
 from coc_cli.learning.training import Batch
 from coc_cli.nets.cost import cost
@@ -50,3 +51,34 @@ def test_fewer_codewords_are_smaller_heads(spec: Spec) -> None:
     assert made.get_submodule("exits.0.bag").gain.shape == (8,)
     assert [exit_.codewords for exit_ in few.exits] == [8, 8]
     assert len(made(torch.zeros(2, *spec.input_shape))) == 3
+
+
+def test_a_balanced_gradient_is_the_mean_over_the_exits_behind(spec: Spec) -> None:
+    network, weights = build(EarlyExit(exits=2).expect(spec)).eval(), [1.0, 0.5, 2.0]
+    images, targets = torch.randn(4, *spec.input_shape), torch.tensor([0, 1, 1, 0])
+    named = dict(network.named_parameters())
+
+    def gradients(counted: list[float]) -> dict[str, torch.Tensor]:
+        losses = [F.cross_entropy(output, targets) for output in network(images)]
+        network.zero_grad()
+        sum(weight * loss for weight, loss in zip(counted, losses, strict=True)).backward()
+        return {
+            name: one.grad.clone() if one.grad is not None else torch.zeros_like(one) for name, one in named.items()
+        }
+
+    of_exit = [gradients([float(index == one) for index in range(3)]) for one in range(3)]
+    hooks = balance(network, weights)
+    balanced = gradients([weight / 3.5 for weight in weights])
+    behind = {0: 3.5, 1: 2.5, 2: 2.0}
+    shares = set()
+    for name in named:
+        total = sum(weight * one[name] for weight, one in zip(weights, of_exit, strict=True))
+        first = next(index for index in range(3) if any(of[name].abs().sum() for of in of_exit[: index + 1]))
+        share = 3.5 if name.startswith("exits.") else behind[first]
+        shares.add(share)
+        torch.testing.assert_close(balanced[name], total / share)
+    assert shares == {3.5, 2.5, 2.0}
+    for hook in hooks:
+        hook.remove()
+    unhooked = gradients([weight / 3.5 for weight in weights])
+    assert not all(torch.equal(unhooked[name], balanced[name]) for name in named)
