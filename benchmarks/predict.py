@@ -19,6 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from coc_cli.chain.result import environment
+from coc_cli.exits.benefit import DEADLINES
+from coc_cli.exits.collect_traces import workload
+from coc_cli.exits.equal_score import at_equal_score, saved_by
+from coc_cli.exits.policies import names_in
+from coc_cli.exits.policy_governor_grid import best, scheduled
+from coc_cli.exits.predict_exit import make_grid, make_traces
+from coc_cli.exits.request import prepare
+from coc_cli.nets.checkpoint import load
+from coc_cli.report.schema.part import as_data
+
 ROOT = Path(__file__).resolve().parents[1]
 KEPT, JSON = Path("runs/predict"), ROOT / "docs/benchmarks/predict.json"
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # 97.5 % of t, by n
@@ -26,15 +37,6 @@ T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9:
 
 def measured(run: Path, profile: str) -> list[dict[str, Any]]:
     """Return what policies need on a device, an entry for each deadline."""
-    from coc_cli.exits.benefit import DEADLINES
-    from coc_cli.exits.collect_traces import workload
-    from coc_cli.exits.equal_score import at_equal_score, saved_by
-    from coc_cli.exits.policies import names_in
-    from coc_cli.exits.policy_governor_grid import best, scheduled
-    from coc_cli.exits.predict_exit import make_grid, make_traces
-    from coc_cli.exits.request import prepare
-    from coc_cli.nets.checkpoint import load
-
     request = prepare(run, profile=profile, device="cpu", trust_code=True)
     network, data = load(request.checkpoint, trust_code=True), request.recipe.images()
     validation, test = make_traces(request, network, data, print)
@@ -103,8 +105,6 @@ def main() -> None:
     parser.add_argument("--profile", action="append", required=True, help="a device, or a profile's path; several")
     asked = parser.parse_args()
     entries = [one for run in asked.runs for profile in asked.profile for one in kept(run, profile)]
-    from coc_cli.chain.result import environment
-    from coc_cli.report.schema.part import as_data
 
     threads, words = os.environ.get("OMP_NUM_THREADS", os.cpu_count()), shlex.join(sys.argv[1:])
     head = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -123,8 +124,6 @@ def _differences(runs: tuple[Run, ...]) -> list[tuple[Run, Difference | None]]:
 
 def again(run: Run) -> str:
     """Return the command that makes a run again from its own recipe."""
-    import shlex
-
     return shlex.join(
         ["coc", "compress", str(Path(run.directory) / "recipe.yaml"), "--fresh", "--out", f"{run.directory}-again"]
     )
@@ -132,7 +131,5 @@ def again(run: Run) -> str:
 
 def prediction_command(run: Run, prediction: PredictionView) -> str:
     """Return the command that makes a prediction again."""
-    import shlex
-
     words = ["coc", "predict-exit", run.directory, "--profile", prediction.profile]
     return shlex.join([*words, *(["--deadline", prediction.deadline] if prediction.deadline else [])])
