@@ -1,0 +1,1 @@
+"""Experiments on the order of stages."""
