@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/helpers"))
 from import_graph import circles, graph  # noqa: E402  (the same graph as the test of imports)
 
-LINES = 36_400  # of the package, tests not counted: raised knowingly, in a commit of its own; delete first
+LINES = 38_400  # of the package, tests not counted: raised knowingly, in a commit of its own; delete first
 
 
 @dataclass(frozen=True)

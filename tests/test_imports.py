@@ -18,6 +18,8 @@ LAYERS = (  # highest first; a folder may import from those below its own, and f
     ("cli",),
     ("verbs",),
     ("printing",),
+    ("order",),
+    ("executors",),
     ("chain",),
     ("profiling",),
     ("runtime",),
@@ -80,6 +82,7 @@ WITH_TORCH = (
     "exits.apply",
     "profiling",
     "printing",
+    "order",
     "runtime.export",
     "runtime.interpreter",
     "runtime.writers.tflite_model",
@@ -108,6 +111,9 @@ WITHOUT_TORCH = (
     "runtime.bench_rows",
     "runtime.bench_worker",
     "exits.request",
+    "order.request",
+    "order.design",
+    "order.verdicts",
     "profiling.measure_profile",
 )
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from scipy.optimize import brentq
+from scipy.stats import nct, t
 
 FEWEST_SEEDS = 5  # for a verdict
 LEVEL = 0.05
@@ -35,8 +38,6 @@ class Effect:
 
 def effect(by_seed: Sequence[float]) -> Effect:
     """Return the mean of paired differences, one for each seed, with its 95 % interval and p value."""
-    from scipy.stats import t
-
     values, n = tuple(by_seed), len(by_seed)
     mean = math.fsum(values) / n
     if n == 1:
@@ -74,18 +75,22 @@ class Verdict:
         return {"before": (self.first, self.second), "after": (self.second, self.first)}.get(self.decision)
 
 
-def verdicts(pairs: dict[tuple[str, str], Sequence[float]]) -> list[Verdict]:
+def tested(families: Sequence[Sequence[float]]) -> list[tuple[Effect, float | None, Decision]]:
+    """Return of differences by seed, tested together: the effect, its corrected p value, and what is decided."""
+    effects = [effect(by_seed) for by_seed in families]
+    corrected = iter(holm([one.p for one in effects if one.p is not None]))
+    p_values = [None if one.p is None else next(corrected) for one in effects]
+    return [(one, p, _decision(one, p)) for one, p in zip(effects, p_values, strict=True)]
+
+
+def verdicts(pairs: Mapping[tuple[str, str], Sequence[float]]) -> list[Verdict]:
     """Return a verdict for each pair.
 
     Args:
         pairs: By how many points the pair in this order scores more than in the other, for each seed.
     """
-    effects = {pair: effect(values) for pair, values in pairs.items()}
-    tested = [pair for pair, one in effects.items() if one.p is not None]
-    corrected = dict(zip(tested, holm([effects[pair].p or 0.0 for pair in tested]), strict=True))
-    return [
-        Verdict(*pair, one, corrected.get(pair), _decision(one, corrected.get(pair))) for pair, one in effects.items()
-    ]
+    found = zip(pairs.items(), tested(list(pairs.values())), strict=True)
+    return [Verdict(*pair, one, p, decision) for (pair, _), (one, p, decision) in found]
 
 
 def _decision(one: Effect, p: float | None) -> Decision:
@@ -107,9 +112,6 @@ def smallest_effect(seeds: int, deviation: float, pairs: int) -> float | None:
     Returns:
         None where so few seeds decide nothing.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
-
     if seeds < FEWEST_SEEDS:
         return None
     threshold, free = float(t.isf(LEVEL / pairs / 2, seeds - 1)), seeds - 1

@@ -138,12 +138,14 @@ if TYPE_CHECKING:
     class Limits(LimitSettings): ...
 
     LoggerName = str
+    StageName = str
 
 else:  # one field for each registered stage and limit
     _stages = {name: (stage | None, None) for name, stage in STAGES.items()}
     _limits = {name: (limit.annotation, None) for name, limit in LIMITS.items()}
     Link = create_model("Link", __base__=ChainItem, __doc__=ChainItem.__doc__, **_stages)
     LoggerName = Literal[tuple(LOGGERS)]
+    StageName = Literal[tuple(STAGES)]
     Limits = create_model("Limits", __base__=LimitSettings, __doc__=LimitSettings.__doc__, **_limits)
 
 
@@ -187,6 +189,26 @@ DEVICE_FORM = r"^(auto|cpu|cuda(:\d+)?)$"
 NAME_FORM = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
+class OrderSettings(Frozen):
+    """What `coc order` measures with this recipe."""
+
+    stages: Annotated[tuple[StageName, ...], Field(description="of the chain, to be compared; all if empty")] = ()
+    strength_count: Annotated[
+        int, Field(ge=2, le=20, description="strengths of each stage, by which an order has a curve")
+    ] = 3
+    strengths: Annotated[
+        dict[StageName, tuple[dict[str, Any], ...]],
+        Field(
+            description="by stage: keys that are others, one mapping for each strength, weak to strong; a stage that is"
+            " not named is spread around its own settings"
+        ),
+    ] = {}
+    seeds: Annotated[int, Field(ge=1, le=1000, description="from the recipe's own on; 5 at least for a verdict")] = 10
+    teachers: Annotated[bool, Field(description="whether stages other than distill listen to their teachers, too")] = (
+        False
+    )
+
+
 class Recipe(Frozen):
     """A whole recipe."""
 
@@ -207,6 +229,7 @@ class Recipe(Frozen):
         LoggerName | None,
         Field(description="where the figures of every epoch and stage go besides the run's own files"),
     ] = None
+    order: Annotated[OrderSettings | None, Field(description="what coc order measures")] = None
     precision: Annotated[
         Precision,
         Field(

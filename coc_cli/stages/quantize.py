@@ -7,7 +7,7 @@ Learned step sizes (Esser et al. 2020) for 2 to 8 bits, sign times a learned sca
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -17,7 +17,7 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
-from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Scales, Spec, WeightBits
+from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Scalar, Scales, Spec, WeightBits
 from coc_cli.stages.stage import ChainPosition, Lab
 from coc_cli.stages.taught_stage import TaughtStage
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from coc_cli.nets.network import Network
     from coc_cli.nets.precision import Precision
 
+MOST_BITS = 8  # of weights and activations, where they are not floating point
 SHOWN = 3  # layers that stay in floating point, by name
 Float: TypeAlias = Annotated[Literal[32], Tag(NUMBER)]  # distinguished from bits by its value
 _BITS_OR_FLOAT = by_function("a whole number", lambda value: NUMBER if value == FLOAT_BITS else kind_of(value))
@@ -96,6 +97,21 @@ class Quantize(TaughtStage):
                 what = f"goes from {first[0]} and {first[1]} bits up to {second[0]} and {second[1]}; bits can only fall"
                 yield ("through", number), what
 
+    def at_strength(self, step: int, arguments: Mapping[str, Scalar]) -> Quantize | None:  # noqa: ARG002
+        """Return it with a bit less for each step, of weights or activations, whichever have more."""
+        weights, activations = self.weights, self.activations
+        for _ in range(abs(step)):
+            if step > 0:
+                weights, activations = (
+                    (weights - 1, activations) if weights > activations else (weights, activations - 1)
+                )
+            else:
+                weights, activations = (
+                    (weights, activations + 1) if weights > activations else (weights + 1, activations)
+                )
+        is_possible = 1 <= weights <= MOST_BITS and 2 <= activations <= MOST_BITS  # noqa: PLR2004
+        return self._with_bits(weights, activations, through=self.through) if is_possible else None
+
     def _phases(self) -> list[tuple[int, int]]:
         """Return the bits of weights and activations of each phase of the training, the last ones last."""
         return [*self.through, (self.weights, self.activations)]
@@ -112,7 +128,7 @@ class Quantize(TaughtStage):
             raise StageError(f"{weights} and {activations} bits: {error.what}", "through") from error
 
     def _with_bits(self, weights: int, activations: int, **changed: Any) -> Quantize:
-        return self.model_copy(update={"weights": weights, "activations": activations, "through": (), **changed})
+        return self.model_copy(update={"weights": weights, "activations": activations, "through": ()} | changed)
 
     def _expected(self, spec: Spec) -> Spec:
         from coc_cli.nets.network import build

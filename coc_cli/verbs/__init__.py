@@ -8,6 +8,7 @@ from coc_cli.verbs.init import init
 from coc_cli.verbs.compress import compress
 from coc_cli.verbs.evaluate import evaluate
 from coc_cli.verbs.plan import plan
+from coc_cli.verbs.order import order
 from coc_cli.verbs.predict_exit import predict_exit
 from coc_cli.verbs.report import report
 from coc_cli.verbs.export import export

@@ -1,0 +1,41 @@
+"""The base of every executor: it runs functions elsewhere, and tells a lost worker from a function that failed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, ClassVar
+
+
+class Executor(ABC):
+    """A value of `--executor`. Functions and what they take and give can be pickled."""
+
+    name: ClassVar[str]
+    shares_files: ClassVar[bool]  # whether workers see this machine's files
+
+    def __init__(self, jobs: int, threads: int) -> None:
+        """Begin.
+
+        Args:
+            jobs: That run beside each other.
+            threads: Of each.
+        """
+        self.jobs, self.threads = jobs, threads
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Return what is not installed and what to do, None if nothing is."""
+        return None
+
+    @abstractmethod
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Run a function elsewhere."""
+
+    @abstractmethod
+    def is_lost(self, error: BaseException) -> bool:
+        """Return whether an error of a future says that its worker died: the function may be submitted again."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End; functions that still run are stopped."""

@@ -1,0 +1,59 @@
+"""Processes on this machine, each with its share of the threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from coc_cli.executors.executor import Executor
+
+
+class Local(Executor):
+    """Processes of this machine. One that dies takes the others' work with it, which is submitted again."""
+
+    name = "local"
+    shares_files = True
+
+    def __init__(self, jobs: int, threads: int) -> None:
+        super().__init__(jobs, threads)
+        self._pool = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin, initargs=(self.threads,))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        try:
+            return self._pool.submit(function, *arguments)
+        except BrokenProcessPool:
+            self.close()
+            self._pool = self._new()
+            return self._pool.submit(function, *arguments)
+
+    def is_lost(self, error: BaseException) -> bool:
+        return isinstance(error, BrokenProcessPool)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.kill()
+
+
+def _begin(threads: int) -> None:
+    """Let a worker compute in so many threads, leave Ctrl-C to its parent, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

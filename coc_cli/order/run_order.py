@@ -1,0 +1,184 @@
+"""`coc order`: plans of all chains, the jobs, and what they say of the order of stages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from coc_cli.chain.cache import data_key
+from coc_cli.chain.plan import Plan, make_plan
+from coc_cli.chain.result import environment
+from coc_cli.chain.speeds import estimated_seconds
+from coc_cli.errors import RunError, UserError, user_error
+from coc_cli.executors import EXECUTORS
+from coc_cli.files.atomic import locked, write_atomically
+from coc_cli.files.run_directory import LOCK
+from coc_cli.order.analysis import Curves, curve_entries, insertion_entries, pair_entries, ranking, smallest
+from coc_cli.order.design import Cell
+from coc_cli.order.experiment import JOURNAL, WORK, Journal, run_jobs
+from coc_cli.order.request import OrderRequest, differing
+from coc_cli.order.sorting import sort
+from coc_cli.order.verdicts import smallest_effect
+from coc_cli.order.work import Outcome
+from coc_cli.recipe.reading import RecipeFile, read
+from coc_cli.report.schema import order as schema
+from coc_cli.report.schema.part import as_file
+from coc_cli.stages.distill import Distill
+
+REPORT = "order.json"
+ASSUMED_SPREAD = 1.5  # points, of a pair's differences between seeds, as on digits
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What an experiment will take, said beforehand."""
+
+    chains: int
+    jobs: int
+    done: int  # by the journal
+    seconds: float | None  # None if not all stages have run here
+    smallest_effect: float | None
+    spread: float  # of a pair's differences between seeds
+    is_assumed: bool  # the spread
+
+
+def outlook(request: OrderRequest, say: Say) -> Outlook:
+    """Return what the experiment will take; raises `UserError` if one of its chains cannot be."""
+    plans = _plans(request, say)
+    journal = Journal(request.directory / JOURNAL)
+    left = [job for name, job in request.design.jobs.items() if name not in journal.outcomes]
+    seconds = _seconds(request, plans, [job.name for job in left])
+    spread = _spread(request, journal)
+    pairs = len(request.stages) * (len(request.stages) - 1) // 2
+    assumed = ASSUMED_SPREAD if spread is None else spread
+    least = smallest_effect(len(request.seeds), assumed, pairs)
+    done = len(request.design.jobs) - len(left)
+    return Outlook(
+        len(request.design.cells), len(request.design.jobs), done, seconds, least, assumed, is_assumed=spread is None
+    )
+
+
+def _plans(request: OrderRequest, say: Say) -> dict[tuple[str, ...], tuple[RecipeFile, Plan]]:
+    """Return the plan of each order at its last strength; raises `UserError` for a chain that cannot be."""
+    first, found = request.seeds[0], {}
+    cells = [cell for cell in request.design.cells if cell.seed == first]
+    say(f"{len(cells)} chains are planned")
+    for cell in cells:
+        job = request.design.jobs[request.design.cells[cell]]
+        try:
+            file = read(job.content)
+            found[cell.order] = file, make_plan(file)
+        except UserError as error:
+            faults = "; ".join(fault.what for fault in error.faults)
+            raise user_error(_named(cell), f"cannot be: {faults}") from error
+    return found
+
+
+def _named(cell: Cell) -> str:
+    return f"{', '.join(cell.order)} at strength {cell.strength + 1}"
+
+
+def _seconds(
+    request: OrderRequest, plans: dict[tuple[str, ...], tuple[RecipeFile, Plan]], left: list[str]
+) -> float | None:
+    """Return what the jobs that are left may take, beside each other; by the whole chains of each order."""
+    each = [estimated_seconds(*both) for both in plans.values()]
+    lengths = [len(order) for order in plans]
+    if not each or any(one is None for one in each):
+        return None
+    a_stage = sum(one or 0.0 for one in each) / (sum(lengths) + len(lengths))
+    return a_stage * len(left) / request.jobs
+
+
+def _spread(request: OrderRequest, journal: Journal) -> float | None:
+    """Return the median deviation of the pairs over seeds, as far as they are finished; None if they are not."""
+    if not request.design.jobs.keys() <= journal.outcomes.keys():
+        return None
+    curves = Curves.of(request.design, journal.outcomes, _scale(request))
+    _, found = pair_entries(curves, request.stages)
+    deviations = sorted(one.effect.deviation for one in found)
+    return deviations[len(deviations) // 2] if deviations and len(request.seeds) > 1 else None
+
+
+def _scale(request: OrderRequest) -> float:
+    return 100.0 if request.file.info.task == "classification" else 1.0
+
+
+def run_order(request: OrderRequest, say: Say) -> schema.OrderReport:
+    """Run every chain that has not run, and return what they say; files lie in the request's directory."""
+    _plans(request, say)
+    executor_class = EXECUTORS[request.executor]
+    request.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(request.directory / LOCK, wait=False):
+            journal = Journal(request.directory / JOURNAL)
+            _check_data(request, journal, say)
+            executor = executor_class(request.jobs, request.threads)
+            try:
+                outcomes = run_jobs(request.design.jobs, executor, journal, request.directory, say)
+            finally:
+                executor.close()
+    except BlockingIOError as error:
+        raise user_error(request.directory, "another coc is at work in it; wait, or name another with --out") from error
+    shutil.rmtree(request.directory / WORK, ignore_errors=True)
+    report = report_of(request, outcomes)
+    write_atomically(request.directory / REPORT, as_file(report, indent=1))
+    return report
+
+
+def _check_data(request: OrderRequest, journal: Journal, say: Say) -> None:
+    """Begin anew if the data are others than those of the journal."""
+    baseline = request.design.baselines[request.seeds[0]]
+    known = journal.outcomes.get(baseline)
+    if known is None:
+        return
+
+    file = read(request.design.jobs[baseline].content)
+    if data_key(file.images()) != known.data:
+        say(f"warning: the data have changed since {request.directory / JOURNAL} was begun; all is run anew")
+        journal.forget()
+
+
+def report_of(request: OrderRequest, outcomes: dict[str, Outcome]) -> schema.OrderReport:
+    """Return what an experiment says whose jobs are finished."""
+    task = request.file.info.task
+    curves = Curves.of(request.design, outcomes, _scale(request))
+    pairs, found = pair_entries(curves, request.stages)
+    if not found:
+        raise RunError("no pair can be compared: their ratios of BitOps do not overlap; give strengths by hand")
+    in_order = sort(request.stages, found)
+    return schema.OrderReport(
+        schema=1,
+        name=request.file.recipe.name,
+        metric="accuracy" if task == "classification" else "mae",
+        unit="points" if task == "classification" else "the targets' unit",
+        seeds=list(request.seeds),
+        strengths=[
+            schema.StrengthEntry(stage=name, means=_meaning(request, name), settings=differing(request.found[name]))
+            for name in request.stages
+        ],
+        teachers=request.teachers,
+        pairs=pairs,
+        insertions=insertion_entries(curves, request.stages, found) if request.inserted else [],
+        order=list(in_order.order) if in_order.order else None,
+        ties=list(in_order.ties),
+        cycle=list(in_order.cycle),
+        weakest=(in_order.weakest.first, in_order.weakest.second) if in_order.weakest else None,
+        ranking=ranking(curves, request.stages) if request.every else [],
+        curves=curve_entries(curves),
+        smallest_effect=smallest(found, len(request.seeds)),
+        jobs=len(request.design.jobs),
+        environment=environment("cpu"),
+        seconds=sum(one.seconds for one in outcomes.values()),
+    )
+
+
+def _meaning(request: OrderRequest, name: str) -> str:
+    """Return what a stage is; "D" means two things."""
+    stage: Any = request.found[name][0]
+    if isinstance(stage, Distill):
+        return "recovery of the same network with a teacher" if stage.student == "same" else "a smaller student"
+    return str(stage.works_on)
