@@ -10,8 +10,8 @@ from itertools import combinations, permutations
 from typing import Any
 
 from coc_cli.errors import user_error
-from coc_cli.recipe.model import Recipe
-from coc_cli.stages.stage import Stage
+from coc_cli.recipe.reading import RecipeFile
+from coc_cli.stages.stage import ChainPosition, Stage
 from coc_cli.version import __version__
 
 Order = tuple[str, ...]  # names of stages, the first one first
@@ -50,12 +50,12 @@ class Design:
 
 
 def variants(
-    recipe: Recipe, names: Sequence[str], count: int, given: Mapping[str, Sequence[Mapping[str, Any]]]
+    file: RecipeFile, names: Sequence[str], count: int, given: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Variants:
     """Return each stage in so many strengths, from weak to strong, around the recipe's own.
 
     Args:
-        recipe: Its chain has each of the stages once.
+        file: The recipe; its chain has each of the stages once.
         names: Of the stages.
         count: Of strengths.
         given: Keys that are changed of a stage, one mapping for each strength, in place of what it does by itself.
@@ -64,7 +64,7 @@ def variants(
         UserError: For a stage that is not there once, or has no such strength.
     """
     by_name: dict[str, list[Stage]] = {}
-    for link in recipe.chain:
+    for link in file.recipe.chain:
         by_name.setdefault(link.stage.name, []).append(link.stage)
     found = {}
     for name in names:
@@ -72,21 +72,22 @@ def variants(
         if len(own) != 1:
             there = f"has {len(own)} of it" if own else f"has {', '.join(by_name) or 'none'}"
             raise user_error("--stages", f"needs each stage once; the chain {there}, asked for is {name}")
-        found[name] = tuple(_spread(own[0], recipe, count, given.get(name)))
+        found[name] = tuple(_spread(own[0], file, count, given.get(name)))
     return found
 
 
-def _spread(stage: Stage, recipe: Recipe, count: int, given: Sequence[Mapping[str, Any]] | None) -> Iterator[Stage]:
+def _spread(stage: Stage, file: RecipeFile, count: int, given: Sequence[Mapping[str, Any]] | None) -> Iterator[Stage]:
     where = f"order.strengths.{stage.name}"
     if given is not None and len(given) != count:
         raise user_error(where, f"has {len(given)} items for {count} strengths")
-    arguments = {"width": recipe.model.width} if recipe.model.width else {}
+    model = file.recipe.model
+    position = ChainPosition(1, model.arch, {"width": model.width} if model.width else {}, file.info)
     for index in range(count):
         if given is not None:
             yield type(stage).model_validate({**stage.model_dump(), **given[index]})
             continue
         step = index - (count - 1) // 2
-        stronger = stage.at_strength(step, arguments)
+        stronger = stage.at_strength(step, position)
         if stronger is None:
             what = f"there is no strength {step:+d} of it here; name its {count} strengths, weak to strong"
             raise user_error(where, what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def prepare(
         raise user_error("--stages", f"needs two stages or more, each once; got {', '.join(names) or 'none'}")
     in_chain = [link.stage.name for link in file.recipe.chain]
     names = tuple(sorted(names, key=lambda name: in_chain.index(name) if name in in_chain else len(in_chain)))
-    found = variants(file.recipe, names, strengths or own.strength_count, own.strengths)
+    found = variants(file, names, strengths or own.strength_count, own.strengths)
     if not (own.teachers if teachers is None else teachers):
         found = without_teachers(found)
     missing = EXECUTORS[executor].missing() if executor in EXECUTORS else f"is one of {', '.join(EXECUTORS)}"
@@ -80,10 +80,9 @@ def prepare(
     return OrderRequest(file, directory, names, found, made, numbers, **flags, executor=executor, jobs=jobs or cores)
 
 
-def content(recipe: Recipe) -> Mapping[str, Any]:
-    """Return a recipe as plain data, its paths as they are from the current folder."""
-    text = resolved(recipe, Path.cwd())
-    found: Mapping[str, Any] = yaml.safe_load(text)
+def content(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
+    """Return a recipe as plain data, its paths as they are from a folder, the current one if none is given."""
+    found: dict[str, Any] = yaml.safe_load(resolved(recipe, folder or Path.cwd()))
     return found
 
 

@@ -15,19 +15,21 @@ from coc_cli.errors import RunError, UserError, user_error
 from coc_cli.executors import EXECUTORS
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.run_directory import LOCK
+from coc_cli.files.yaml_source import written
 from coc_cli.order.analysis import Curves, curve_entries, insertion_entries, pair_entries, ranking, smallest
 from coc_cli.order.design import Cell
 from coc_cli.order.experiment import JOURNAL, WORK, Journal, run_jobs
-from coc_cli.order.request import OrderRequest, differing
+from coc_cli.order.request import OrderRequest, content, differing
 from coc_cli.order.sorting import sort
 from coc_cli.order.verdicts import smallest_effect
 from coc_cli.order.work import Outcome
 from coc_cli.recipe.reading import RecipeFile, read
+from coc_cli.report.order_texts import html, markdown
 from coc_cli.report.schema import order as schema
 from coc_cli.report.schema.part import as_file
 from coc_cli.stages.distill import Distill
 
-REPORT = "order.json"
+REPORT, PAGE, MARKDOWN, RECOMMENDED = "order.json", "order.html", "order.md", "recommended.yaml"
 ASSUMED_SPREAD = 1.5  # points, of a pair's differences between seeds, as on digits
 Say = Callable[[str], None]
 
@@ -126,7 +128,21 @@ def run_order(request: OrderRequest, say: Say) -> schema.OrderReport:
     shutil.rmtree(request.directory / WORK, ignore_errors=True)
     report = report_of(request, outcomes)
     write_atomically(request.directory / REPORT, as_file(report, indent=1))
+    write_atomically(request.directory / PAGE, html(report).encode())
+    write_atomically(request.directory / MARKDOWN, markdown(report).encode())
+    if report.order:
+        write_atomically(request.directory / RECOMMENDED, _recommended(request, report.order).encode())
     return report
+
+
+def _recommended(request: OrderRequest, order: list[str]) -> str:
+    """Return the recipe with the stages that were compared in their best order, at the places that they have."""
+    text = content(request.file.recipe, request.directory)
+    places = [index for index, link in enumerate(text["chain"]) if next(iter(link)) in order]
+    links = {next(iter(link)): link for link in text["chain"]}
+    for place, name in zip(places, order, strict=True):
+        text["chain"][place] = links[name]
+    return written(text)
 
 
 def _check_data(request: OrderRequest, journal: Journal, say: Say) -> None:

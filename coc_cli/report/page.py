@@ -55,7 +55,7 @@ class PageSection:
 def html(runs: tuple[Run, ...]) -> str:
     """Return the page of one run, or of several with their differences."""
     is_whole = len(runs) <= WHOLE
-    return _template().render(
+    return template("page.html").render(
         style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
         runs=runs,
         parts=[_part(run, is_whole=is_whole, is_alone=len(runs) == 1) for run in runs],
@@ -70,7 +70,8 @@ def html(runs: tuple[Run, ...]) -> str:
 
 
 @cache  # compiling it takes ten times as long as a page
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a template, ready to be filled in."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -80,7 +81,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _part(run: Run, *, is_whole: bool, is_alone: bool) -> PageSection:

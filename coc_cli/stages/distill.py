@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, Tag
@@ -13,7 +13,7 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError
 from coc_cli.frozen import MAPPING, TEXT, by_kind
 from coc_cli.nets.architectures import ArchitectureSettings
-from coc_cli.nets.spec import Scalar, Spec
+from coc_cli.nets.spec import Spec
 from coc_cli.stages.stage import ChainPosition, Lab
 from coc_cli.stages.taught_stage import TaughtStage
 
@@ -67,11 +67,11 @@ class Distill(TaughtStage):
                 if self.student.arch or loc != ("arch",):  # else the model's own fault, said there
                     yield ("student", *loc), what
 
-    def at_strength(self, step: int, arguments: Mapping[str, Scalar]) -> Distill | None:
+    def at_strength(self, step: int, position: ChainPosition) -> Distill | None:
         """Return it with a student of 0.84 times the width for each step."""
         if self.student == "same" or not step:
             return self
-        width = self.student.width or (None if self.student.arch else arguments.get("width"))
+        width = self.student.width or (None if self.student.arch else position.arguments.get("width"))
         if not isinstance(width, int):
             return None
         narrower = max(1, round(width * 2 ** (-step / 4)))

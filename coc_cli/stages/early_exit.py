@@ -8,7 +8,7 @@ Teerapittayanon et al. 2016, "BranchyNet"; heads as in Predictive Exit (Li et al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, Tag
@@ -16,7 +16,7 @@ from pydantic import Field, Tag
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, LIST, TEXT, by_kind
 from coc_cli.learning.own_functions import own_functions
-from coc_cli.nets.spec import CODEWORDS, MOST_CODEWORDS, MOST_EXITS, Exit, ExitRule, Measure, Scalar, Spec
+from coc_cli.nets.spec import CODEWORDS, MOST_CODEWORDS, MOST_EXITS, Exit, ExitRule, Measure, Spec
 from coc_cli.stages.stage import ChainPosition, Lab, Stage
 from coc_cli.stages.taught_stage import TaughtStage, answers
 
@@ -148,10 +148,14 @@ class EarlyExit(TaughtStage):
             what = f"{max_drop:g} is less than one of the {images} validation images"
             yield ("max_drop",), f"{what}; the smallest usable is {_of_one_image(images):g}"
 
-    def at_strength(self, step: int, arguments: Mapping[str, Scalar]) -> EarlyExit:  # noqa: ARG002
-        """Return it with twice the drop for each step; of numbers a drop is always given."""
-        drop = DEFAULT_DROP["classification"] if self.max_drop is None else self.max_drop
-        return self.model_copy(update={"max_drop": drop * 2**step}) if step else self
+    def at_strength(self, step: int, position: ChainPosition) -> EarlyExit:
+        """Return it with twice the drop for each step, of classes one validation image at least."""
+        if not step:
+            return self
+        drop = (self.max_drop or DEFAULT_DROP["classification"]) * 2**step  # of numbers a drop is always given
+        if position.info and position.info.task == "classification":
+            drop = max(drop, _of_one_image(position.info.validation_images))
+        return self.model_copy(update={"max_drop": drop})
 
     def settled(self, info: DataInfo) -> tuple[Stage, str | None]:
         default, images = DEFAULT_DROP.get(info.task), info.validation_images

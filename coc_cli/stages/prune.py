@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from coc_cli.frozen import Frozen
-from coc_cli.nets.spec import Scalar, Spec
+from coc_cli.nets.spec import Spec
 from coc_cli.stages.pruning_widths import TOLERANCE
-from coc_cli.stages.stage import Lab
+from coc_cli.stages.stage import ChainPosition, Lab
 from coc_cli.stages.taught_stage import TaughtStage
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Prune(TaughtStage):
         dict[str, PruneRule], Field(description="by pattern of layer names; the last pattern that matches decides")
     ] = {}
 
-    def at_strength(self, step: int, arguments: Mapping[str, Scalar]) -> Prune:  # noqa: ARG002
+    def at_strength(self, step: int, position: ChainPosition) -> Prune:  # noqa: ARG002
         """Return it with 0.71 times the MACs left for each step."""
         left = min((1 - self.ratio) * 2 ** (-step / 2), (1 + 1 - self.ratio) / 2)
         return self.model_copy(update={"ratio": round(1 - left, 4)}) if step else self

@@ -7,7 +7,7 @@ Learned step sizes (Esser et al. 2020) for 2 to 8 bits, sign times a learned sca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -17,7 +17,7 @@ from pydantic import Field, Tag
 
 from coc_cli.errors import StageError, did_you_mean
 from coc_cli.frozen import INTEGER, NUMBER, Frozen, by_function, kind_of
-from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Scalar, Scales, Spec, WeightBits
+from coc_cli.nets.spec import FLOAT_BITS, ActivationBits, Scales, Spec, WeightBits
 from coc_cli.stages.stage import ChainPosition, Lab
 from coc_cli.stages.taught_stage import TaughtStage
 
@@ -97,7 +97,7 @@ class Quantize(TaughtStage):
                 what = f"goes from {first[0]} and {first[1]} bits up to {second[0]} and {second[1]}; bits can only fall"
                 yield ("through", number), what
 
-    def at_strength(self, step: int, arguments: Mapping[str, Scalar]) -> Quantize | None:  # noqa: ARG002
+    def at_strength(self, step: int, position: ChainPosition) -> Quantize | None:  # noqa: ARG002
         """Return it with a bit less for each step, of weights or activations, whichever have more."""
         weights, activations = self.weights, self.activations
         for _ in range(abs(step)):

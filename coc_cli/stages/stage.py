@@ -115,10 +115,10 @@ class Stage(Training, ABC):
         """Return the stage with those defaults filled in that depend on the data, and a note if there are any."""
         return self, None
 
-    def at_strength(self, step: int, arguments: Mapping[str, Scalar]) -> Stage | None:  # noqa: ARG002
+    def at_strength(self, step: int, position: ChainPosition) -> Stage | None:  # noqa: ARG002
         """Return the stage so many steps stronger, or weaker below 0: itself if it has no strength.
 
-        None where there is no such step. `arguments` are those of the baseline's architecture.
+        None where there is no such step.
         """
         return self
 
