@@ -94,6 +94,12 @@ def made_up(content: Mapping[str, Any], *_: Any, **__: Any) -> tuple[Outcome, No
     return Outcome("key", "data", 0.9 - harm + 0.002 * noise.random(), 1e6 * bits, 1.0), None
 
 
+def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make outcomes up, and plan nothing."""
+    monkeypatch.setattr(experiment, "run_job", made_up)
+    monkeypatch.setattr(run_order, "_plans", lambda *_: {})
+
+
 def run(request: OrderRequest) -> dict[str, Any]:
     run_order.run_order(request, lambda _: None)
     content: dict[str, Any] = json.loads((request.directory / run_order.REPORT).read_text())
@@ -105,7 +111,7 @@ def asked(recipe: Path, **more: Any) -> OrderRequest:
 
 
 def test_a_stage_that_harms_when_it_is_first_is_found(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "run_job", made_up)
+    pretend(monkeypatch)
     found = run(asked(recipe, inserted=True, every=True))
     decisions = {(one["first"], one["second"]): one["decision"] for one in found["pairs"]}
     assert decisions[("prune", "quantize")] == "after"
@@ -122,25 +128,25 @@ def test_a_stage_that_harms_when_it_is_first_is_found(recipe: Path, monkeypatch:
 
 
 def test_what_is_done_is_not_run_again(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "run_job", made_up)
+    pretend(monkeypatch)
     monkeypatch.setattr(run_order, "_check_data", lambda *_: None)
     first = run(asked(recipe))
     jobs, Here.submitted = Here.submitted, 0
     assert jobs == first["jobs"] == 6 * (1 + 3 * 3 + 6 * 3)
-    assert run(asked(recipe)) == first
+    assert same(run(asked(recipe)), first)
     assert Here.submitted == 0
     journal = Path("runs/tiny-order") / JOURNAL
     lines = journal.read_text().splitlines()
     journal.write_text("\n".join(lines[:-3]) + "\n" + lines[-3][:40])  # cut off within a line
     monkeypatch.setattr(experiment, "_is_needed", lambda *_: False)
-    assert run(asked(recipe)) == first
+    assert same(run(asked(recipe)), first)
     assert Here.submitted == 3
 
 
 def test_a_lost_worker_s_job_runs_again_and_a_failed_one_does_not(
     recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "run_job", made_up)
+    pretend(monkeypatch)
     monkeypatch.setattr(Here, "lost", frozenset({2, 3, 9}))
     assert run(asked(recipe))["jobs"] == Here.submitted - 3
 
@@ -150,6 +156,13 @@ def test_a_lost_worker_s_job_runs_again_and_a_failed_one_does_not(
     monkeypatch.setattr(experiment, "run_job", fails)
     with pytest.raises(RunError, match=r"seed \d, baseline: diverged"):
         run(asked(recipe, out=Path("other")))
+
+
+def test_a_chain_that_cannot_be_is_said_before_any_work(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe.write_text(RECIPE.replace("exits: 1,", "exits: 300,"))
+    with pytest.raises(UserError, match=r"prune, early_exit at strength 1: cannot be: "):
+        run(asked(recipe, stages="prune,early_exit", seeds=1, strengths=2))
+    assert Here.submitted == 0
 
 
 @pytest.mark.parametrize(
