@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coc_cli.chain.measured_orders import departures
 from coc_cli.chain.plan import Plan, Step
 from coc_cli.data.sources import UNKNOWN_COUNT
 from coc_cli.recipe.device import absent_device
@@ -24,7 +25,7 @@ def plan_report(plan: Plan, file: RecipeFile, seconds: float | None) -> PlanRepo
             is_absent=file.is_data_absent,
         ),
         stages=[_stage(plan, step) for step in plan.steps],
-        warnings=[*absent_device(file), *plan.warnings],
+        warnings=[*absent_device(file), *plan.warnings, *departures(plan, file)],
         code_files=file.code_files,
         seconds=seconds,
     )

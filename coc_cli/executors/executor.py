@@ -14,14 +14,15 @@ class Executor(ABC):
     name: ClassVar[str]
     shares_files: ClassVar[bool]  # whether workers see this machine's files
 
-    def __init__(self, jobs: int, threads: int) -> None:
+    def __init__(self, jobs: int, threads: int, *, on_gpus: bool) -> None:
         """Begin.
 
         Args:
             jobs: That run beside each other.
             threads: Of each.
+            on_gpus: Whether each computes on a GPU, which it sees as the only one.
         """
-        self.jobs, self.threads = jobs, threads
+        self.jobs, self.threads, self.on_gpus = jobs, threads, on_gpus
 
     @classmethod
     def missing(cls) -> str | None:

@@ -20,13 +20,14 @@ class Local(Executor):
     name = "local"
     shares_files = True
 
-    def __init__(self, jobs: int, threads: int) -> None:
-        super().__init__(jobs, threads)
+    def __init__(self, jobs: int, threads: int, *, on_gpus: bool) -> None:
+        super().__init__(jobs, threads, on_gpus=on_gpus)
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin, initargs=(self.threads,))
+        begin = self.threads, context.Value("i", 0), _gpus() if self.on_gpus else []
+        return ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_begin, initargs=begin)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         try:
@@ -45,10 +46,14 @@ class Local(Executor):
             child.kill()
 
 
-def _begin(threads: int) -> None:
-    """Let a worker compute in so many threads, leave Ctrl-C to its parent, and end with it."""
+def _begin(threads: int, begun: Any, gpus: list[str]) -> None:
+    """Let a worker compute in so many threads, on a GPU in turn, leave Ctrl-C to its parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    with begun.get_lock():
+        place, begun.value = begun.value, begun.value + 1
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -57,3 +62,11 @@ def _begin(threads: int) -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _gpus() -> list[str]:
+    """Return the names of this machine's GPUs, or of those that are to be used."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]

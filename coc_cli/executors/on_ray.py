@@ -20,8 +20,8 @@ class OnRay(Executor):
     name = "ray"
     shares_files = False
 
-    def __init__(self, jobs: int, threads: int) -> None:
-        super().__init__(jobs, threads)
+    def __init__(self, jobs: int, threads: int, *, on_gpus: bool) -> None:
+        super().__init__(jobs, threads, on_gpus=on_gpus)
         import ray
 
         self._ray = ray
@@ -37,7 +37,7 @@ class OnRay(Executor):
         return None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        task = self._ray.remote(num_cpus=self.threads, max_retries=RETRIES)(function)
+        task = self._ray.remote(num_cpus=self.threads, num_gpus=int(self.on_gpus), max_retries=RETRIES)(function)
         future: Future[Any] = task.remote(*arguments).future()
         return future
 

@@ -19,6 +19,7 @@ ANSWERS = "answers"  # its folder of what teachers said
 ABILITIES = "precision.json"  # what the machine could do when a run began
 REPORT, PAGE, RECIPE, LOG = "report.json", "report.html", "recipe.yaml", "log.jsonl"
 PREDICTION = "predict-exit.json"  # in a folder below `PREDICTIONS`, or wherever coc predict-exit was to write
+ORDER = "order.json"  # in the folder of an experiment on order
 LOCK = ".lock"
 STAGES, PREDICTIONS, GIVEN = "stages", "predict-exit", "given"  # folders; the last of what Python handed over
 LOGS = ("metrics.csv", "tensorboard", "mlruns", "wandb")  # of the recipe's logger

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from coc_cli.chain.baseline import checked_spec
 from coc_cli.chain.cache import data_key
 from coc_cli.chain.plan import Plan, make_plan
 from coc_cli.chain.result import environment
-from coc_cli.chain.speeds import estimated_seconds
+from coc_cli.chain.speeds import data_hash, estimated_seconds
 from coc_cli.errors import RunError, UserError, user_error
 from coc_cli.executors import EXECUTORS
 from coc_cli.files.atomic import locked, write_atomically
-from coc_cli.files.run_directory import LOCK
+from coc_cli.files.run_directory import LOCK, ORDER
 from coc_cli.files.yaml_source import written
 from coc_cli.order.analysis import Curves, curve_entries, insertion_entries, pair_entries, ranking, smallest
 from coc_cli.order.design import Cell
@@ -23,13 +24,14 @@ from coc_cli.order.request import OrderRequest, content, differing
 from coc_cli.order.sorting import sort
 from coc_cli.order.verdicts import smallest_effect
 from coc_cli.order.work import Outcome
+from coc_cli.recipe.device import torch_device
 from coc_cli.recipe.reading import RecipeFile, read
 from coc_cli.report.order_texts import html, markdown
 from coc_cli.report.schema import order as schema
 from coc_cli.report.schema.part import as_file
 from coc_cli.stages.distill import Distill
 
-REPORT, PAGE, MARKDOWN, RECOMMENDED = "order.json", "order.html", "order.md", "recommended.yaml"
+PAGE, MARKDOWN, RECOMMENDED = "order.html", "order.md", "recommended.yaml"
 ASSUMED_SPREAD = 1.5  # points, of a pair's differences between seeds, as on digits
 Say = Callable[[str], None]
 
@@ -118,7 +120,9 @@ def run_order(request: OrderRequest, say: Say) -> schema.OrderReport:
         with locked(request.directory / LOCK, wait=False):
             journal = Journal(request.directory / JOURNAL)
             _check_data(request, journal, say)
-            executor = executor_class(request.jobs, request.threads)
+            executor = executor_class(
+                request.jobs, request.threads, on_gpus=torch_device(request.file, None).startswith("cuda")
+            )
             try:
                 outcomes = run_jobs(request.design.jobs, executor, journal, request.directory, say)
             finally:
@@ -127,7 +131,7 @@ def run_order(request: OrderRequest, say: Say) -> schema.OrderReport:
         raise user_error(request.directory, "another coc is at work in it; wait, or name another with --out") from error
     shutil.rmtree(request.directory / WORK, ignore_errors=True)
     report = report_of(request, outcomes)
-    write_atomically(request.directory / REPORT, as_file(report, indent=1))
+    write_atomically(request.directory / ORDER, as_file(report, indent=1))
     write_atomically(request.directory / PAGE, html(report).encode())
     write_atomically(request.directory / MARKDOWN, markdown(report).encode())
     if report.order:
@@ -169,6 +173,8 @@ def report_of(request: OrderRequest, outcomes: dict[str, Outcome]) -> schema.Ord
     return schema.OrderReport(
         schema=1,
         name=request.file.recipe.name,
+        arch=checked_spec(request.file).arch,
+        data=data_hash(request.file),
         metric="accuracy" if task == "classification" else "mae",
         unit="points" if task == "classification" else "the targets' unit",
         seeds=list(request.seeds),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+from coc_cli.chain.measured_orders import departures
 from coc_cli.chain.plan import Plan
 from coc_cli.data.reading import most_bytes
 from coc_cli.data.sources import source_of
@@ -42,7 +43,7 @@ def print_plan(plan: Plan, file: RecipeFile, seconds: float | None) -> None:
     for step in plan.steps:
         for note in step.notes:
             print_line(f"{step.index} {step.name}: {note}")
-    for warning in (*absent_device(file), *plan.warnings):
+    for warning in (*absent_device(file), *plan.warnings, *departures(plan, file)):
         print_line(f"warning: {warning}")
 
 

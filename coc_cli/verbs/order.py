@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from coc_cli.files.run_directory import ORDER
 from coc_cli.verbs.command import (
     AsJson,
     Debug,
@@ -52,7 +53,7 @@ def order(
     numbers = {"stages": stages, "strengths": strengths, "seeds": seeds, "jobs": jobs, "out": out}
     request = prepare(recipe, tuple(overrides), **flags, **numbers)  # type: ignore[arg-type]
     with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
-        from coc_cli.order.run_order import REPORT, outlook, run_order
+        from coc_cli.order.run_order import outlook, run_order
         from coc_cli.printing.order import print_order, print_outlook
 
         if dry:
@@ -60,6 +61,6 @@ def order(
             return
         report = run_order(request, say)
         if as_json:
-            stdout.write((request.directory / REPORT).read_text() + "\n")
+            stdout.write((request.directory / ORDER).read_text() + "\n")
         else:
             print_order(report, request.directory)

@@ -18,12 +18,16 @@ from typing import Any
 
 import pytest
 
+from coc_cli.chain.measured_orders import departures
+from coc_cli.chain.plan import make_plan
 from coc_cli.errors import RunError, UserError
 from coc_cli.executors.executor import Executor
+from coc_cli.files.run_directory import ORDER
 from coc_cli.order import experiment, run_order
 from coc_cli.order.experiment import JOURNAL
 from coc_cli.order.request import OrderRequest, prepare
 from coc_cli.order.work import Outcome
+from coc_cli.recipe.reading import read
 
 RECIPE = """\
 name: tiny
@@ -102,7 +106,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(request: OrderRequest) -> dict[str, Any]:
     run_order.run_order(request, lambda _: None)
-    content: dict[str, Any] = json.loads((request.directory / run_order.REPORT).read_text())
+    content: dict[str, Any] = json.loads((request.directory / ORDER).read_text())
     return content
 
 
@@ -125,6 +129,20 @@ def test_a_stage_that_harms_when_it_is_first_is_found(recipe: Path, monkeypatch:
     as_good = [one["order"] for one in found["ranking"] if one["is_as_good"]]
     assert ["quantize", "prune", "early_exit"] in as_good
     assert not any(order[0] == "prune" for order in as_good)
+
+
+def test_a_plan_cites_what_was_measured_here(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    run(asked(recipe))
+    file = read(recipe)
+    assert list(departures(make_plan(file), file)) == [
+        "prune before quantize, where quantize first scored 5 points more here (runs/tiny-order/order.json)"
+    ]
+    other = read(recipe, ("data.limit=100",))
+    assert list(departures(make_plan(other), other)) == []
+    damaged = Path("runs/tiny-order/order.json")
+    damaged.write_text(damaged.read_text().replace("accuracy", "mae"))
+    assert list(departures(make_plan(file), file)) == []
 
 
 def test_what_is_done_is_not_run_again(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +176,7 @@ def test_a_lost_worker_s_job_runs_again_and_a_failed_one_does_not(
         run(asked(recipe, out=Path("other")))
 
 
-def test_a_chain_that_cannot_be_is_said_before_any_work(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_that_cannot_be_is_said_before_any_work(recipe: Path) -> None:
     recipe.write_text(RECIPE.replace("exits: 1,", "exits: 300,"))
     with pytest.raises(UserError, match=r"prune, early_exit at strength 1: cannot be: "):
         run(asked(recipe, stages="prune,early_exit", seeds=1, strengths=2))

@@ -71,6 +71,8 @@ class OrderReport(JsonPart):
 
     schema_: Literal[1] = Field(alias="schema", description="version of this format")
     name: str = Field(description="name of the recipe")
+    arch: str = Field(description="architecture of the baseline")
+    data: str = Field(description="hash of the recipe's data section")
     metric: str = Field(description="accuracy or mae")
     unit: str = Field(description="of scores and effects: points, or that of the targets")
     seeds: list[int] = Field(description="of split, baseline and stages; they are the units of all statistics")
