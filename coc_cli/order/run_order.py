@@ -66,9 +66,10 @@ def outlook(request: OrderRequest, say: Say) -> Outlook:
 
 
 def _plans(request: OrderRequest, say: Say) -> dict[tuple[str, ...], tuple[RecipeFile, Plan]]:
-    """Return the plan of each order at its last strength; raises `UserError` for a chain that cannot be."""
+    """Return the plan of each order at its last strength; raises `UserError` if it or the first cannot be."""
     first, found = request.seeds[0], {}
-    cells = [cell for cell in request.design.cells if cell.seed == first]
+    ends = {0, max(cell.strength for cell in request.design.cells)}
+    cells = [cell for cell in request.design.cells if cell.seed == first and cell.strength in ends]
     say(f"{len(cells)} chains are planned")
     for cell in cells:
         job = request.design.jobs[request.design.cells[cell]]
@@ -179,7 +180,7 @@ def report_of(request: OrderRequest, outcomes: dict[str, Outcome]) -> schema.Ord
         unit="points" if task == "classification" else "the targets' unit",
         seeds=list(request.seeds),
         strengths=[
-            schema.StrengthEntry(stage=name, means=_meaning(request, name), settings=differing(request.found[name]))
+            schema.StrengthEntry(stage=name, **_meaning(request, name), settings=differing(request.found[name]))
             for name in request.stages
         ],
         teachers=request.teachers,
@@ -198,9 +199,11 @@ def report_of(request: OrderRequest, outcomes: dict[str, Outcome]) -> schema.Ord
     )
 
 
-def _meaning(request: OrderRequest, name: str) -> str:
-    """Return what a stage is; "D" means two things."""
+def _meaning(request: OrderRequest, name: str) -> dict[str, str]:
+    """Return what a stage is called, and what it is; "D" means two things."""
     stage: Any = request.found[name][0]
-    if isinstance(stage, Distill):
-        return "recovery of the same network with a teacher" if stage.student == "same" else "a smaller student"
-    return str(stage.works_on)
+    if not isinstance(stage, Distill):
+        return {"label": name, "means": stage.works_on}
+    if stage.student == "same":
+        return {"label": f"{name} (recovery)", "means": "recovery of the same network with a teacher"}
+    return {"label": f"{name} (student)", "means": "a smaller student"}

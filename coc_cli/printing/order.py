@@ -7,7 +7,8 @@ from pathlib import Path
 from coc_cli.order.request import OrderRequest
 from coc_cli.order.run_order import Outlook
 from coc_cli.printing.table import print_line, print_table, table_of
-from coc_cli.report.schema.order import EffectEntry, OrderReport, PairEntry
+from coc_cli.report.charts import orders
+from coc_cli.report.schema.order import OrderReport
 from coc_cli.units import counted, duration
 
 MOST_RANKED = 10  # orders that are printed
@@ -31,9 +32,9 @@ def print_outlook(request: OrderRequest, found: Outlook) -> None:
 def print_order(report: OrderReport, directory: Path) -> None:
     """Print verdicts, the order and the ranking."""
     unit = report.unit
-    table = table_of(f"order of {report.name}", "pair", f"effect in {unit}", "95 %", "p (Holm)", "decided")
+    table = table_of(f"order of {report.name}, effects in {unit}", *orders.HEAD)
     for pair in (*report.pairs, *report.insertions):
-        table.add_row(_named(pair), f"{pair.mean:+.2f}", _interval(pair), _p(pair), _decision(pair))
+        table.add_row(*orders.row(pair, report))
     print_table(table)
     for one in report.strengths:
         print_line(f"{one.stage}: {one.means}")
@@ -50,24 +51,3 @@ def print_order(report: OrderReport, directory: Path) -> None:
             ranked.add_row(", ".join(rank.order), f"{rank.score:.2f}", behind, "yes" if rank.is_as_good else "no")
         print_table(ranked)
     print_line(f"result: {directory / 'order.json'}")
-
-
-def _named(pair: PairEntry) -> str:
-    third, place = getattr(pair, "third", None), getattr(pair, "place", "")
-    return f"{pair.first} before {pair.second}" + (f", {third} {place}" if third else "")
-
-
-def _interval(one: EffectEntry) -> str:
-    return "-" if one.ci95 is None else f"{one.ci95[0]:+.2f}..{one.ci95[1]:+.2f}"
-
-
-def _p(one: EffectEntry) -> str:
-    return "-" if one.p_holm is None else f"{one.p_holm:.3f}"
-
-
-def _decision(pair: PairEntry) -> str:
-    words = {"before": pair.first, "after": pair.second}
-    if pair.decision in words:
-        turned = ", turned round" if getattr(pair, "turned", False) else ""
-        return f"{words[pair.decision]} first{turned}"
-    return {"described": "described, not decided"}.get(pair.decision, pair.decision)

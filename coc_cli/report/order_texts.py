@@ -22,7 +22,7 @@ def headline(report: OrderReport) -> str:
     if all(pair.decision == "described" for pair in report.pairs):
         return "Described, not decided: a verdict needs 5 seeds."
     decided = len(report.pairs) - len(report.ties)
-    text = ", ".join(report.order)
+    text = ", ".join(orders.labels(report)[name] for name in report.order)
     if not decided:
         return "Nothing is decided: no pair of stages differs by more than what seeds do."
     return f"{text}. {'All pairs are' if not report.ties else 'Some pairs are not'} decided."
@@ -41,8 +41,7 @@ def tables(report: OrderReport) -> dict[str, Table]:
 
 
 def _verdicts(report: OrderReport, pairs: Sequence[PairEntry]) -> Table:
-    head = ("pair", f"effect, {report.unit}", "95 %", "p (Holm)", "decided")
-    return Table(head, tuple((orders.named(one), *orders.cells(one), orders.decision(one)) for one in pairs))
+    return Table(orders.HEAD, tuple(orders.row(one, report) for one in pairs))
 
 
 def _settings(settings: dict[str, Any]) -> str:

@@ -15,7 +15,9 @@ from coc_cli.verbs.command import Debug, answers
 def schema(
     of: Annotated[
         str,
-        typer.Option("--of", metavar="FILE", help="recipe, report, predict-exit, schedule, plan, inspect or evaluate"),
+        typer.Option(
+            "--of", metavar="FILE", help="recipe, report, predict-exit, schedule, plan, inspect, evaluate or order"
+        ),
     ] = "recipe",
     debug: Debug = False,  # noqa: ARG001
 ) -> None:

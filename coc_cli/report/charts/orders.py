@@ -8,32 +8,45 @@ from collections.abc import Iterator, Sequence
 from coc_cli.report import wording
 from coc_cli.report.charts.figure import SHAPES, Figure, Key, Table
 from coc_cli.report.charts.svg import WIDTH, Axis, Drawing, around
-from coc_cli.report.schema.order import CurveEntry, EffectEntry, OrderReport, PairEntry
+from coc_cli.report.schema.order import CurveEntry, EffectEntry, InsertionEntry, OrderReport, PairEntry
 
 LEFT, RIGHT = 46.0, WIDTH - 16
 ROW = 34.0
 DECIDED = {"before": "{} first", "after": "{} first", "described": "described only"}
+HEAD = ("pair", "effect", "95 %", "p (Holm)", "decided")
 BOTH = (("s1", 0), ("s2", 1))  # the first stage before the second, and behind it
 MOST_RANKED = 24
 
 
-def decision(pair: PairEntry) -> str:
+def labels(report: OrderReport) -> dict[str, str]:
+    """Return what stages are called: distillation has two meanings."""
+    return {one.stage: one.label for one in report.strengths}
+
+
+def decision(pair: PairEntry, report: OrderReport) -> str:
     """Say what is decided of a pair."""
-    first = pair.second if pair.decision == "after" else pair.first
+    first = labels(report)[pair.second if pair.decision == "after" else pair.first]
     text = DECIDED.get(pair.decision, pair.decision).format(first)
     return text + (", turned round" if getattr(pair, "turned", False) else "")
 
 
-def named(pair: PairEntry) -> str:
+def named(pair: PairEntry, report: OrderReport) -> str:
     """Name a pair, with the third stage where there is one."""
-    third = getattr(pair, "third", None)
-    return f"{pair.first}, {pair.second}" + (f" ({third} {getattr(pair, 'place', '')})" if third else "")
+    called, third = labels(report), ""
+    if isinstance(pair, InsertionEntry):
+        third = f" ({called[pair.third]} {pair.place})"
+    return f"{called[pair.first]}, {called[pair.second]}{third}"
 
 
 def cells(one: EffectEntry) -> tuple[str, str, str]:
     """Return an effect, its interval and its corrected p value as texts."""
     interval = wording.NONE if one.ci95 is None else f"{one.ci95[0]:+.2f} to {one.ci95[1]:+.2f}"
     return f"{one.mean:+.2f}", interval, wording.NONE if one.p_holm is None else f"{one.p_holm:.3f}"
+
+
+def row(pair: PairEntry, report: OrderReport) -> tuple[str, ...]:
+    """Return what `HEAD` names, of a pair."""
+    return (named(pair, report), *cells(pair), decision(pair, report))
 
 
 def effects(title: str, pairs: Sequence[PairEntry], report: OrderReport) -> Figure:
@@ -46,22 +59,22 @@ def effects(title: str, pairs: Sequence[PairEntry], report: OrderReport) -> Figu
     drawing.text("tick end", RIGHT, bottom + 30, f"the first stage's gain by being first, {report.unit}")
     for place, one in enumerate(pairs):
         top = place * ROW + 2
-        drawing.text("name", 12, top + 12, wording.fitted(named(one), 34))
-        drawing.text("number end", RIGHT, top + 12, decision(one))
+        drawing.text("name", 12, top + 12, wording.fitted(named(one, report), 34))
+        drawing.text("number end", RIGHT, top + 12, decision(one, report))
         kind = "s1" if one.decision in ("before", "after") else "ink"
         for value in one.by_seed:
             drawing.mark("dot s7", x(value), top + 22, size=1.6, tip=f"{value:+.2f}")
         if one.ci95:
             drawing.line(f"whisker {kind}", x(one.ci95[0]), top + 22, x(one.ci95[1]), top + 22)
         drawing.mark(f"dot {kind}", x(one.mean), top + 22, tip=" ".join(cells(one)))
-    words = "; ".join(f"{named(one)}: {cells(one)[0]}, {decision(one)}" for one in pairs)
-    rows = tuple((named(one), *cells(one), decision(one)) for one in pairs)
+    words = "; ".join(f"{named(one, report)}: {cells(one)[0]}, {decision(one, report)}" for one in pairs)
+    rows = tuple(row(one, report) for one in pairs)
     return Figure(
         title=title,
         svg=drawing.svg(f"Effect of each pair with its interval: {words}."),
         caption=f"Mean over {len(report.seeds)} seeds with 95 % t intervals, a dot for each seed. The area between the"
         " curves of both orders by their common range of log BitOps; p values are corrected for all pairs here (Holm).",
-        table=Table(("pair", f"effect, {report.unit}", "95 %", "p (Holm)", "decided"), rows),
+        table=Table(HEAD, rows),
     )
 
 
@@ -91,7 +104,7 @@ def curves(pair: PairEntry, report: OrderReport) -> Figure:
     return Figure(
         title=f"{pair.first} and {pair.second}",
         svg=drawing.svg(f"Score of both orders of {pair.first} and {pair.second} against the ratio of BitOps."),
-        caption=f"{decision(pair)}: {cells(pair)[0]} {report.unit} for {pair.first} first.",
+        caption=f"{decision(pair, report)}: {cells(pair)[0]} {report.unit} for {pair.first} first.",
         legend=legend,
     )
 
@@ -130,7 +143,7 @@ def graph(report: OrderReport) -> Figure:
         side = -1 if start < end else 1
         is_decided = pair.decision in ("before", "after")
         bow = [(start + (end - start) * t / 12, middle + side * lift * 4 * t * (12 - t) / 144) for t in range(13)]
-        drawing.path("curve s1" if is_decided else "trail s7", bow, tip=f"{named(pair)}: {' '.join(cells(pair))}")
+        drawing.path("curve s1" if is_decided else "trail s7", bow, tip=" ".join(row(pair, report)))
         if is_decided:
             drawing.mark("dot s1", *bow[9], shape=2, size=3.5)
             drawing.text("number middle", bow[6][0], bow[6][1] - 4, f"{abs(pair.mean):.2f}")

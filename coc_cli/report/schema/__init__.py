@@ -6,6 +6,7 @@ removing one raises it.
 
 from coc_cli.report.schema.evaluate import EvaluationReport
 from coc_cli.report.schema.inspect import CheckpointReport
+from coc_cli.report.schema.order import OrderReport
 from coc_cli.report.schema.part import JsonPart
 from coc_cli.report.schema.plan import PlanReport
 from coc_cli.report.schema.predict_exit import PredictExitReport, ScheduleLine
@@ -29,4 +30,5 @@ FILES: dict[str, type[JsonPart]] = {
     "plan": PlanReport,
     "inspect": CheckpointReport,
     "evaluate": EvaluationReport,
+    "order": OrderReport,
 }

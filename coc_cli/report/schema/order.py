@@ -54,6 +54,7 @@ class StrengthEntry(JsonPart):
     """What differs between the strengths of a stage."""
 
     stage: str = Field(description="the stage")
+    label: str = Field(description="the stage, with which of its meanings it has here")
     means: str = Field(description="what it is: distillation may be a smaller student, or recovery")
     settings: list[dict[str, Any]] = Field(description="keys that differ, a mapping for each strength, weak to strong")
 
