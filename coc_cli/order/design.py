@@ -9,7 +9,11 @@ from hashlib import sha256
 from itertools import combinations, permutations
 from typing import Any
 
-from coc_cli.errors import user_error
+from pydantic import ValidationError
+
+from coc_cli.errors import UserError, user_error
+from coc_cli.files.yaml_source import YamlSource
+from coc_cli.recipe.messages import readable
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.stages.stage import ChainPosition, Stage
 from coc_cli.version import __version__
@@ -84,7 +88,7 @@ def _spread(stage: Stage, file: RecipeFile, count: int, given: Sequence[Mapping[
     position = ChainPosition(1, model.arch, {"width": model.width} if model.width else {}, file.info)
     for index in range(count):
         if given is not None:
-            yield type(stage).model_validate({**stage.model_dump(), **given[index]})
+            yield _changed(stage, given[index], f"{where}[{index}]")
             continue
         step = index - (count - 1) // 2
         stronger = stage.at_strength(step, position)
@@ -92,6 +96,16 @@ def _spread(stage: Stage, file: RecipeFile, count: int, given: Sequence[Mapping[
             what = f"there is no strength {step:+d} of it here; name its {count} strengths, weak to strong"
             raise user_error(where, what)
         yield stronger
+
+
+def _changed(stage: Stage, keys: Mapping[str, Any], where: str) -> Stage:
+    """Return a stage with other keys; raises `UserError` for those that it has not, or that cannot be."""
+    text = json.dumps({**stage.model_dump(mode="json"), **keys})
+    try:
+        return type(stage).model_validate_json(text, strict=True)
+    except ValidationError as error:
+        source = YamlSource(where, text)
+        raise UserError(list(readable(error, source))) from error
 
 
 def without_teachers(found: Variants, teaching: str = "distill") -> Variants:

@@ -191,6 +191,12 @@ def test_a_chain_that_cannot_be_is_said_before_any_work(recipe: Path) -> None:
         ({"stages": "prune,distill"}, "needs each stage once; the chain has prune, quantize, early_exit"),
         ({"executor": "slurm"}, "is one of local, ray"),
         ({"strengths": 12}, "there is no strength "),
+        (
+            {"overrides": ("order.strengths.prune=[{ratio: 2}]", "order.strength_count=2")},
+            "has 1 items for 2 strengths",
+        ),
+        ({"overrides": ("order.strengths.prune=[{ration: 0.2}, {ratio: 0.4}]", "order.strength_count=2")}, "ration"),
+        ({"overrides": ("order.strengths.prune=[{ratio: 0.2}, {ratio: 2}]", "order.strength_count=2")}, "less than 1"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_work(recipe: Path, options: dict[str, Any], what: str) -> None:
