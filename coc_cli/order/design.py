@@ -10,10 +10,9 @@ from itertools import combinations, permutations
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from coc_cli.errors import UserError, user_error
-from coc_cli.files.yaml_source import YamlSource
-from coc_cli.recipe.messages import readable
+from coc_cli.errors import Fault, UserError, did_you_mean, user_error
 from coc_cli.recipe.reading import RecipeFile
 from coc_cli.stages.stage import ChainPosition, Stage
 from coc_cli.version import __version__
@@ -104,8 +103,14 @@ def _changed(stage: Stage, keys: Mapping[str, Any], where: str) -> Stage:
     try:
         return type(stage).model_validate_json(text, strict=True)
     except ValidationError as error:
-        source = YamlSource(where, text)
-        raise UserError(list(readable(error, source))) from error
+        raise UserError([_fault(type(stage), details, where) for details in error.errors()]) from error
+
+
+def _fault(kind: type[Stage], details: ErrorDetails, where: str) -> Fault:
+    key = ".".join(map(str, details["loc"]))
+    if details["type"] == "extra_forbidden":
+        return Fault(where, f"no such key '{key}'; {did_you_mean(key, kind.model_fields)}")
+    return Fault(f"{where}.{key}", details["msg"].lower())
 
 
 def without_teachers(found: Variants, teaching: str = "distill") -> Variants:

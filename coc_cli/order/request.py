@@ -74,6 +74,8 @@ def prepare(
     numbers = tuple(range(file.recipe.seed, file.recipe.seed + (seeds or own.seeds)))
     needed = orders(names, inserted=inserted, every=every)
     directory = out or RUNS / f"{file.recipe.name}-order"
+    if directory.exists() and not directory.is_dir():
+        raise user_error(directory, "is a file; name another folder with --out")
     made = design(content(file.recipe), found, needed, numbers)
     flags = {"inserted": inserted, "every": every, "teachers": own.teachers if teachers is None else teachers}
     cores = os.cpu_count() or 1

@@ -195,7 +195,10 @@ def test_a_chain_that_cannot_be_is_said_before_any_work(recipe: Path) -> None:
             {"overrides": ("order.strengths.prune=[{ratio: 2}]", "order.strength_count=2")},
             "has 1 items for 2 strengths",
         ),
-        ({"overrides": ("order.strengths.prune=[{ration: 0.2}, {ratio: 0.4}]", "order.strength_count=2")}, "ration"),
+        (
+            {"overrides": ("order.strengths.prune=[{ration: 0.2}, {ratio: 0.4}]", "order.strength_count=2")},
+            "did you mean 'ratio'",
+        ),
         ({"overrides": ("order.strengths.prune=[{ratio: 0.2}, {ratio: 2}]", "order.strength_count=2")}, "less than 1"),
     ],
 )
