@@ -57,7 +57,7 @@ def test_recipes_are_the_default() -> None:
     ("name", "instead"),
     [
         ("reprot", "did you mean 'report'?"),
-        ("x", "known: evaluate, inspect, plan, predict-exit, recipe, report, schedule"),
+        ("x", "known: evaluate, inspect, order, plan, predict-exit, recipe, report, schedule"),
     ],
 )
 def test_a_schema_that_is_none_is_said(name: str, instead: str) -> None:
