@@ -84,7 +84,7 @@ FIGURES = {
     "resnet34": Figure(
         "cifar10-resnet34",
         "ResNet-34 on CIFAR-10, for a GPU",
-        cases={"w2a3": (), "w2a2": ("chain.1.prune.ratio=0.4", "chain.2.quantize.activations=2")},
+        cases={"w2a3": (), "w2a2": ("chain.1.prune.ratio=0.6", "chain.2.quantize.activations=2")},
         targets={"w2a3": Target(1000, 0.001), "w2a2": Target(2000, 0.01)},
     ),
     "vgg19": Figure("cifar10-vgg19", "VGG-19 on CIFAR-10, for a GPU"),
