@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shlex
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +27,11 @@ from coc_cli.exits.policy_governor_grid import best, scheduled
 from coc_cli.exits.predict_exit import make_grid, make_traces
 from coc_cli.exits.request import prepare
 from coc_cli.nets.checkpoint import load
+from coc_cli.order.verdicts import effect
 from coc_cli.report.schema.part import as_data
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT, JSON = Path("runs/predict"), ROOT / "docs/benchmarks/predict.json"
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # 97.5 % of t, by n
 
 
 def measured(run: Path, profile: str) -> list[dict[str, Any]]:
@@ -91,11 +90,9 @@ def over_seeds(entries: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 values = [one[what][opponent]["value"] for one in members if one[what].get(opponent)]
                 if not values:
                     continue
-                mean, n = statistics.mean(values), len(values)
-                half = T95[n] * statistics.stdev(values) / n**0.5 if n > 1 else None
-                interval = None if half is None else [mean - half, mean + half]
+                found = effect(values)
                 head = {"kind": kind, "profile": profile, "deadline": deadline, "what": what, "opponent": opponent}
-                yield {**head, "mean": mean, "ci95": interval, "n": n, "of": len(members)}
+                yield {**head, "mean": found.mean, "ci95": found.ci95, "n": len(values), "of": len(members)}
 
 
 def main() -> None:

@@ -12,10 +12,9 @@ from typing import Any
 
 from coc_cli.errors import RunError
 from coc_cli.executors.executor import Executor
-from coc_cli.files.atomic import write_atomically
 from coc_cli.files.run_directory import CACHE, RESULT, STAGE_RESULT
 from coc_cli.order.design import Job
-from coc_cli.order.work import Outcome, StageFiles, run_job
+from coc_cli.order.work import Outcome, StageFiles, run_job, write_stage
 
 JOURNAL, WORK = "journal.jsonl", "work"
 MOST_LOSSES = 10  # of workers, for one job
@@ -70,7 +69,8 @@ def run_jobs(
                 running.update(pending.again(job, error))
                 continue
             outcome, files = future.result()
-            pending.keep(outcome.key, files)
+            if files is not None:
+                write_stage(files)
             journal.add(job, outcome)
             text = f"{_chain(jobs[job])}: validation {abs(outcome.score):.4f}"
             say(f"{len(journal.outcomes.keys() & jobs.keys())} of {total}  {text}, trained in {outcome.seconds:.0f} s")
@@ -113,13 +113,6 @@ class _Pending:
         yield from self._earlier(parent)
         key = self.journal.outcomes[parent].key
         yield StageFiles(key, (CACHE / key / RESULT).read_bytes(), (CACHE / key / STAGE_RESULT).read_bytes())
-
-    def keep(self, key: str, files: StageFiles | None) -> None:
-        """Put a stage that came from elsewhere into the cache."""
-        if files is not None:
-            (CACHE / key).mkdir(parents=True, exist_ok=True)
-            write_atomically(CACHE / key / RESULT, files.checkpoint)
-            write_atomically(CACHE / key / STAGE_RESULT, files.result)
 
     def again(self, job: str, error: BaseException) -> dict[Future[Any], str]:
         """Submit a job again whose worker was lost; raises `RunError` for one that failed, or is lost often."""

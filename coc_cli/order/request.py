@@ -13,11 +13,9 @@ import yaml
 from coc_cli.errors import user_error
 from coc_cli.executors import EXECUTORS
 from coc_cli.files.run_directory import RUNS
-from coc_cli.order.design import Design, Variants, design, orders, variants, without_teachers
+from coc_cli.order.design import PAIR, Design, Variants, design, orders, variants, without_teachers
 from coc_cli.recipe.model import OrderSettings, Recipe, resolved
 from coc_cli.recipe.reading import RecipeFile, read
-
-PAIR = 2
 
 
 @dataclass(frozen=True)

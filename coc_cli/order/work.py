@@ -57,9 +57,9 @@ def run_job(
     """
     Path(place).mkdir(parents=True, exist_ok=True)
     os.chdir(place)
-
     for stage in given:
-        _install(CACHE / stage.key, {RESULT: stage.checkpoint, STAGE_RESULT: stage.result})
+        if not (CACHE / stage.key / STAGE_RESULT).is_file():
+            write_stage(stage)
     with contextlib.redirect_stderr(io.StringIO()):
         compress(content, out=Path(directory), quiet=True)
     (last,) = sorted((Path(directory) / "stages").iterdir())[-1:]
@@ -71,12 +71,12 @@ def run_job(
     return outcome, files
 
 
-def _install(folder: Path, files: Mapping[str, bytes]) -> None:
-
+def write_stage(stage: StageFiles) -> None:
+    """Put a finished stage into the cache."""
+    folder = CACHE / stage.key
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        if not (folder / name).is_file():
-            write_atomically(folder / name, text)
+    write_atomically(folder / RESULT, stage.checkpoint)
+    write_atomically(folder / STAGE_RESULT, stage.result)
 
 
 def _outcome(content: Mapping[str, Any], stage: Path) -> Outcome:
