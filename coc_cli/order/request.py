@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from coc_cli.errors import user_error
 from coc_cli.executors import EXECUTORS
+from coc_cli.executors.executor import processors
 from coc_cli.files.run_directory import RUNS
 from coc_cli.order.design import PAIR, Design, Variants, design, orders, variants, without_teachers
 from coc_cli.recipe.model import OrderSettings, Recipe, resolved
@@ -37,7 +37,7 @@ class OrderRequest:
     @property
     def threads(self) -> int:
         """Of each job."""
-        return max(1, (os.cpu_count() or 1) // self.jobs)
+        return max(1, processors() // self.jobs)
 
 
 def prepare(
@@ -76,8 +76,7 @@ def prepare(
         raise user_error(directory, "is a file; name another folder with --out")
     made = design(content(file.recipe), found, needed, numbers)
     flags = {"inserted": inserted, "every": every, "teachers": own.teachers if teachers is None else teachers}
-    cores = os.cpu_count() or 1
-    return OrderRequest(file, directory, names, found, made, numbers, **flags, executor=executor, jobs=jobs or cores)
+    return OrderRequest(file, directory, names, found, made, numbers, **flags, executor=executor, jobs=jobs or processors())
 
 
 def content(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
