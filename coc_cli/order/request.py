@@ -76,7 +76,9 @@ def prepare(
         raise user_error(directory, "is a file; name another folder with --out")
     made = design(content(file.recipe), found, needed, numbers)
     flags = {"inserted": inserted, "every": every, "teachers": own.teachers if teachers is None else teachers}
-    return OrderRequest(file, directory, names, found, made, numbers, **flags, executor=executor, jobs=jobs or processors())
+    return OrderRequest(
+        file, directory, names, found, made, numbers, **flags, executor=executor, jobs=jobs or processors()
+    )
 
 
 def content(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
