@@ -51,6 +51,7 @@ class Figure:
     recipe: str
     about: str
     seeds: tuple[int, ...] = (0,)
+    seeded: str = "seed"  # the recipe's key that a seed is given to
     cases: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"": ()})  # what --set says, by name
     targets: dict[str, Target] = field(default_factory=dict)  # by case
     tuned_on: str = "validation"
@@ -110,6 +111,7 @@ FIGURES = {
         "cifar10-student-exits",
         "An exit behind every convolution of the student, as coc predict-exit compares them",
         (0, 1, 2),
+        "chain.1.early_exit.seed",
         cases={
             f"{head}-{backbone}": (f"chain.1.early_exit.head={head}", f"chain.1.early_exit.backbone={backbone}")
             for head in ("pool", "bof")
@@ -188,7 +190,7 @@ def shortened(recipe: Path) -> list[str]:
 def run(name: str, figure: Figure, case: str, seed: int, session: Session) -> dict[str, Any]:
     """Run the recipe for a case and a seed, or take what is there, and return what its report says."""
     out = _folder(name, case, seed)
-    sets = [f"seed={seed}", *figure.cases[case]]
+    sets = [f"{figure.seeded}={seed}", *figure.cases[case]]
     session.compress(ROOT / "recipes" / f"{figure.recipe}.yaml", sets, out)
     out = RUNS / "rehearsal" / out.name if session.is_rehearsal else out
     report = json.loads((out / "report.json").read_text())

@@ -167,9 +167,11 @@ def test_a_damaged_cache_is_made_again() -> None:
 
 @pytest.mark.full
 @pytest.mark.usefixtures("workspace")
-def test_a_changed_stage_keeps_what_came_before() -> None:
-    change = ["--set", "chain.1.quantize.weights=3"]
-    done = coc("compress", "recipe.yaml", "--out", "runs/changed", *change)
+@pytest.mark.parametrize("change", ["weights=3", "seed=1"])
+def test_a_changed_stage_keeps_what_came_before(change: str) -> None:
+    before = RESULT.read_bytes()
+    done = coc("compress", "recipe.yaml", "--out", "runs/changed", "--set", f"chain.1.quantize.{change}")
+    assert Path("runs/changed/model.safetensors").read_bytes() != before
     assert (done.stderr.count("from the cache"), done.stderr.count("trained in")) == (2, 1)
 
 

@@ -277,7 +277,9 @@ class _Run:
 
     def _make(self, step: Step, lineage: tuple[Ancestor, ...], folder: Path) -> schema.StageResult:
         folder.mkdir(parents=True, exist_ok=True)
-        seed = derived_seed(self.file.recipe.seed, step.name, self.plan.occurrence(step.index))
+        own = self.file.recipe.chain[step.index - 1].stage.seed if step.index else None
+        root = self.file.recipe.seed if own is None else own
+        seed = derived_seed(root, step.name, self.plan.occurrence(step.index))
         data, arithmetic = data_key(self.data), self.arithmetics[step.index]
         log, began = StageLog(self.reporter, step.name_in_files, self.logging), time.monotonic()
 

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
 
 from coc_cli.data.info import DataInfo
 from coc_cli.learning.training import EpochLog, Training, derived_seed
@@ -106,6 +108,16 @@ class Stage(Training, ABC):
     works_on: ClassVar[str] = "the network"
     advised_place: ClassVar[int | None] = None  # in the order of Shen et al. 2024; None: the paper does not have it
     depends_on_input: ClassVar[bool] = False  # its result runs differently for each input
+
+    seed: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=2**32 - 1,
+            exclude_if=lambda seed: seed is None,
+            description="of this stage alone, on the split and behind the stages that the recipe's seed makes",
+        ),
+    ] = None
 
     def faults(self, position: ChainPosition) -> Iterator[tuple[tuple[str | int, ...], str]]:  # noqa: ARG002
         """Yield which keys do not go together, or with the recipe, each with its place below the stage."""
