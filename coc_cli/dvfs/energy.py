@@ -206,13 +206,18 @@ class Stretch:
 
 def run_stretch(model: EnergyModel, start: Array | int, end: Array | int, levels: Levels) -> Stretch:
     """Run a stretch, which `time_ms` and `energy_mj` of the model know as [start, end], at levels that may settle."""
+    asked = start, end, levels.asked
+    if not levels.left_ms.any():
+        none = np.zeros(levels.left_ms.shape)
+        return Stretch(
+            none, none, model.time_ms[asked], model.energy_mj[asked], Levels(levels.asked, levels.asked, none)
+        )
     old_ms, old_mj = model.time_ms[start, end, levels.now], model.energy_mj[start, end, levels.now]
     before_ms = np.minimum(levels.left_ms, old_ms)
     share = np.divide(before_ms, old_ms, out=np.zeros(old_ms.shape), where=old_ms > 0)
     rest = 1 - share
     left = levels.left_ms - before_ms
     after = Levels(np.where(left > 0, levels.now, levels.asked), levels.asked, left)
-    asked = start, end, levels.asked
     return Stretch(before_ms, share * old_mj, rest * model.time_ms[asked], rest * model.energy_mj[asked], after)
 
 

@@ -17,7 +17,7 @@ from coc_cli.exits.predictor import Predictor, feature_count, features, hidden_f
 from coc_cli.exits.traces import Measure, Shifted, Trace, first_confident
 
 LARGEST_SAMPLE = 60_000  # questions: an image, an exit, a threshold
-STEPS = 2000
+STEPS = 1000
 BATCH = 512
 LEARNING_RATE = 2e-2
 WEIGHT_DECAY = 1e-2

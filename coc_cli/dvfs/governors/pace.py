@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import ClassVar
 
 import numpy as np
@@ -40,16 +41,17 @@ class Pace(Governor):
     def rule(self, model: EnergyModel, statistics: PathStatistics, deadline_ms: float) -> Rule:
         batch = statistics.validation
 
-        def spent(rule: Rule) -> float:
+        def known(rule: Rule) -> tuple[float, Rule]:
             chosen = rule(batch)
-            return float(totals(model, batch.visited, chosen.level, chosen.rest, deadline_ms).energy_mj.mean())
+            needs = totals(model, batch.visited, chosen.level, chosen.rest, deadline_ms)
+            return float(needs.energy_mj.mean()), lambda other: chosen if other is batch else rule(other)
 
         rules: list[Rule] = [partial(hold_level, level=best_level(model, statistics, deadline_ms))]
         shorter = is_shorter_than_a_change(model, statistics)
         planner = None if shorter else Planner.of(model, statistics, deadline_ms)
         if planner is not None:
             rules.append(planner.levels)
-        return min(rules, key=spent)
+        return min(map(known, rules), key=itemgetter(0))[1]
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Planner:
         """Return what is expected to follow the visit of an exit, [n, levels]; infinite where it might be too late."""
         cost = np.empty(remains.shape)
         latest = batch.latest_exit[rows, index]
-        for exit_ in np.unique(latest).tolist():
+        for exit_ in _present(latest)[0].tolist():
             here = latest == exit_
             path = self.statistics.by_latest_exit.get(exit_, self.statistics.typical)
             plan = self.by_latest_exit.get(exit_, self.plan)
@@ -139,14 +141,21 @@ class Planner:
         settles before the next visit, wherever it is.
         """
         model, may_visit = self.model, self.statistics.may_visit
-        bounds = np.stack([batch.latest_exit[rows, index], batch.max_visits[rows, index]], 1)
-        different, which = np.unique(bounds, axis=0, return_inverse=True)
-        ahead = np.array([model.ahead_ms(may_visit, index, latest, visits) for latest, visits in different])
+        most = int(batch.max_visits.max()) + 1
+        which = batch.latest_exit[rows, index] * most + batch.max_visits[rows, index]
+        different, place = _present(which)
+        ahead = np.array([model.ahead_ms(may_visit, index, *divmod(one, most)) for one in different.tolist()])
         change = np.full(model.profile.levels, model.transition_ms + model.settle_ms)
         if model.settle_ms and index + 1 < len(model.time_ms):
             change[model.time_ms[index + 1, index + 1 :].min(0) < model.settle_ms] = np.inf
-        needs: Array = np.minimum(ahead, ahead[:, -1:] + change)[which.reshape(-1)]
+        needs: Array = np.minimum(ahead, ahead[:, -1:] + change)[place[which]]
         return needs
+
+
+def _present(numbers: Array) -> tuple[Array, Array]:
+    """Return which small numbers there are, and at which place each is among them: without sorting them all."""
+    seen = np.bincount(numbers) > 0
+    return np.flatnonzero(seen), seen.cumsum() - 1
 
 
 def _rests(model: EnergyModel, statistics: PathStatistics, deadline_ms: float) -> Array:
