@@ -29,9 +29,9 @@ def departures(plan: Plan, file: RecipeFile) -> Iterator[str]:
         if not is_right or (report.arch, report.data) != (plan.steps[0].spec.arch, data_hash(file)):
             continue
         for pair in report.pairs:
-            if pair.decision not in ("before", "after") or not {pair.first, pair.second} <= set(names):
+            if pair.edge is None or not set(pair.edge) <= set(names):
                 continue
-            early, late = (pair.first, pair.second) if pair.decision == "before" else (pair.second, pair.first)
+            early, late = pair.edge
             if names.index(late) < names.index(early):
                 gain = f"{abs(pair.mean):.2g} {report.unit}"
                 yield f"{late} before {early}, where {early} first scored {gain} more here ({path})"

@@ -25,7 +25,7 @@ def labels(report: OrderReport) -> dict[str, str]:
 
 def decision(pair: PairEntry, report: OrderReport) -> str:
     """Say what is decided of a pair."""
-    first = labels(report)[pair.second if pair.decision == "after" else pair.first]
+    first = labels(report)[pair.edge[0] if pair.edge else pair.first]
     text = DECIDED.get(pair.decision, pair.decision).format(first)
     return text + (", turned round" if getattr(pair, "turned", False) else "")
 
@@ -137,14 +137,13 @@ def graph(report: OrderReport) -> Figure:
     places = {name: 40 + place * (WIDTH - 80) / max(1, len(stages) - 1) for place, name in enumerate(stages)}
     drawing, middle = Drawing(height=190.0), 105.0
     for pair in report.pairs:
-        first, second = (pair.second, pair.first) if pair.decision == "after" else (pair.first, pair.second)
+        first, second = pair.edge or (pair.first, pair.second)
         start, end = places[first], places[second]
         lift = 18 + 20 * abs(stages.index(second) - stages.index(first))
         side = -1 if start < end else 1
-        is_decided = pair.decision in ("before", "after")
         bow = [(start + (end - start) * t / 12, middle + side * lift * 4 * t * (12 - t) / 144) for t in range(13)]
-        drawing.path("curve s1" if is_decided else "trail s7", bow, tip=" ".join(row(pair, report)))
-        if is_decided:
+        drawing.path("curve s1" if pair.edge else "trail s7", bow, tip=" ".join(row(pair, report)))
+        if pair.edge:
             drawing.mark("dot s1", *bow[9], shape=2, size=3.5)
             drawing.text("number middle", bow[6][0], bow[6][1] - 4, f"{abs(pair.mean):.2f}")
     for name, place in places.items():

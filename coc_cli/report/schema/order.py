@@ -31,6 +31,11 @@ class PairEntry(EffectEntry):
     decision: Decision = Field(description="where the first belongs; 'described' with fewer than 5 seeds")
     left_out: Count = Field(description="seeds whose curves have no common range of BitOps")
 
+    @property
+    def edge(self) -> tuple[str, str] | None:
+        """The earlier and the later stage, if that is decided."""
+        return {"before": (self.first, self.second), "after": (self.second, self.first)}.get(self.decision)
+
 
 class InsertionEntry(PairEntry):
     """The verdict on a pair with a third stage among them."""
