@@ -63,7 +63,7 @@ def _bits(weights: int, activations: int, *more: str, place: int = 0) -> tuple[s
     return tuple(f"chain.{place}.quantize.{one}" for one in (f"weights={weights}", f"activations={activations}", *more))
 
 
-_few = partial(_bits, place=1)
+_few, _heads = partial(_bits, place=1), "chain.1.early_exit"
 FIGURES = {
     "quickstart": Figure(
         "quickstart",
@@ -111,11 +111,11 @@ FIGURES = {
         "cifar10-student-exits",
         "An exit behind every convolution of the student, as coc predict-exit compares them",
         (0, 1, 2),
-        "chain.1.early_exit.seed",
+        f"{_heads}.seed",
         cases={
-            f"{head}-{backbone}": (f"chain.1.early_exit.head={head}", f"chain.1.early_exit.backbone={backbone}")
-            for head in ("pool", "bof")
+            f"{head}-{backbone}": (f"{_heads}.backbone={backbone}", f"{_heads}.head={head}", *more)
             for backbone in ("frozen", "trained")
+            for head, more in {"pool": (), "bof": (f"{_heads}.codewords=16", f"{_heads}.epochs=3")}.items()
         },
         needs="half an hour of a core",
     ),
