@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from coc_cli.report import order_texts
+from coc_cli.report.schema.order import OrderReport
 from coc_cli.units import counted
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
@@ -116,6 +118,26 @@ def predict_exit() -> str:
             *(f"prediction against {name}" for name in OPPONENTS.values()),
         ]
         parts.append(f"### {kind}\n\n{about}\n\n{table([*head, 'scheduled'], rows)}")
+    return "\n\n".join(parts)
+
+
+def orders() -> str:
+    """Return a section of docs/order.md for each order.json that was kept."""
+    found = [(path, path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("order-*.json"))]
+    parts = [_order(path.stem, OrderReport.model_validate_json(text)) for path, text in found]
+    return "\n\n".join(parts) or "Not run: `coc order recipes/order-digits.yaml --insert --all`."
+
+
+def _order(name: str, report: OrderReport) -> str:
+    asked = f"{' --insert' * bool(report.insertions)}{' --all' * bool(report.ranking)}"
+    least = f" Decides effects of {report.smallest_effect:.2g} points in 80 %." if report.smallest_effect else ""
+    about = (
+        f"`coc order recipes/{name}.yaml{asked}`: {len(report.seeds)} seeds, {report.jobs:,} jobs, {report.seconds / 3600:.1f} hours"
+        f" of training on {report.environment.processor}.{least}"
+    )
+    parts = [f"### {name}", about, f"**{order_texts.headline(report)}**"]
+    for heading, one in order_texts.tables(report).items():
+        parts += [f"{heading}:", table(one.head, one.rows)]
     return "\n\n".join(parts)
 
 

@@ -283,6 +283,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "results": figures.results,
     "figures": figures.figures,
     "predict_exit_figures": figures.predict_exit,
+    "orders": figures.orders,
 }
 
 
