@@ -131,10 +131,9 @@ def orders() -> str:
 def _order(name: str, report: OrderReport) -> str:
     asked = f"{' --insert' * bool(report.insertions)}{' --all' * bool(report.ranking)}"
     least = f" Decides effects of {report.smallest_effect:.2g} points in 80 %." if report.smallest_effect else ""
-    about = (
-        f"`coc order recipes/{name}.yaml{asked}`: {len(report.seeds)} seeds, {report.jobs:,} jobs, {report.seconds / 3600:.1f} hours"
-        f" of training on {report.environment.processor}.{least}"
-    )
+    took = f"{report.jobs:,} jobs, {report.seconds / 3600:.1f} hours of training on {report.environment.processor}"
+    link = f"[{name}.json](benchmarks/{name}.json)"
+    about = f"`coc order recipes/{name}.yaml{asked}`: {len(report.seeds)} seeds, {took}; {link}.{least}"
     parts = [f"### {name}", about, f"**{order_texts.headline(report)}**"]
     for heading, one in order_texts.tables(report).items():
         parts += [f"{heading}:", table(one.head, one.rows)]
