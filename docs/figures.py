@@ -118,7 +118,21 @@ def predict_exit() -> str:
             *(f"prediction against {name}" for name in OPPONENTS.values()),
         ]
         parts.append(f"### {kind}\n\n{about}\n\n{table([*head, 'scheduled'], rows)}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_promise()])
+
+
+def _promise() -> Iterator[str]:
+    """Yield how often a promise failed on a network's own images."""
+    path = FOLDER / "promise.json"
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        drawn = f"{found['draws']} validation sets of {found['images']:,} images, drawn from {found['population']:,}"
+        failed = f"loses more than {100 * found['max_drop']:g} points of all of them {found['failed']} times"
+        yield (
+            f"### A promise\n\n{drawn}: a threshold with `confidence: {found['confidence']:g}` {failed}, leaves early in"
+            f" {found['used']} draws; one that was chosen without fails {found['failed_without']} times."
+            f" [promise.json](benchmarks/promise.json) is made by\n\n    {found['command']}"
+        )
 
 
 def orders() -> str:
