@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/promise.py RUN --draws 500
 
 What exits say of all images that the run's network never trained on is taken for a population, whose drops are known.
-Validation sets are drawn from it with replacement; a threshold chosen by each fails where the population loses more than
-`max_drop` by it. An illustration: for any population see coc_cli/learning/certificate.py and its test.
+Validation sets are drawn from it with replacement; a threshold chosen by each fails where the population loses more
+than `max_drop` by it. An illustration: for any population see coc_cli/learning/certificate.py and its test.
 """
 
 from __future__ import annotations

@@ -128,11 +128,12 @@ def _promise() -> Iterator[str]:
         found = json.loads(path.read_text(encoding="utf-8"))
         drawn = f"{found['draws']} validation sets of {found['images']:,} images, drawn from {found['population']:,}"
         failed = f"loses more than {100 * found['max_drop']:g} points of all of them {found['failed']} times"
-        yield (
-            f"### A promise\n\n{drawn}: a threshold with `confidence: {found['confidence']:g}` {failed}, leaves early in"
-            f" {found['used']} draws; one that was chosen without fails {found['failed_without']} times."
-            f" [promise.json](benchmarks/promise.json) is made by\n\n    {found['command']}"
+        with_it = (
+            f"a threshold with `confidence: {found['confidence']:g}` {failed}, leaves early in {found['used']} draws"
         )
+        without = f"one that was chosen without fails {found['failed_without']} times"
+        made = f"[promise.json](benchmarks/promise.json) is made by\n\n    {found['command']}"
+        yield f"### A promise\n\n{drawn}: {with_it}; {without}. {made}"
 
 
 def orders() -> str:
