@@ -53,23 +53,27 @@ def outlook(request: OrderRequest, say: Say) -> Outlook:
     """Return what the experiment will take; raises `UserError` if one of its chains cannot be."""
     plans = _plans(request, say)
     journal = Journal(request.directory / JOURNAL)
-    left = [job for name, job in request.design.jobs.items() if name not in journal.outcomes]
-    seconds = _seconds(request, plans, [job.name for job in left])
+    done = sum(name in journal.outcomes for name in request.design.jobs)
+    seconds = _seconds(request, plans, journal, len(request.design.jobs) - done)
     spread = _spread(request, journal)
     pairs = len(request.stages) * (len(request.stages) - 1) // 2
     assumed = ASSUMED_SPREAD if spread is None else spread
     least = smallest_effect(len(request.seeds), assumed, pairs)
-    done = len(request.design.jobs) - len(left)
     return Outlook(
         len(request.design.cells), len(request.design.jobs), done, seconds, least, assumed, is_assumed=spread is None
     )
 
 
 def _plans(request: OrderRequest, say: Say) -> dict[tuple[str, ...], tuple[RecipeFile, Plan]]:
-    """Return the plan of each order at its last strength; raises `UserError` if it or the first cannot be."""
+    """Return the plan of each order that begins no other, at its last strength.
+
+    Raises `UserError` if that or the first strength cannot be.
+    """
     first, found = request.seeds[0], {}
     ends = {0, max(cell.strength for cell in request.design.cells)}
-    cells = [cell for cell in request.design.cells if cell.seed == first and cell.strength in ends]
+    begun = {cell.order[:end] for cell in request.design.cells for end in range(len(cell.order))}
+    cells = [one for one in request.design.cells if one.seed == first and one.strength in ends]
+    cells = [one for one in cells if one.order not in begun]
     say(f"{len(cells)} chains are planned")
     for cell in cells:
         job = request.design.jobs[request.design.cells[cell]]
@@ -87,15 +91,15 @@ def _named(cell: Cell) -> str:
 
 
 def _seconds(
-    request: OrderRequest, plans: dict[tuple[str, ...], tuple[RecipeFile, Plan]], left: list[str]
+    request: OrderRequest, plans: dict[tuple[str, ...], tuple[RecipeFile, Plan]], journal: Journal, left: int
 ) -> float | None:
-    """Return what the jobs that are left may take, beside each other; by the whole chains of each order."""
+    """Return what the jobs that are left may take, beside each other: as those that ran, or by the whole chains."""
+    done = [journal.outcomes[name].seconds for name in request.design.jobs if name in journal.outcomes]
     each = [estimated_seconds(*both) for both in plans.values()]
-    lengths = [len(order) for order in plans]
-    if not each or any(one is None for one in each):
+    if not done and (not each or None in each):
         return None
-    a_stage = sum(one or 0.0 for one in each) / (sum(lengths) + len(lengths))
-    return a_stage * len(left) / request.jobs
+    stages = len(done) or sum(len(order) + 1 for order in plans)
+    return sum(done or [one or 0.0 for one in each]) / stages * left / request.jobs
 
 
 def _spread(request: OrderRequest, journal: Journal) -> float | None:

@@ -104,6 +104,15 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_order, "_plans", lambda *_: {})
 
 
+def test_what_is_left_takes_as_long_as_what_ran(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    run(prepare(recipe, seeds=2, executor="here", jobs=1, out=Path("runs/o")))
+    more = prepare(recipe, seeds=4, executor="here", jobs=2, out=Path("runs/o"))
+    found = run_order.outlook(more, lambda _: None)
+    assert (found.jobs, found.done) == (2 * found.done, found.done)
+    assert found.seconds == pytest.approx(found.done / 2), "a second each, made up; two beside each other"
+
+
 def run(request: OrderRequest) -> dict[str, Any]:
     run_order.run_order(request, lambda _: None)
     content: dict[str, Any] = json.loads((request.directory / ORDER).read_text())
