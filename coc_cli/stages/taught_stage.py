@@ -42,8 +42,8 @@ class TaughtStage(Stage):
     ] = 0
 
     def teacher_network(self, incoming: Network, lab: Lab) -> Network | None:
-        """Return the teacher, in eval mode on the lab's device; None without one."""
-        if self.teacher == "none":
+        """Return the teacher, in eval mode on the lab's device; None without one that counts."""
+        if self.teacher == "none" or not self.kd_weight:
             return None
         return (lab.baseline if self.teacher == "baseline" else incoming).to(lab.device).eval()
 
@@ -52,7 +52,7 @@ class TaughtStage(Stage):
         from coc_cli.learning.tasks import task_of
 
         def value(network: Network, batch: Batch) -> Tensor:
-            teacher_output = answers(teacher, batch, network.arithmetic) if teacher and self.kd_weight else None
+            teacher_output = answers(teacher, batch, network.arithmetic) if teacher else None
             return self.loss_of(task_of(network.spec), network(batch.inputs), batch, teacher_output)
 
         return value
