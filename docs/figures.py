@@ -14,7 +14,18 @@ from coc_cli.report.schema.order import OrderReport
 from coc_cli.units import counted
 
 FOLDER = Path(__file__).resolve().parent / "benchmarks"
-ORDER = ("quickstart", "distill-quantize", "regression", "table", "student", "control", "lowbit", "chain", "unpruned")
+ORDER = (
+    "quickstart",
+    "distill-quantize",
+    "regression",
+    "table",
+    "student",
+    "control",
+    "lowbit",
+    "chain",
+    "unpruned",
+    "exits",
+)
 PROGRAM = FOLDER.parents[1] / "benchmarks/figures.py"
 NONE = "-"
 OPPONENTS = {  # of prediction, as predict.json names them
@@ -41,8 +52,8 @@ def read() -> dict[str, dict[str, Any]]:
 def results() -> str:
     """Return README's table: a line for each case of each figure, means over seeds."""
     rows = []
-    for figure in read().values():
-        for case, runs in _by_case(figure).items():
+    for name, figure in read().items():
+        for case, runs in _by_case(figure).items() if name not in NO_RESULT else ():
             first, last = ([one["stages"][place] for one in runs] for place in (0, -1))
             link = f"[{figure['recipe']}](recipes/{figure['recipe']}.yaml){f' {case}' if case else ''}"
             rows.append([
