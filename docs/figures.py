@@ -26,6 +26,7 @@ ORDER = (
     "unpruned",
     "exits",
 )
+NO_RESULT = {"exits"}  # of a chain: what the next verb begins with
 PROGRAM = FOLDER.parents[1] / "benchmarks/figures.py"
 NONE = "-"
 OPPONENTS = {  # of prediction, as predict.json names them
