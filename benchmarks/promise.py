@@ -23,10 +23,9 @@ from coc_cli.chain.result import environment
 from coc_cli.exits.predict_exit import make_traces
 from coc_cli.exits.request import prepare
 from coc_cli.learning import exit_thresholds
-from coc_cli.learning.exit_thresholds import best_threshold, promised_threshold
+from coc_cli.learning.exit_thresholds import best_threshold, exit_costs, exits_at, promised_threshold
 from coc_cli.nets.checkpoint import load
-from coc_cli.nets.cost import cost
-from coc_cli.nets.exit_rules import NEVER
+from coc_cli.nets.exit_rules import NEVER, exit_scores
 from coc_cli.nets.spec import ExitRule
 from coc_cli.report.schema.part import as_data
 
@@ -49,14 +48,11 @@ def main() -> None:
     every = validation.joined(test)
     outputs, score = [torch.from_numpy(one) for one in every.outputs], torch.from_numpy(every.score).double()
     rule = ExitRule(measure="max_softmax", threshold=0.0, max_drop=asked.max_drop, confidence=asked.confidence)
-    whole, places = cost(spec), range(len(spec.exits) + 1)
-    costs = [whole.leaving([float(place == leave) for place in places]).bitops for leave in places]
-    sure = torch.stack([output.softmax(1).amax(1) for output in outputs[:-1]])
+    costs, sure = exit_costs(spec), exit_scores(outputs, rule.measure)
     exit_thresholds.CANDIDATES = CANDIDATES
 
     def drop(threshold: float) -> float:
-        exits = torch.cat([sure >= threshold, torch.ones_like(sure[:1]) > 0]).int().argmax(0)
-        return float((score[-1] - score.gather(0, exits[None])[0]).mean())
+        return float((score[-1] - score.gather(0, exits_at(sure, threshold)[None])[0]).mean())
 
     random, counts = np.random.default_rng(0), {"failed": 0, "used": 0, "failed_without": 0}
     for _ in range(asked.draws):

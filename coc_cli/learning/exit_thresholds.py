@@ -12,7 +12,7 @@ from coc_cli.learning.evaluation import scored
 from coc_cli.nets.cost import cost
 from coc_cli.nets.exit_rules import NEVER, exit_scores
 from coc_cli.nets.network import with_spec
-from coc_cli.nets.spec import CONFIDENT_WHEN_LOW, ExitRule
+from coc_cli.nets.spec import CONFIDENT_WHEN_LOW, ExitRule, Spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def best_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, costs:
     # thresholds up to 0.6, at the second up to 0.9, else at the final output. A lower threshold costs less, but the
     # score need not fall steadily with it, so every candidate is tried.
     for level in _levels(confidence, CANDIDATES):  # the highest first, so that of equal costs the more confident stays
-        exits = _exits(confidence, level)
+        exits = exits_at(confidence, level)
         mean_cost = float(exit_costs[exits].mean())
         if mean_cost < lowest_cost and float(scores.gather(0, exits[None]).mean()) >= min_score:
             threshold, lowest_cost = sign * level, mean_cost
@@ -57,7 +57,7 @@ def _levels(confidence: Tensor, most: int, *, least: float = -torch.inf) -> list
     return spread[::-1]
 
 
-def _exits(confidence: Tensor, level: float) -> Tensor:
+def exits_at(confidence: Tensor, level: float) -> Tensor:
     """Return the first exit that is so confident, the final one where none is; [N]."""
     return torch.cat([confidence >= level, torch.ones_like(confidence[:1]) > 0]).int().argmax(0)
 
@@ -77,7 +77,7 @@ def promised_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, co
     levels = _levels(confidence[:, first], SAFER, least=sign * lowest)
 
     def losses(half: Tensor) -> Array:
-        leaving = [_exits(confidence[:, half], level) for level in levels]
+        leaving = [exits_at(confidence[:, half], level) for level in levels]
         found = [scores[-1, half] - scores[:, half].gather(0, exits[None])[0] for exits in leaving]
         return torch.stack(found).double().cpu().numpy() if found else np.zeros((0, len(half)))
 
@@ -85,14 +85,18 @@ def promised_threshold(outputs: list[Tensor], scores: Tensor, rule: ExitRule, co
     return sign * levels[shown - 1] if shown else NEVER[rule.measure]
 
 
+def exit_costs(spec: Spec) -> list[float]:
+    """Return the BitOps of leaving at each exit, the final one last."""
+    network_cost, count = cost(spec), len(spec.exits) + 1
+    return [network_cost.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
+
+
 def calibrated(network: Network, validation: Split) -> Network:
     """Return the network with its exit rule's threshold calibrated again; the same network if it has no exits."""
     spec = network.spec
     if spec.rule is None:
         return network
-    network_cost, count = cost(spec), len(spec.exits) + 1
-    costs = [network_cost.leaving([float(index == leave) for index in range(count)]).bitops for leave in range(count)]
     outputs, scores = scored(network, validation)
     find = best_threshold if spec.rule.confidence is None else promised_threshold
-    threshold = find(outputs, scores, spec.rule, costs)
+    threshold = find(outputs, scores, spec.rule, exit_costs(spec))
     return with_spec(network, spec.with_changes(rule=spec.rule.model_copy(update={"threshold": threshold})))

@@ -75,8 +75,9 @@ def variants(
         if len(own) != 1:
             there = f"has {len(own)} of it" if own else f"has {', '.join(by_name) or 'none'}"
             raise user_error("--stages", f"needs each stage once; the chain {there}, asked for is {name}")
-        seeded = own[0].model_copy(update={"seed": None})  # seeds are the units: none stays the same in all of them
-        found[name] = tuple(_spread(seeded, file, count, given.get(name)))
+        strengths = _spread(own[0], file, count, given.get(name))
+        # Seeds are the units: none stays the same in all of them.
+        found[name] = tuple(one.model_copy(update={"seed": None}) for one in strengths)
     return found
 
 

@@ -25,7 +25,7 @@ from coc_cli.executors.executor import Executor
 from coc_cli.files.run_directory import ORDER
 from coc_cli.order import experiment, run_order
 from coc_cli.order.experiment import JOURNAL
-from coc_cli.order.request import OrderRequest, prepare
+from coc_cli.order.request import OrderRequest, differing, prepare
 from coc_cli.order.work import Outcome
 from coc_cli.recipe.reading import read
 
@@ -111,6 +111,15 @@ def test_what_is_left_takes_as_long_as_what_ran(recipe: Path, monkeypatch: pytes
     found = run_order.outlook(more, lambda _: None)
     assert (found.jobs, found.done) == (2 * found.done, found.done)
     assert found.seconds == pytest.approx(found.done / 2), "a second each, made up; two beside each other"
+
+
+def test_no_stage_keeps_a_seed_of_its_own(recipe: Path) -> None:
+    recipe.write_text(
+        RECIPE + "order: {strength_count: 2, strengths: {prune: [{ratio: 0.3, seed: 1}, {ratio: 0.5}]}}\n"
+    )
+    found = prepare(recipe, stages="prune,quantize", executor="here").found["prune"]
+    assert [(one.seed, one.ratio) for one in found] == [(None, 0.3), (None, 0.5)]
+    assert differing(found) == [{"ratio": 0.3}, {"ratio": 0.5}]
 
 
 def run(request: OrderRequest) -> dict[str, Any]:
