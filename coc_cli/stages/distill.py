@@ -126,7 +126,6 @@ class Distill(TaughtStage):
         from coc_cli.nets.quantizer_initialization import initialize_quantizers
 
         teacher = self.teacher_network(network, lab)
-        assert teacher is not None
         plan = None if self.student == "same" else self._plan(network.spec)
         student = fresh(plan.spec).to(lab.device) if plan else clone(network)
         if plan is None or not plan.is_reduced:
@@ -141,12 +140,16 @@ class Distill(TaughtStage):
         self._train(student, self.epochs // 2, lab, teacher, "reduced")
         return student
 
-    def _train(self, student: Network, epochs: int, lab: Lab, teacher: Network, phase: str = "training") -> None:
+    def _train(self, student: Network, epochs: int, lab: Lab, teacher: Network | None, phase: str = "training") -> None:
         settings, loss = self.model_copy(update={"epochs": epochs}), self._loss(teacher, student)
         lab.train(student, settings, loss, phase=phase, teacher=teacher, views=self.teacher_views)
 
-    def _loss(self, teacher: Network, student: Network) -> Loss:
-        if not self.feature_weight:
+    @property
+    def asks_teacher(self) -> bool:
+        return super().asks_teacher or self.feature_weight > 0
+
+    def _loss(self, teacher: Network | None, student: Network) -> Loss:
+        if teacher is None or not self.feature_weight:
             return self.loss(teacher)
         import torch
 

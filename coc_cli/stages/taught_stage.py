@@ -41,9 +41,14 @@ class TaughtStage(Stage):
         ),
     ] = 0
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether a teacher's answers count in the loss."""
+        return self.teacher != "none" and self.kd_weight > 0
+
     def teacher_network(self, incoming: Network, lab: Lab) -> Network | None:
         """Return the teacher, in eval mode on the lab's device; None without one that counts."""
-        if self.teacher == "none" or not self.kd_weight:
+        if not self.asks_teacher:
             return None
         return (lab.baseline if self.teacher == "baseline" else incoming).to(lab.device).eval()
 

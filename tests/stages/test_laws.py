@@ -242,6 +242,22 @@ def test_students_of_another_family_and_equal_features(network: Network, data: D
     assert made.spec == other.expect(network.spec)
 
 
+@pytest.mark.parametrize("feature_weight", [0.0, 1.0])
+def test_a_teacher_counts_where_the_loss_listens_to_it(
+    network: Network, data: Data, tmp_path: Path, feature_weight: float
+) -> None:
+    other = clone(network)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(0.5)
+    learner = stage("distill", student="same", kd_weight=0.0, feature_weight=feature_weight)
+    made = [
+        learner.apply(network, lab_of(data, teacher, tmp_path / str(index))).state_dict()
+        for index, teacher in enumerate((network, other))
+    ]
+    assert all(made[0][key].equal(made[1][key]) for key in made[0]) == (feature_weight == 0)
+
+
 def test_a_stage_learns(network: Network, data: Data, tmp_path: Path) -> None:
     before = evaluate(network, data.test).value
     learner = stage("quantize", weights=2, activations=3, epochs=12, batch=16, teacher="none")
