@@ -45,7 +45,7 @@ def measured(run: Path, profile: str) -> list[dict[str, Any]]:
         rows = grid.rows_at(factor * plain_ms)
         equal = at_equal_score(rows, grid.context, test, factor * plain_ms, request.max_drop)
         ours = best(rows, names_in("paper", "ours"))
-        kept = [getattr(row.evaluated.point.policy, "measure", None) for row in rows if row.policy == "subset"]
+        kept = [getattr(row.evaluated.policy, "measure", None) for row in rows if row.policy == "subset"]
         saved = saved_by(equal, ours.policy) if ours else {}
         one = {"profile": request.profile.name, "deadline": factor, "scheduled": scheduled(rows).policy}
         one |= {"full_accuracy": float(test.score[-1].mean()), "drop": request.max_drop, "n_test": len(test)}

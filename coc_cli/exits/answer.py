@@ -41,7 +41,7 @@ def _infeasible(rows: list[GridRow]) -> Iterator[str]:
     """Yield which policies cannot promise the deadline, and what they could."""
     late = {}
     for row in rows:
-        if row.evaluated.point.policy.family != "bound" and best(rows, [row.policy]) is None:
+        if row.evaluated.policy.family != "bound" and best(rows, [row.policy]) is None:
             late[row.policy] = row.least_ms / row.evaluated.model.plain_ms
     if late:
         yield "too late on their longest path: " + ", ".join(f"{name} (from {ms:.3g}x)" for name, ms in late.items())

@@ -41,7 +41,7 @@ def apply(
     chosen = row if row.policy in APPLICABLE else best([*rows], APPLICABLE)
     if chosen is None:
         raise user_error("--apply", f"none of {', '.join(APPLICABLE)} keeps the deadline; a later one may")
-    policy, old = chosen.evaluated.point.policy, network.spec.rule
+    policy, old = chosen.evaluated.policy, network.spec.rule
     assert old is not None
     kept, rule = rule_of(policy, old)
     try:

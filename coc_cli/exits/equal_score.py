@@ -9,7 +9,6 @@ import numpy as np
 
 from coc_cli.dvfs.energy import Array
 from coc_cli.exits.curves import macs_at
-from coc_cli.exits.operating_points import on_validation
 from coc_cli.exits.policies import names_in
 from coc_cli.exits.policies.classic import Classic
 from coc_cli.exits.policies.context import GRID, PolicyContext
@@ -83,11 +82,11 @@ def at_equal_score(
 def _read(row: GridRow, context: PolicyContext, test: Trace, deadline_ms: float, weights: Array, goals: Array) -> Array:
     """Return the energy of a row's policy at each goal, NaN where it is not reached; [B]."""
     scores, energies = [row.evaluated.score], [row.totals.energy_mj]
-    policy = row.evaluated.point.policy
+    policy = row.evaluated.policy
     if policy.is_tuned:
         here = policy.step(context)
         for step in sorted({min(max(here + around, 0), GRID - 1) for around in AROUND}):
-            one = evaluated(on_validation(policy.at_step(step, context), context), context, test)
+            one = evaluated(policy.at_step(step, context), context, test)
             scores.append(one.score)
             energies.append(on_test(one, row.governor, deadline_ms).energy_mj)
     score, energy = weights @ np.stack(scores).T, weights @ np.stack(energies).T

@@ -1,7 +1,7 @@
 """What choices of thresholds cost, two exits' at a time in every combination, and exchanges among them.
 
 "Not kept" and "all leave here" are thresholds too. What an input costs is a sum over what it runs, so all combinations
-of a pair come from two products of matrices.
+of a pair come from histograms over the thresholds that inputs pass at both exits, added up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coc_cli.exits.traces import Shifted
 COARSE, FINE = 14, 20  # thresholds tried of an exit
 MOST_STARTS = 2  # from which exchanges begin, the cheapest
 NEAR = 0.2  # of the inputs: how far around a threshold others are tried
-EQUAL, SINGLE = 1e-12, 1e-7  # in double and in single precision
+EQUAL, ROUNDING = 1e-12, 1e-9  # of a mean, and of what comes out of sums and differences of many
 Choice = tuple[int, ...]  # of each exit's thresholds
 
 
@@ -82,6 +82,7 @@ class ExitPairs:
     least_score: float
     values: list[Array]  # thresholds of each exit, rising; infinity: not kept
     _known: dict[Choice, _State] = field(default_factory=dict)
+    _places: dict[tuple[int, int], Array] = field(default_factory=dict)  # in the histogram of two exits
 
     @property
     def exits(self) -> int:
@@ -93,10 +94,10 @@ class ExitPairs:
         return int(np.prod([float(len(values)) for values in self.values[:-2]]))
 
     @cached_property
-    def leaves(self) -> list[Array]:
-        """At which thresholds inputs leave at each exit, as 1 or 0: [T, N] each."""
+    def passed(self) -> list[Array]:
+        """How many thresholds of each exit inputs pass there: they leave at those before that place; [N] each."""
         pairs = zip(self.confidence, self.values, strict=True)
-        return [(row[None] >= values[:, None]).astype(np.float32) for row, values in pairs]
+        return [np.searchsorted(values, row, side="right") for row, values in pairs]
 
     def thresholds(self, choice: Choice) -> tuple[float, ...]:
         return tuple(float(values[place]) for values, place in zip(self.values, choice, strict=True))
@@ -113,7 +114,7 @@ class ExitPairs:
     def including(self, start: Shifted) -> ExitPairs:
         """Return the same with the thresholds of another choice among those that are tried."""
         values = [np.unique([*values, least]) for values, least in zip(self.values, start.least, strict=True)]
-        return replace(self, values=values, _known={})
+        return replace(self, values=values, _known={}, _places={})
 
     def near(self, start: Shifted) -> ExitPairs:
         """Return the same with thresholds around those of a choice; no exit is kept that it does not keep."""
@@ -125,7 +126,7 @@ class ExitPairs:
             ranks = np.linspace(-NEAR, NEAR, FINE) + (row < least).mean()
             tried = np.quantile(row[np.isfinite(row)], ranks[(ranks > 0) & (ranks < 1)])
             values.append(np.unique([*tried, least, np.inf]))
-        return replace(self, values=values, _known={})
+        return replace(self, values=values, _known={}, _places={})
 
     def places(self, start: Shifted) -> Choice:
         return tuple(int(np.searchsorted(*pair)) for pair in zip(self.values, start.least, strict=True))
@@ -142,7 +143,7 @@ class ExitPairs:
             near = np.sort(row[(row > low) & (row < high)])
             near = near[np.linspace(0, len(near) - 1, FINE).astype(int)] if len(near) > FINE else near
             values.append(np.unique([*near, tried[place], *ends]))
-        return replace(self, values=values, _known={})
+        return replace(self, values=values, _known={}, _places={})
 
     def nearest(self, other: ExitPairs, choice: Choice) -> Choice:
         """Return the same choice among these thresholds, which hold those of it."""
@@ -184,8 +185,8 @@ class ExitPairs:
         return min(ends, key=lambda end: end[1], default=None)
 
     def is_better(self, found: tuple[Choice, float, float], cost: float) -> bool:
-        """Return whether what was found costs less, and is good in double precision too."""
-        margin = SINGLE * max(1.0, abs(self.least_score))
+        """Return whether what was found costs less, and is good as `outcome` counts too."""
+        margin = ROUNDING * max(1.0, abs(self.least_score))
         return found[1] * (1 + EQUAL) < cost and found[2] >= self.least_score - margin
 
     def exhausted(self) -> tuple[Choice, float, float] | None:
@@ -221,16 +222,16 @@ class ExitPairs:
         good = (
             (score >= self.least_score - EQUAL)
             & (longest <= self.costs.limit_ms + EQUAL)
-            & (cost < at_most * (1 - 10 * SINGLE))
+            & (cost < at_most * (1 - 10 * ROUNDING))
         )
         if not good.any():
             return None
         # Of equal costs the one with later thresholds: a head that nobody uses is not kept.
-        places = np.argwhere(good & (cost <= cost[good].min() * (1 + SINGLE)))[-1].tolist()
+        places = np.argwhere(good & (cost <= cost[good].min() * (1 + ROUNDING)))[-1].tolist()
         made = list(choice)
         made[first] = places[0]
         made[second] = places[-1]
-        return (tuple(made), *self.outcome(tuple(made)))  # the tables are in single precision
+        return (tuple(made), *self.outcome(tuple(made)))
 
     def tables(self, choice: Choice, first: int, second: int) -> tuple[Array, Array, Array]:
         """Return mean cost, mean score and longest time with every threshold of two exits, [T, T] each.
@@ -244,28 +245,47 @@ class ExitPairs:
         n, costs = self.score.shape[1], self.costs
         state = self._state(choice)
         alive, cost, score = state.before[first]
-        leaves_first, leaves_second = self.leaves[first], self.leaves[second]
         kept_first, kept_second = (self.values[exit_] < np.inf for exit_ in (first, second))
         stays, between_cost, between_score = state.between(first, second)
         behind_cost, behind_score = state.behind[second]
-        on = (alive - alive * leaves_first).astype(np.float32)  # [T, N]: who goes on from the first
-        # What an input adds that goes on from the first: whatever happens at the second, and less if it leaves there.
-        either = np.stack(
-            [between_cost + stays * behind_cost, between_score + stays * behind_score, stays], 1, dtype=np.float32
+        comes = alive * stays
+        cost_behind, score_behind = comes * behind_cost, comes * behind_score
+        # What inputs add that go on from the first: whatever happens at the second, and less if they leave there.
+        at_first = (alive * between_cost + cost_behind, alive * between_score + score_behind, comes)
+        always_cost, always_score, come = (self._going_on(first, weight) for weight in at_first)
+        less_cost, less_score = (
+            self._leaving(first, second, weight) for weight in (cost_behind, score_behind - comes * self.score[second])
         )
-        leaving = np.stack([stays * behind_cost, stays * (behind_score - self.score[second])], dtype=np.float32)
-        always = (on @ either).astype(float)  # [T, 3]
-        less = np.concatenate([on * part for part in leaving]) @ leaves_second.T
-        less_cost, less_score = less.astype(float).reshape(2, len(on), -1)
-        cost = cost + alive.sum() * costs.segment[first]
+        scored = alive * self.score[first]
         cost_table = (
             cost
-            + (alive.sum() * costs.head[first] * kept_first + always[:, 0])[:, None]
-            + np.outer(always[:, 2], costs.head[second] * kept_second)
+            + alive.sum() * costs.segment[first]
+            + (alive.sum() * costs.head[first] * kept_first + always_cost)[:, None]
+            + np.outer(come, costs.head[second] * kept_second)
             - less_cost
         )
-        score_table = score + ((alive * self.score[first]) @ leaves_first.T + always[:, 1])[:, None] - less_score
+        at_first_score = scored.sum() - self._going_on(first, scored) + always_score
+        score_table = score + at_first_score[:, None] - less_score
         return cost_table / n, score_table / n, self._longest(choice, first, second)
+
+    def _going_on(self, exit_: int, weight: Array) -> Array:
+        """Return the weight of the inputs that go on from an exit with each of its thresholds, [T]."""
+        counts = np.bincount(self.passed[exit_], weight, len(self.values[exit_]) + 1)
+        result: Array = np.cumsum(counts)[:-1]
+        return result
+
+    def _leaving(self, first: int, second: int, weight: Array) -> Array:
+        """Return the weight of those that go on from the first and leave at the second of two exits, [T, T]."""
+        rows, columns = (len(self.values[exit_]) + 1 for exit_ in (first, second))
+        counts = np.bincount(self._both(first, second), weight, rows * columns).reshape(rows, columns)
+        result: Array = np.cumsum(np.cumsum(counts, 0)[:, ::-1], 1)[:-1, -2::-1]
+        return result
+
+    def _both(self, first: int, second: int) -> Array:
+        key = first, second
+        if key not in self._places:
+            self._places[key] = self.passed[first] * (len(self.values[second]) + 1) + self.passed[second]
+        return self._places[key]
 
     def _with(self, choice: Choice, changes: dict[int, int]) -> Choice:
         return tuple(changes.get(exit_, place) for exit_, place in enumerate(choice))
@@ -274,7 +294,7 @@ class ExitPairs:
         """Return what is known of a choice, worked out once for all its pairs."""
         if choice not in self._known:
             self._known.clear()
-            leave = [leaves[place] for leaves, place in zip(self.leaves, choice, strict=True)]
+            leave = [(passed > place).astype(float) for passed, place in zip(self.passed, choice, strict=True)]
             kept = [values[place] < np.inf for values, place in zip(self.values, choice, strict=True)]
             self._known[choice] = _State(leave, self.costs.segment, self.costs.head * kept, self.score)
         return self._known[choice]

@@ -38,7 +38,7 @@ MOST_FORMS = 6  # of a policy, those that need least energy when racing, that me
 class EvaluatedPolicy:
     """A policy at the point chosen for it on a device, and what it did with the test images."""
 
-    point: OperatingPoint
+    policy: Policy
     model: EnergyModel
     statistics: PathStatistics  # of validation
     batch: PathBatch
@@ -78,24 +78,28 @@ def evaluate_policy(name: str, least_score: float, context: PolicyContext, test:
     best one. Which of them counts is chosen by governor and deadline.
     """
     points = good([reaching(shape, least_score, context) for shape in POLICIES[name].shapes(context)], least_score)
-    by_energy = sorted(points, key=lambda point: _racing_mj(point, context))[:MOST_FORMS]
-    variants = [reaching(one, least_score, context) for one in by_energy[0].policy.variants(context)]
-    variants = [one for one in variants if one.reaches(min(by_energy[0].score, least_score))]
-    return [evaluated(one, context, test) for one in (*by_energy, *variants)]
+    seen = [validation_paths(point.policy, context) for point in points]
+    racing = [_racing_mj(*pair, context) for pair in zip(points, seen, strict=True)]
+    cheapest, *others = np.argsort(racing, kind="stable")[:MOST_FORMS].tolist()
+    variants = [reaching(one, least_score, context) for one in points[cheapest].policy.variants(context)]
+    variants = [one for one in variants if one.reaches(min(points[cheapest].score, least_score))]
+    return [
+        *(evaluated(points[place].policy, context, test, seen[place]) for place in (cheapest, *others)),
+        *(evaluated(one.policy, context, test) for one in variants),
+    ]
 
 
-def _racing_mj(point: OperatingPoint, context: PolicyContext) -> float:
-    model, batch = context.model(point.policy.prediction_macs), path_batch(validation_paths(point.policy, context))
+def _racing_mj(point: OperatingPoint, seen: Paths, context: PolicyContext) -> float:
+    model, batch = context.model(point.policy.prediction_macs), path_batch(seen)
     return float(_totals(model, batch, hold_level(batch, model.fastest), 0.0).energy_mj.mean())
 
 
-def evaluated(point: OperatingPoint, context: PolicyContext, test: Trace) -> EvaluatedPolicy:
-    """Run a policy at a point on the test images."""
-    score, macs, paths = outcome(point.policy, test, context.workload)
-    seen = validation_paths(point.policy, context)
-    statistics = path_statistics(point.policy, seen, context.workload.exits)
-    model = context.model(point.policy.prediction_macs)
-    return EvaluatedPolicy(point, model, statistics, path_batch(paths), paths, score, macs)
+def evaluated(policy: Policy, context: PolicyContext, test: Trace, seen: Paths | None = None) -> EvaluatedPolicy:
+    """Run a policy on the test images; `seen` are its paths on validation, if they are known."""
+    score, macs, paths = outcome(policy, test, context.workload)
+    statistics = path_statistics(policy, seen or validation_paths(policy, context), context.workload.exits)
+    model = context.model(policy.prediction_macs)
+    return EvaluatedPolicy(policy, model, statistics, path_batch(paths), paths, score, macs)
 
 
 def path_batch(paths: Paths) -> PathBatch:
@@ -134,7 +138,7 @@ def grid_rows(evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float
         held = [_on_validation(one, Constant(), deadline_ms) for one in variants]
         little = np.argsort([mj for mj, *_ in held], kind="stable")[:MOST_PLANNED]
         for governor in GOVERNORS:
-            if governor.needs_prediction and not own[0].point.policy.predicts:
+            if governor.needs_prediction and not own[0].policy.predicts:
                 continue
             tried = [variants[place] for place in little] if governor.varies else variants
             is_held = isinstance(governor, Constant)
@@ -146,7 +150,7 @@ def grid_rows(evaluated: Mapping[str, list[EvaluatedPolicy]], deadline_ms: float
 def row_of(one: EvaluatedPolicy, governor: Governor, deadline_ms: float) -> GridRow:
     """Return a single policy under a governor."""
     mj, _, rule = _on_validation(one, governor, deadline_ms)
-    return _row(one.point.policy.name, one, governor, (mj, rule), one.longest_ms, deadline_ms)
+    return _row(one.policy.name, one, governor, (mj, rule), one.longest_ms, deadline_ms)
 
 
 def _row(

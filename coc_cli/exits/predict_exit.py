@@ -174,7 +174,7 @@ def make_grid(request: PredictExitRequest, validation: Trace, test: Trace, work:
 
 def _with_predictors(context: PolicyContext, row: GridRow | None) -> PolicyContext:
     """Fit predictors for a row's subset, if there is one, and for one with more exits; else for the rule itself."""
-    subset = getattr(row.evaluated.point.policy, "measure", None) if row else None
+    subset = getattr(row.evaluated.policy, "measure", None) if row else None
     kept = [one for one in (subset, context.many_exits) if isinstance(one, Shifted) and one.kept]
     measures: list[Measure] = list(dict.fromkeys(kept)) or [context.measure]
     return replace(context, fitted=fitted(context, measures))
@@ -254,7 +254,7 @@ def _write(
     lines: list[dict[str, Any]],
     report: schema.PredictExitReport,
 ) -> None:
-    policy = row.evaluated.point.policy
+    policy = row.evaluated.policy
     predictor = policy.predictor if isinstance(policy, LearnedPolicy) else next(iter(context.fitted.values())).predictor
     files = {"predictor.safetensors": predictor.encoded()}
     files["schedule.jsonl"] = "".join(as_json(schema.ScheduleLine(**line)) + "\n" for line in lines).encode()

@@ -42,7 +42,8 @@ def features(trace: Trace, at: int, rows: Array, before: Array, threshold: float
         columns.append((trace.answer[at, rows] == trace.answer[came, rows]).astype(np.float64))
     if trace.pooled is not None:
         columns += list(trace.pooled[at, rows].T)
-    return np.stack([np.clip(column, -FURTHEST, FURTHEST) for column in columns], 1)
+    result: Array = np.clip(np.stack(columns, 1), -FURTHEST, FURTHEST)
+    return result
 
 
 def feature_count(trace: Trace) -> int:

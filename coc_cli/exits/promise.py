@@ -6,7 +6,7 @@ import numpy as np
 
 from coc_cli.dvfs.energy import Array
 from coc_cli.errors import user_error
-from coc_cli.exits.operating_points import by_fold, on_validation, outcome
+from coc_cli.exits.operating_points import by_fold, outcome
 from coc_cli.exits.policies.context import GRID, PolicyContext
 from coc_cli.exits.policies.policy import Policy
 from coc_cli.exits.policy_governor_grid import GridRow, evaluated, row_of
@@ -37,7 +37,7 @@ def promised(
     The policy, its form and its governor were chosen on `context.trace`; steps from the safest to its own are tested in
     turn on `tested`. None where not even the safest is shown.
     """
-    policy = row.evaluated.point.policy
+    policy = row.evaluated.policy
     chosen = policy.step(context)
     steps = np.unique(np.linspace(chosen, GRID - 1, SAFER).astype(int))[::-1].tolist() if policy.is_tuned else [0]
     path = [policy.at_step(step, context) for step in steps]
@@ -46,7 +46,7 @@ def promised(
     shown = certificate.certified(before, now, *promise)
     if not shown:
         return None
-    return row_of(evaluated(on_validation(path[shown - 1], context), context, test), row.governor, deadline_ms)
+    return row_of(evaluated(path[shown - 1], context, test), row.governor, deadline_ms)
 
 
 def promise_notes(limit: float, confidence: float | None, row: GridRow) -> list[str]:

@@ -62,9 +62,9 @@ def policy_row(
         macs_mean=float(one.macs.mean()),
         macs_reduction=float(1 - one.macs.mean() / full),
         predictor=_hits(one, test),
-        parameters=parameters(one.point.policy),
+        parameters=parameters(one.policy),
         exit_shares=(np.bincount(one.paths.exit, minlength=test.exits + 1) / len(test)).tolist(),
-        family=one.point.policy.family,
+        family=one.policy.family,
         least_deadline=row.least_ms / one.model.plain_ms,
         saving_vs_subset=_fraction(savings.get(Subset.name)),
         saving_vs_no_exits=_fraction(savings.get(Classic.name)),
@@ -81,7 +81,7 @@ def equal_rows(equal: EqualScore) -> list[schema.EqualScoreEntry]:
     return [
         schema.EqualScoreEntry(
             **as_data(named(row)),
-            family=row.evaluated.point.policy.family,
+            family=row.evaluated.policy.family,
             energy_mj=_number(float(equal.energy_mj[name][0])),
             against=[
                 schema.OpponentEntry(
@@ -101,7 +101,7 @@ def equal_rows(equal: EqualScore) -> list[schema.EqualScoreEntry]:
 
 def _hits(one: EvaluatedPolicy, test: Trace) -> schema.PredictorEntry | None:
     """Return how good a policy's predictions are: against the first exit behind that is confident enough."""
-    policy = one.point.policy
+    policy = one.policy
     if not policy.predicts or not isinstance(policy, ThresholdedPolicy):
         return None
     errors = []

@@ -44,7 +44,7 @@ def test_every_policy_meets_every_governor_that_it_allows(tried: dict) -> None:
     pairs = {(row.policy, row.governor.name) for row in rows}
     assert (rows[0].policy, rows[0].governor.name) == ("classic", "race")
     for name, ones in tried.items():
-        expected = {"race", "constant", "pace"} | ({"paper"} if ones[0].point.policy.predicts else set())
+        expected = {"race", "constant", "pace"} | ({"paper"} if ones[0].policy.predicts else set())
         assert {governor for policy, governor in pairs if policy == name} == expected
     for row in rows:
         if row.governor.name != "paper" and row.least_ms <= plain_ms(tried) * 1.5:
@@ -139,11 +139,11 @@ def test_every_policy_keeps_what_it_promises(tried: dict) -> None:
         for load in (one.batch, one.statistics.validation):
             answer = load.visited.shape[1] - 1 - load.visited[:, ::-1].argmax(1)
             assert not load.visited[:, [exit_ for exit_ in range(EXITS + 1) if exit_ not in may]].any() or (
-                one.point.policy.answers_at_first
+                one.policy.answers_at_first
             )
             for exit_ in range(EXITS + 1):
                 here = load.visited[:, exit_]
                 inner = np.arange(EXITS + 1) < answer[:, None]
                 between = (load.visited & inner)[:, exit_ + 1 :].sum(1)
                 assert (answer[here] <= load.latest_exit[here, exit_]).all()
-                assert (between[here] <= load.max_visits[here, exit_]).all(), one.point.policy
+                assert (between[here] <= load.max_visits[here, exit_]).all(), one.policy

@@ -191,28 +191,33 @@ class LearnedPolicy(PredictingPolicy):
 def walk(policy: Policy, trace: Trace) -> Paths:
     """Follow every input along its exits."""
     n, exits = len(trace), trace.exits
-    visited = np.zeros((n, exits + 1), dtype=bool)
-    predicted, going_on = np.full((n, exits + 1), -1), np.full((n, exits + 1), np.nan)
-    latest, visits = np.full((n, exits + 1), policy.last_exit(exits)), np.full((n, exits + 1), policy.max_visits(exits))
-    following, before, left = policy.first(trace), np.full(n, -1), np.full(n, -1)
+    shape = exits + 1, n  # what is read and written exit by exit lies together
+    visited = np.zeros(shape, dtype=bool)
+    predicted, going_on = np.full(shape, -1), np.full(shape, np.nan)
+    latest, visits = np.full(shape, policy.last_exit(exits)), np.full(shape, policy.max_visits(exits))
+    following, before, left, visits_so_far = policy.first(trace), np.full(n, -1), np.full(n, -1), np.zeros(n, dtype=int)
     if policy.answers_at_first:
-        latest[np.arange(n), following] = following
+        latest[following, np.arange(n)] = following
     for at in range(exits + 1):
         rows = np.flatnonzero((following == at) & (left < 0))
-        visited[rows, at] = True
-        left[rows[latest[rows, at] == at]] = at
-        rows = rows[latest[rows, at] > at]
+        visited[at, rows] = True
+        bound = latest[at, rows]
+        left[rows[bound == at]] = at
+        goes_on = bound > at
+        rows, bound = rows[goes_on], bound[goes_on]
         if not len(rows):
             continue
-        decided = policy.decide(trace, at, Inputs(rows, before[rows], visited[rows, :at].sum(1), latest[rows, at]))
+        decided = policy.decide(trace, at, Inputs(rows, before[rows], visits_so_far[rows], bound))
         left[rows[decided.leave]] = at
-        on, goes = rows[~decided.leave], decided.next_exit[~decided.leave]
+        stays = ~decided.leave
+        on, goes = rows[stays], decided.next_exit[stays]
         assert (goes > at).all(), f"{policy.name} must go forward"
         following[on], before[on] = goes, at
+        visits_so_far[on] += 1
         if policy.predicts:
-            predicted[on, at] = goes
+            predicted[at, on] = goes
         predicted_values = (decided.continue_probability, decided.latest_exit, decided.max_visits)
         for table, values in zip((going_on, latest, visits), predicted_values, strict=True):
             if values is not None:
-                table[on, goes] = values[~decided.leave]
-    return Paths(visited, left, predicted, going_on, latest, visits)
+                table[goes, on] = values[stays]
+    return Paths(visited.T, left, predicted.T, going_on.T, latest.T, visits.T)

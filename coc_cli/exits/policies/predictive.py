@@ -85,18 +85,15 @@ def cheapest_next(probabilities: Array, cost: Array, at: int, prediction_cost: f
     Three exits and the final one, each stretch a unit longer, heads of a unit: an input that leaves at exit 2 with
     probability 0.9 goes 0 -> 2 for 2 + 1, and with 0.1 on to the end; through exit 1 it would pay that head as well.
     """
-    n, exits = len(probabilities), probabilities.shape[1] - 1
-    beyond = np.maximum(1.0 - np.cumsum(probabilities, 1), 0.0)  # [n, E + 1]: not left by exit j
-    follows = np.zeros((n, exits + 1))
-    choice = np.full(n, exits)
+    beyond = np.maximum(1.0 - np.cumsum(probabilities.T, 0), 0.0)  # [E + 1, n]: not left by exit j
+    exits = len(beyond) - 1
+    follows = np.zeros(beyond.shape)  # behind exit j, times the probability to go on there
+    spent = follows[exits:]
     for here in range(exits - 1, at - 1, -1):
-        there = np.arange(here + 1, exits + 1)
-        going_on = np.where(beyond[:, [here]] > 0, beyond[:, there] / np.maximum(beyond[:, [here]], 1e-12), 0.0)
-        going_on[:, -1] = 0.0
-        price = cost[here + 1, there] + (prediction_cost if len(there) > 1 else 0.0) + going_on * follows[:, there]
-        best = price.argmin(1)
-        follows[:, here] = price[np.arange(n), best]
-        choice = there[best]
+        price = cost[here + 1, here + 1 :] + prediction_cost * (here + 1 < exits)
+        spent = price[:, None] * beyond[here] + follows[here + 1 :]
+        follows[here] = spent.min(0)
+    choice: Array = at + 1 + spent.argmin(0)
     return choice
 
 
