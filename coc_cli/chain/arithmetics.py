@@ -61,6 +61,11 @@ def _compiler_fault(device: str) -> str:
     return check_compiler(device)
 
 
+def expected_arithmetics(file: RecipeFile, plan: Plan, images: int, device: str) -> tuple[Arithmetic, ...]:
+    """Return how each step of a plan would train in a new run where compilers do not fail."""
+    return _all(file, plan, images, Abilities.of(device))
+
+
 def _all(file: RecipeFile, plan: Plan, images: int, able: Abilities) -> tuple[Arithmetic, ...]:
     """Return how each step of the plan trains, on so many images."""
     macs = [

@@ -1,124 +1,40 @@
-"""`coc order`: plans of all chains, the jobs, and what they say of the order of stages."""
+"""`coc order`: the jobs of all chains, and what they say of the order of stages."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from coc_cli.chain.baseline import checked_spec
 from coc_cli.chain.cache import data_key
-from coc_cli.chain.plan import Plan, make_plan
 from coc_cli.chain.result import environment
-from coc_cli.chain.speeds import data_hash, estimated_seconds
-from coc_cli.errors import RunError, UserError, user_error
+from coc_cli.chain.speeds import data_hash
+from coc_cli.errors import RunError, user_error
 from coc_cli.executors import EXECUTORS
 from coc_cli.files.atomic import locked, write_atomically
 from coc_cli.files.run_directory import LOCK, ORDER
 from coc_cli.files.yaml_source import written
 from coc_cli.order.analysis import Curves, curve_entries, insertion_entries, pair_entries, ranking, smallest
-from coc_cli.order.design import Cell
 from coc_cli.order.experiment import JOURNAL, WORK, Journal, run_jobs
+from coc_cli.order.outlook import plans, points_scale
 from coc_cli.order.request import OrderRequest, content, differing
 from coc_cli.order.sorting import sort
-from coc_cli.order.verdicts import smallest_effect
 from coc_cli.order.work import Outcome
 from coc_cli.recipe.device import torch_device
-from coc_cli.recipe.reading import RecipeFile, read
+from coc_cli.recipe.reading import read
 from coc_cli.report.order_texts import html, markdown
 from coc_cli.report.schema import order as schema
 from coc_cli.report.schema.part import as_file
 from coc_cli.stages.distill import Distill
 
 PAGE, MARKDOWN, RECOMMENDED = "order.html", "order.md", "recommended.yaml"
-ASSUMED_SPREAD = 1.5  # points, of a pair's differences between seeds, as on digits
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What an experiment will take, said beforehand."""
-
-    chains: int
-    jobs: int
-    done: int  # by the journal
-    seconds: float | None  # None if not all stages have run here
-    smallest_effect: float | None
-    spread: float  # of a pair's differences between seeds
-    is_assumed: bool  # the spread
-
-
-def outlook(request: OrderRequest, say: Say) -> Outlook:
-    """Return what the experiment will take; raises `UserError` if one of its chains cannot be."""
-    plans = _plans(request, say)
-    journal = Journal(request.directory / JOURNAL)
-    done = sum(name in journal.outcomes for name in request.design.jobs)
-    seconds = _seconds(request, plans, journal, len(request.design.jobs) - done)
-    spread = _spread(request, journal)
-    pairs = len(request.stages) * (len(request.stages) - 1) // 2
-    assumed = ASSUMED_SPREAD if spread is None else spread
-    least = smallest_effect(len(request.seeds), assumed, pairs)
-    return Outlook(
-        len(request.design.cells), len(request.design.jobs), done, seconds, least, assumed, is_assumed=spread is None
-    )
-
-
-def _plans(request: OrderRequest, say: Say) -> dict[tuple[str, ...], tuple[RecipeFile, Plan]]:
-    """Return the plan of each order that begins no other, at its last strength.
-
-    Raises `UserError` if that or the first strength cannot be.
-    """
-    first, found = request.seeds[0], {}
-    ends = {0, max(cell.strength for cell in request.design.cells)}
-    begun = {cell.order[:end] for cell in request.design.cells for end in range(len(cell.order))}
-    cells = [one for one in request.design.cells if one.seed == first and one.strength in ends]
-    cells = [one for one in cells if one.order not in begun]
-    say(f"{len(cells)} chains are planned")
-    for cell in cells:
-        job = request.design.jobs[request.design.cells[cell]]
-        try:
-            file = read(job.content)
-            found[cell.order] = file, make_plan(file)
-        except UserError as error:
-            faults = "; ".join(fault.what for fault in error.faults)
-            raise user_error(_named(cell), f"cannot be: {faults}") from error
-    return found
-
-
-def _named(cell: Cell) -> str:
-    return f"{', '.join(cell.order)} at strength {cell.strength + 1}"
-
-
-def _seconds(
-    request: OrderRequest, plans: dict[tuple[str, ...], tuple[RecipeFile, Plan]], journal: Journal, left: int
-) -> float | None:
-    """Return what the jobs that are left may take, beside each other: as those that ran, or by the whole chains."""
-    done = [journal.outcomes[name].seconds for name in request.design.jobs if name in journal.outcomes]
-    each = [estimated_seconds(*both) for both in plans.values()]
-    if not done and (not each or None in each):
-        return None
-    stages = len(done) or sum(len(order) + 1 for order in plans)
-    return sum(done or [one or 0.0 for one in each]) / stages * left / request.jobs
-
-
-def _spread(request: OrderRequest, journal: Journal) -> float | None:
-    """Return the median deviation of the pairs over seeds, as far as they are finished; None if they are not."""
-    if not request.design.jobs.keys() <= journal.outcomes.keys():
-        return None
-    curves = Curves.of(request.design, journal.outcomes, _scale(request))
-    _, found = pair_entries(curves, request.stages)
-    deviations = sorted(one.effect.deviation for one in found)
-    return deviations[len(deviations) // 2] if deviations and len(request.seeds) > 1 else None
-
-
-def _scale(request: OrderRequest) -> float:
-    return 100.0 if request.file.info.task == "classification" else 1.0
 
 
 def run_order(request: OrderRequest, say: Say) -> schema.OrderReport:
     """Run every chain that has not run, and return what they say; files lie in the request's directory."""
-    _plans(request, say)
+    plans(request, say)
     executor_class = EXECUTORS[request.executor]
     request.directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -170,7 +86,7 @@ def _check_data(request: OrderRequest, journal: Journal, say: Say) -> None:
 def report_of(request: OrderRequest, outcomes: dict[str, Outcome]) -> schema.OrderReport:
     """Return what an experiment says whose jobs are finished."""
     task = request.file.info.task
-    curves = Curves.of(request.design, outcomes, _scale(request))
+    curves = Curves.of(request.design, outcomes, points_scale(request))
     pairs, found = pair_entries(curves, request.stages)
     if not found:
         raise RunError("no pair can be compared: their ratios of BitOps do not overlap; give strengths by hand")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coc_cli.order.request import OrderRequest
-from coc_cli.order.run_order import Outlook
+from coc_cli.order.outlook import Outlook
 from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.report.charts import orders
 from coc_cli.report.schema.order import OrderReport
@@ -18,7 +18,7 @@ def print_outlook(request: OrderRequest, found: Outlook) -> None:
     """Print what an experiment will take, and what it can find."""
     chains = f"{counted(found.chains, 'chain')} of {counted(len(request.seeds), 'seed')}"
     print_line(f"{chains}: {counted(found.jobs, 'stage')} to run, baselines counted, as chains share their beginnings")
-    print_line(f"done before: {found.done}")
+    print_line(f"done before: {found.done}" + (f", in the cache: {found.cached}" if found.cached else ""))
     time = "not known yet" if found.seconds is None else f"about {duration(found.seconds)} here"
     print_line(f"time: {time}, {counted(request.jobs, 'job')} beside each other")
     spread = f"differences that deviate by {found.spread:.2g} points between seeds"

@@ -53,7 +53,8 @@ def order(
     numbers = {"stages": stages, "strengths": strengths, "seeds": seeds, "jobs": jobs, "out": out}
     request = prepare(recipe, tuple(overrides), **flags, **numbers)  # type: ignore[arg-type]
     with speaker(quiet=quiet, verbose=verbose) as say, results(as_json=as_json) as stdout:
-        from coc_cli.order.run_order import outlook, run_order
+        from coc_cli.order.outlook import outlook
+        from coc_cli.order.run_order import run_order
         from coc_cli.printing.order import print_order, print_outlook
 
         if dry:

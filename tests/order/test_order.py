@@ -23,7 +23,7 @@ from coc_cli.chain.plan import make_plan
 from coc_cli.errors import RunError, UserError
 from coc_cli.executors.executor import Executor
 from coc_cli.files.run_directory import ORDER
-from coc_cli.order import experiment, run_order
+from coc_cli.order import experiment, outlook, run_order
 from coc_cli.order.experiment import JOURNAL
 from coc_cli.order.request import OrderRequest, differing, prepare
 from coc_cli.order.work import Outcome
@@ -101,14 +101,15 @@ def made_up(content: Mapping[str, Any], *_: Any, **__: Any) -> tuple[Outcome, No
 def pretend(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make outcomes up, and plan nothing."""
     monkeypatch.setattr(experiment, "run_job", made_up)
-    monkeypatch.setattr(run_order, "_plans", lambda *_: {})
+    for module in (run_order, outlook):
+        monkeypatch.setattr(module, "plans", lambda *_: {})
 
 
 def test_what_is_left_takes_as_long_as_what_ran(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch)
     run(prepare(recipe, seeds=2, executor="here", jobs=1, out=Path("runs/o")))
     more = prepare(recipe, seeds=4, executor="here", jobs=2, out=Path("runs/o"))
-    found = run_order.outlook(more, lambda _: None)
+    found = outlook.outlook(more, lambda _: None)
     assert (found.jobs, found.done) == (2 * found.done, found.done)
     assert found.seconds == pytest.approx(found.done / 2), "a second each, made up; two beside each other"
 
@@ -276,6 +277,9 @@ def test_killed_five_times_it_repeats_nothing_finished(recipe: Path, undisturbed
     assert same(coc_order(recipe.parent, "--seeds", "1"), undisturbed)
     ids = [json.loads(line)["id"] for line in journal.read_text().splitlines() if line.endswith("}")]
     assert len(ids) == len(set(ids)) == undisturbed["jobs"]
+    elsewhere = prepare(recipe, stages="prune,quantize", strengths=2, seeds=2, out=Path("runs/elsewhere"))
+    found = outlook.outlook(elsewhere, lambda _: None)
+    assert (found.jobs, found.done, found.cached) == (2 * len(ids), 0, len(ids)), "one of two seeds is in the cache"
 
 
 @pytest.fixture
