@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coc_cli.order.request import OrderRequest
 from coc_cli.order.outlook import Outlook
+from coc_cli.order.request import OrderRequest
 from coc_cli.printing.table import print_line, print_table, table_of
 from coc_cli.report.charts import orders
 from coc_cli.report.schema.order import OrderReport

@@ -25,7 +25,17 @@ def headline(report: OrderReport) -> str:
     text = ", ".join(orders.labels(report)[name] for name in report.order)
     if not decided:
         return "Nothing is decided: no pair of stages differs by more than what seeds do."
-    return f"{text}. {'All pairs are' if not report.ties else 'Some pairs are not'} decided."
+    return f"{text}. {_how_sure(report)}"
+
+
+def _how_sure(report: OrderReport) -> str:
+    """Say whether each pair was decided, or follows from others."""
+    undecided = [f"{pair.first} and {pair.second}" for pair in report.pairs if pair.decision == "undecided"]
+    if report.ties:
+        return "Some pairs are not decided."
+    if undecided:
+        return f"Verdicts on the others put {', '.join(undecided)} in order, which alone are not decided."
+    return "All pairs are decided."
 
 
 def tables(report: OrderReport) -> dict[str, Table]:
@@ -45,7 +55,14 @@ def _verdicts(report: OrderReport, pairs: Sequence[PairEntry]) -> Table:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "as it is"
+    return ", ".join(f"{key} {_value(value)}" for key, value in settings.items()) or "as it is"
+
+
+def _value(value: Any) -> str:
+    """Return a setting's value in words; of one with keys of its own, such as a student, those that are given."""
+    if not isinstance(value, dict):
+        return str(value)
+    return " ".join(f"{key} {_value(one)}" for key, one in value.items() if one not in (None, {}))
 
 
 def markdown(report: OrderReport) -> str:

@@ -28,6 +28,8 @@ from coc_cli.order.experiment import JOURNAL
 from coc_cli.order.request import OrderRequest, differing, prepare
 from coc_cli.order.work import Outcome
 from coc_cli.recipe.reading import read
+from coc_cli.report.order_texts import headline
+from coc_cli.report.schema.order import OrderReport
 
 RECIPE = """\
 name: tiny
@@ -148,6 +150,16 @@ def test_a_stage_that_harms_when_it_is_first_is_found(recipe: Path, monkeypatch:
     as_good = [one["order"] for one in found["ranking"] if one["is_as_good"]]
     assert ["quantize", "prune", "early_exit"] in as_good
     assert not any(order[0] == "prune" for order in as_good)
+
+
+def test_a_headline_says_which_pairs_only_follow_from_others(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    report = OrderReport.model_validate(run(asked(recipe)))
+    assert headline(report) == "quantize, prune, early_exit. Some pairs are not decided."
+    followed = report.model_copy(update={"ties": []})
+    assert "put prune and early_exit, quantize and early_exit in order, which alone" in headline(followed)
+    decided = [pair.model_copy(update={"decision": "before"}) for pair in report.pairs]
+    assert headline(followed.model_copy(update={"pairs": decided})).endswith(". All pairs are decided.")
 
 
 def test_a_plan_cites_what_was_measured_here(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
