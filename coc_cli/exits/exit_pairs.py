@@ -97,7 +97,7 @@ class ExitPairs:
     def passed(self) -> list[Array]:
         """How many thresholds of each exit inputs pass there: they leave at those before that place; [N] each."""
         pairs = zip(self.confidence, self.values, strict=True)
-        return [np.searchsorted(values, row, side="right") for row, values in pairs]
+        return [np.count_nonzero(row[None] >= values[:, None], axis=0) for row, values in pairs]
 
     def thresholds(self, choice: Choice) -> tuple[float, ...]:
         return tuple(float(values[place]) for values, place in zip(self.values, choice, strict=True))

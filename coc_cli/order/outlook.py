@@ -73,10 +73,10 @@ def _cached(request: OrderRequest, journal: Journal) -> set[str]:
     if not CACHE.is_dir():
         return set()
     jobs, device, found = request.design.jobs, torch_device(request.file, None), set()
-    longest = [job for job in jobs.values() if job.id not in {one.parent for one in jobs.values()}]
+    parents = {job.parent for job in jobs.values()}
     planned: dict[str, tuple[RecipeFile, Plan]] = {}
     images: dict[int, Data] = {}
-    for last in longest:
+    for last in (job for job in jobs.values() if job.id not in parents):
         begun = _with_parents(last, jobs)
         if all(job.id in journal.outcomes for job in begun):
             continue
@@ -86,7 +86,7 @@ def _cached(request: OrderRequest, journal: Journal) -> set[str]:
         file, plan = planned[chain]
         file = replace(file, recipe=file.recipe.model_copy(update={"seed": last.seed}))
         if last.seed not in images:
-            images[last.seed] = file.images()
+            images = {last.seed: file.images()}  # those of one seed at a time
         arithmetics = expected_arithmetics(file, plan, len(images[last.seed].train), device)
         known = lineages(file, plan, images[last.seed], device, arithmetics)
         found |= {
