@@ -223,12 +223,13 @@ def verdict(figure: Figure, case: str, runs: list[dict[str, Any]]) -> dict[str, 
 
 def write(name: str, figure: Figure, runs: list[dict[str, Any]]) -> None:
     """Write a figure's JSON: a line for each run."""
-    environment = {**runs[-1]["environment"], "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count()}
+    made = [one for one in runs if "environment" in one][-1]
+    environment = {**made["environment"], "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count()}
     grouped = {case: [one for one in runs if one["case"] == case] for case in figure.cases}
     head = {
         "recipe": figure.recipe,
         "about": figure.about,
-        "metric": runs[-1]["metric"],
+        "metric": made["metric"],
         "command": f"OMP_NUM_THREADS={environment['threads']} python benchmarks/figures.py {name}",
         "tuned_on": figure.tuned_on,
         **({"note": figure.note} if figure.note else {}),
@@ -261,6 +262,15 @@ def main() -> None:
                 runs += [run(name, figure, case, seed, session) for seed in figure.seeds]
                 if not asked.rehearse:
                     write(name, figure, runs)
+            elif not asked.rehearse:
+                runs += _kept(name, case)
+
+
+def _kept(name: str, case: str) -> list[dict[str, Any]]:
+    """Return the runs of a case that the JSON has, where their folders are gone."""
+    path = JSON / f"{name}.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": []}
+    return [one for one in content["runs"] if one["case"] == case]
 
 
 if __name__ == "__main__":
