@@ -264,6 +264,8 @@ def main() -> None:
                     write(name, figure, runs)
             elif not asked.rehearse:
                 runs += _kept(name, case)
+        if any("environment" in one for one in runs) and not asked.rehearse:
+            write(name, figure, runs)
 
 
 def _kept(name: str, case: str) -> list[dict[str, Any]]:
