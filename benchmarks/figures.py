@@ -255,21 +255,18 @@ def main() -> None:
     if asked.list or not asked.names:
         print("\n".join(f"{name:12} {figure.about}" for name, figure in FIGURES.items()))
     for name in asked.names:
-        figure, runs = FIGURES[name], []
+        figure = FIGURES[name]
+        runs = {case: _kept(name, case) for case in figure.cases}
         for case in figure.cases:
             is_there = all((_folder(name, case, seed) / "report.json").is_file() for seed in figure.seeds)
             if asked.case in (None, case) or (is_there and not asked.rehearse):
-                runs += [run(name, figure, case, seed, session) for seed in figure.seeds]
+                runs[case] = [run(name, figure, case, seed, session) for seed in figure.seeds]
                 if not asked.rehearse:
-                    write(name, figure, runs)
-            elif not asked.rehearse:
-                runs += _kept(name, case)
-        if any("environment" in one for one in runs) and not asked.rehearse:
-            write(name, figure, runs)
+                    write(name, figure, [one for those in runs.values() for one in those])
 
 
 def _kept(name: str, case: str) -> list[dict[str, Any]]:
-    """Return the runs of a case that the JSON has, where their folders are gone."""
+    """Return the runs of a case that the JSON has: their folders may be gone."""
     path = JSON / f"{name}.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": []}
     return [one for one in content["runs"] if one["case"] == case]

@@ -114,7 +114,7 @@ class ExitPairs:
     def including(self, start: Shifted) -> ExitPairs:
         """Return the same with the thresholds of another choice among those that are tried."""
         values = [np.unique([*values, least]) for values, least in zip(self.values, start.least, strict=True)]
-        return replace(self, values=values, _known={}, _places={})
+        return self._trying(values)
 
     def near(self, start: Shifted) -> ExitPairs:
         """Return the same with thresholds around those of a choice; no exit is kept that it does not keep."""
@@ -126,6 +126,10 @@ class ExitPairs:
             ranks = np.linspace(-NEAR, NEAR, FINE) + (row < least).mean()
             tried = np.quantile(row[np.isfinite(row)], ranks[(ranks > 0) & (ranks < 1)])
             values.append(np.unique([*tried, least, np.inf]))
+        return self._trying(values)
+
+    def _trying(self, values: list[Array]) -> ExitPairs:
+        """Return the same with other thresholds; nothing that was worked out for these holds."""
         return replace(self, values=values, _known={}, _places={})
 
     def places(self, start: Shifted) -> Choice:
@@ -143,7 +147,7 @@ class ExitPairs:
             near = np.sort(row[(row > low) & (row < high)])
             near = near[np.linspace(0, len(near) - 1, FINE).astype(int)] if len(near) > FINE else near
             values.append(np.unique([*near, tried[place], *ends]))
-        return replace(self, values=values, _known={}, _places={})
+        return self._trying(values)
 
     def nearest(self, other: ExitPairs, choice: Choice) -> Choice:
         """Return the same choice among these thresholds, which hold those of it."""
